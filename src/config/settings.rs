@@ -1,0 +1,333 @@
+//! Every setting with its type, default, unit and meaning. Names are a contract with operators.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::secret::Secret;
+use super::units::{Bytes, Span};
+
+/// Everything that can be configured.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// How long a drain may take at SIGTERM before the daemon gives up on what is still unacknowledged.
+    pub shutdown_timeout: Span,
+    /// Threads that own venue connections; symbols are split over them by (exchange, symbol). 1..=64.
+    pub shards: usize,
+    /// One table a venue.
+    pub exchanges: BTreeMap<String, Exchange>,
+    /// How venue connections behave.
+    pub feed: Feed,
+    /// Where trades go.
+    pub transport: Transport,
+    /// Metrics, health and status.
+    pub http: Http,
+    /// Logs.
+    pub log: Log,
+}
+
+/// One venue.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Exchange {
+    /// Canonical symbols (`BTCUSDT`); the venue's own spelling is taken too.
+    pub symbols: Vec<String>,
+    /// WebSocket base, `wss://host[:port]`; empty: the venue's own.
+    pub ws_url: String,
+    /// REST base, `https://host[:port]`; empty: the venue's own.
+    pub rest_url: String,
+    /// A connection on which nothing arrives for this long is replaced; zero: the venue's own rule.
+    pub stall_timeout: Span,
+}
+
+/// How venue connections behave.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Feed {
+    /// DNS, TCP, TLS and the WebSocket handshake together.
+    pub connect_timeout: Span,
+    /// First wait before a reconnect; it doubles, with jitter, up to `backoff_max`.
+    pub backoff_min: Span,
+    /// Longest wait before a reconnect.
+    pub backoff_max: Span,
+    /// How long the old connection still runs beside its successor, at most.
+    pub rotation_overlap: Span,
+    /// How long trades behind a hole wait for the other connection of an overlap to fill it.
+    pub hold: Span,
+    /// Longest frame that is taken from a venue.
+    pub frame_bytes_max: Bytes,
+}
+
+/// Where trades go.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Transport {
+    /// Shared memory.
+    pub ipc: Ipc,
+    /// NATS JetStream.
+    pub nats: Nats,
+}
+
+/// The ring in shared memory.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ipc {
+    /// Whether trades go there.
+    pub enabled: bool,
+    /// A segment's name is this prefix and the exchange: `/dev/shm/data_manager_binance`.
+    pub shm_path_prefix: String,
+    /// Records a segment holds; a power of two, 64..=2^30. One record takes 64 bytes.
+    pub capacity: u64,
+    /// Entries of the symbol table.
+    pub symbols_max: u32,
+    /// File mode of a segment, octal text.
+    pub mode: String,
+}
+
+/// NATS.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Nats {
+    /// Whether trades go there.
+    pub enabled: bool,
+    /// Servers of one cluster, `nats://host:port` or `tls://host:port`.
+    pub servers: Vec<String>,
+    /// The connection's name, as the server lists it.
+    pub name: String,
+    /// Prefix of reply inboxes; roles with different prefixes cannot read each other's replies.
+    pub inbox_prefix: String,
+    /// Authentication by token.
+    pub token: Option<Secret>,
+    /// Authentication by user and `password`.
+    pub user: Option<String>,
+    /// The password of `user`.
+    pub password: Option<Secret>,
+    /// Authentication by NKey: the seed (`SU...`).
+    pub nkey: Option<Secret>,
+    /// Authentication by JWT, with `seed`.
+    pub jwt: Option<Secret>,
+    /// The seed that signs for `jwt`.
+    pub seed: Option<Secret>,
+    /// Authentication by a credentials file.
+    pub credentials: Option<PathBuf>,
+    /// TLS.
+    pub tls: Tls,
+    /// The stream.
+    pub jetstream: JetStream,
+    /// Messages that may be sent and not yet acknowledged, 1..=100000.
+    pub window: usize,
+    /// Records of one subject packed into a message, 1..=1000.
+    pub pack: usize,
+    /// With `pack` above 1: a record waits at most this long for company.
+    pub linger: Span,
+    /// No acknowledgement for this long means doubt: reconnect, read what is stored, go on behind it.
+    pub ack_timeout: Span,
+    /// Records that wait for the broker, in bytes; beyond it the oldest are dropped, declared.
+    pub outbox: Bytes,
+    /// Acknowledged records are kept this long, to be sent again when a power failure took them from the broker: twice
+    /// the server's `sync_interval`.
+    pub retain: Span,
+    /// Bound of what `retain` keeps, in bytes.
+    pub retain_bytes: Bytes,
+}
+
+/// TLS towards NATS.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// Certificates to trust, PEM; none: the system's.
+    pub ca: Option<PathBuf>,
+    /// Client certificate, PEM.
+    pub cert: Option<PathBuf>,
+    /// Client key, PEM.
+    pub key: Option<PathBuf>,
+    /// Refuse a server without TLS.
+    pub required: bool,
+}
+
+/// The stream that trades are stored in.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct JetStream {
+    /// What to do about the stream at start.
+    pub manage: Manage,
+    /// Its name.
+    pub stream_name: String,
+    /// First token of all subjects.
+    pub subject_prefix: String,
+    /// Where messages are kept.
+    pub storage: Storage,
+    /// When messages are removed.
+    pub retention: Retention,
+    /// Messages older than this are removed.
+    pub max_age: Span,
+    /// Bound of the whole stream.
+    pub max_bytes: Bytes,
+    /// Bound of one subject; the server knows only a message count, so it is converted, and said so.
+    pub max_bytes_per_subject: Bytes,
+    /// Copies in a cluster, 1..=5.
+    pub replicas: usize,
+    /// How long the server remembers message ids.
+    pub duplicate_window: Span,
+}
+
+/// What to do about the stream at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Manage {
+    /// Create it where it is missing; report where an existing one differs, and leave it alone.
+    Create,
+    /// Report where it is missing or differs, and stop if it is missing.
+    Verify,
+    /// Do not look.
+    None,
+}
+
+/// Where messages are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Storage {
+    /// On disk.
+    File,
+    /// In the server's memory.
+    Memory,
+}
+
+/// When messages are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retention {
+    /// By age, size and count.
+    Limits,
+    /// When every consumer has acknowledged.
+    Interest,
+    /// When one consumer has acknowledged.
+    WorkQueue,
+}
+
+/// Metrics, health and status over HTTP.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Address and port; empty: no HTTP.
+    pub listen: String,
+}
+
+/// Logs.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or a filter such as `info,data_manager::feed=debug`.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            shutdown_timeout: Span::secs(10),
+            shards: 1,
+            exchanges: BTreeMap::new(),
+            feed: Feed::default(),
+            transport: Transport::default(),
+            http: Http { listen: "127.0.0.1:9464".to_owned() },
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Span::secs(10),
+            backoff_min: Span::millis(250),
+            backoff_max: Span::secs(30),
+            rotation_overlap: Span::secs(10),
+            hold: Span::secs(2),
+            frame_bytes_max: Bytes::mib(1),
+        }
+    }
+}
+
+impl Default for Ipc {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            shm_path_prefix: "/data_manager_".to_owned(),
+            capacity: 1 << 20,
+            symbols_max: 4096,
+            mode: "0640".to_owned(),
+        }
+    }
+}
+
+impl Default for Nats {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            servers: vec!["nats://localhost:4222".to_owned()],
+            name: "data-manager".to_owned(),
+            inbox_prefix: "_INBOX".to_owned(),
+            token: None,
+            user: None,
+            password: None,
+            nkey: None,
+            jwt: None,
+            seed: None,
+            credentials: None,
+            tls: Tls::default(),
+            jetstream: JetStream::default(),
+            window: 1_000,
+            pack: 1,
+            linger: Span::millis(1),
+            ack_timeout: Span::secs(5),
+            outbox: Bytes::mib(256),
+            retain: Span::secs(240),
+            retain_bytes: Bytes::mib(64),
+        }
+    }
+}
+
+impl Default for JetStream {
+    fn default() -> Self {
+        Self {
+            manage: Manage::Create,
+            stream_name: "MARKET_DATA".to_owned(),
+            subject_prefix: "market".to_owned(),
+            storage: Storage::File,
+            retention: Retention::Limits,
+            max_age: Span::secs(3_600),
+            max_bytes: Bytes::gib(10),
+            max_bytes_per_subject: Bytes::mib(100),
+            replicas: 1,
+            duplicate_window: Span::secs(120),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Settings::default().http
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Auto }
+    }
+}

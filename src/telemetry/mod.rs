@@ -1,0 +1,5 @@
+//! What the daemon says of itself: metrics, logs, build info; and the one place that reads the clock.
+
+pub mod clock;
+pub mod logging;
+pub mod metrics;
