@@ -7,6 +7,7 @@ pub mod coinbase;
 pub mod profile;
 pub mod registry;
 pub mod trades;
+pub mod wire;
 
 use std::fmt;
 

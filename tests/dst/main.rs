@@ -1,0 +1,70 @@
+//! Seeded fault schedules over the pure rooms, with a scripted broker and scripted venues.
+//!
+//! `DST_SEEDS=n` sets how many schedules run, `DST_SEED=n` replays one.
+
+#![allow(clippy::cast_possible_truncation, reason = "numbers of a simulation are small")]
+
+mod broker;
+mod policy;
+mod world;
+
+use broker::{BrokerConfig, Stored};
+use policy::{BadPublisher, Policy};
+use world::{Fault, Schedule, World};
+
+/// A bad policy must be caught within so many schedules.
+const CONTROL_SEEDS: u64 = 100;
+
+/// All that may happen to a broker and to the link before it.
+const ALL_FAULTS: [Fault; 6] =
+    [Fault::Cut, Fault::HalfOpen, Fault::Kill, Fault::Refuse(3), Fault::ChangeLeader, Fault::SlowAnswers];
+
+fn control_schedule(seed: u64) -> Schedule {
+    Schedule {
+        seed,
+        trades: 400,
+        subjects: 2,
+        faults: ALL_FAULTS.to_vec(),
+        fault_every: 20_000,
+        broker: BrokerConfig { clustered: seed % 2 == 0, duplicate_window: 120_000_000, sync_interval: 100_000 },
+    }
+}
+
+/// Ids of the plain messages of a negative control.
+fn plain_ids(stored: &Stored) -> Vec<u64> {
+    stored.payload.chunks_exact(8).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("8 bytes"))).collect()
+}
+
+fn caught(policy: Policy) -> u64 {
+    (0..CONTROL_SEEDS)
+        .filter(|seed| {
+            let mut publisher = BadPublisher::new(policy);
+            World::new(control_schedule(*seed)).run(&mut publisher, &plain_ids).broken()
+        })
+        .count() as u64
+}
+
+#[test]
+fn a_retry_a_message_is_caught() {
+    assert!(caught(Policy::Retry) > 0, "the simulator no longer catches plain retries");
+}
+
+#[test]
+fn a_retry_with_message_ids_is_caught() {
+    assert!(caught(Policy::RetryWithId) > 0, "the simulator no longer catches retries with message ids");
+}
+
+#[test]
+fn going_back_with_message_ids_is_caught() {
+    assert!(caught(Policy::GoBackWithId) > 0, "the simulator no longer catches a replayed window");
+}
+
+#[test]
+fn without_faults_even_a_bad_policy_is_right() {
+    for seed in 0..CONTROL_SEEDS {
+        let schedule = Schedule { faults: Vec::new(), ..control_schedule(seed) };
+        let mut publisher = BadPublisher::new(Policy::GoBackWithId);
+        let verdict = World::new(schedule).run(&mut publisher, &plain_ids);
+        assert!(verdict.holds(), "seed {seed}: {verdict:?}: the world itself breaks the promise");
+    }
+}

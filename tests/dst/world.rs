@@ -1,0 +1,507 @@
+//! Simulated time, the link between a publisher and the broker, and the run of one schedule.
+//!
+//! Everything happens in one queue ordered by time; a seed decides all of it, so a seed is a reproduction.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::broker::{Broker, BrokerConfig, Micros, Publish, Reply, Stored};
+
+/// Bounds of one run, so that a liveness fault ends as a finding and not as a hang.
+const EVENTS_MAX: usize = 400_000;
+/// After the last fault everything must drain within this.
+const DRAIN_MAX: Micros = 180_000_000;
+
+/// What reaches a publisher.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// A connection that it asked for is there.
+    Connected,
+    /// The connection is gone.
+    Disconnected,
+    /// The answer to a publish.
+    Answer {
+        /// The `reply` of the publish.
+        reply: u64,
+        /// What the broker said.
+        answer: Reply,
+    },
+    /// The answer to [`Output::AskStream`].
+    Stream {
+        /// The stream's last sequence.
+        last_seq: u64,
+    },
+    /// The answer to [`Output::AskTail`].
+    Tail {
+        /// The subject that was asked for.
+        subject: u32,
+        /// Its last message, with its sequence.
+        stored: Option<(u64, Stored)>,
+    },
+    /// A trade to publish.
+    Trade {
+        /// The subject.
+        subject: u32,
+        /// The trade's id, contiguous per subject from 1.
+        id: u64,
+    },
+    /// The time that [`Output::WakeAt`] asked for has come.
+    Wake,
+}
+
+/// What a publisher wants done.
+#[derive(Clone, Debug)]
+pub(crate) enum Output {
+    /// Drop the connection, if there is one, and dial a fresh one.
+    Dial,
+    /// Send a message.
+    Publish(Publish),
+    /// Ask for the stream's last sequence.
+    AskStream,
+    /// Ask for the last message of a subject.
+    AskTail(u32),
+    /// Wake up then, at the latest.
+    WakeAt(Micros),
+}
+
+/// A publisher under test: the real window in its adapter, or a policy that is known to be bad.
+pub(crate) trait Publisher {
+    /// Takes what happened, and says what to do.
+    fn step(&mut self, now: Micros, input: Input, out: &mut Vec<Output>);
+    /// Whether everything that it was given is stored, as far as it knows.
+    fn idle(&self) -> bool;
+}
+
+/// A fault of the broker or the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The connection breaks; both ends see it.
+    Cut,
+    /// The connection is a black hole from now on; nobody tells.
+    HalfOpen,
+    /// The broker's process dies and comes back.
+    Kill,
+    /// The broker loses what was not synced, and comes back.
+    PowerLoss,
+    /// The next messages are refused.
+    Refuse(u32),
+    /// Another leader takes over.
+    ChangeLeader,
+    /// Answers take longer than the publisher waits.
+    SlowAnswers,
+    /// All readable messages are removed.
+    Purge,
+}
+
+/// One run, as a seed makes it.
+#[derive(Clone, Debug)]
+pub(crate) struct Schedule {
+    /// The seed.
+    pub(crate) seed: u64,
+    /// How many trades.
+    pub(crate) trades: u64,
+    /// Over how many subjects.
+    pub(crate) subjects: u32,
+    /// Which faults may come.
+    pub(crate) faults: Vec<Fault>,
+    /// How far apart, on average.
+    pub(crate) fault_every: Micros,
+    /// The broker's knobs.
+    pub(crate) broker: BrokerConfig,
+}
+
+/// What the stream holds at the end, against what was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// Trades that are not there.
+    pub(crate) lost: u64,
+    /// Trades that are there more than once.
+    pub(crate) doubled: u64,
+    /// Trades behind one with a higher id.
+    pub(crate) reordered: u64,
+    /// Not drained in time.
+    pub(crate) stuck: bool,
+    /// Faults that struck.
+    pub(crate) faults: u64,
+}
+
+impl Verdict {
+    /// Whether the promise held.
+    pub(crate) fn holds(&self) -> bool {
+        !self.broken() && !self.stuck
+    }
+
+    /// Whether the stream itself is wrong.
+    pub(crate) fn broken(&self) -> bool {
+        self.lost + self.doubled + self.reordered > 0
+    }
+}
+
+#[derive(Debug)]
+enum Event {
+    /// Reaches the broker, if its connection still counts.
+    Arrive { connection: u64, message: Publish },
+    /// A question reaches the broker.
+    Ask { connection: u64, subject: Option<u32> },
+    /// Reaches the publisher, if its connection still counts.
+    Deliver { connection: u64, input: Input },
+    /// The next trade of the schedule is due.
+    Trade,
+    /// A dial succeeds, if the broker is up.
+    DialDone { connection: u64 },
+    /// The next fault of the schedule is due.
+    Fault,
+    Restart,
+    Sync,
+    Wake,
+}
+
+/// The queue's entry; the number keeps what happens at one time in order.
+type Entry = Reverse<(Micros, u64)>;
+
+/// The world of one run.
+pub(crate) struct World {
+    schedule: Schedule,
+    rng: fastrand::Rng,
+    now: Micros,
+    queue: BinaryHeap<Entry>,
+    events: std::collections::BTreeMap<u64, Event>,
+    next: u64,
+    /// The broker.
+    pub(crate) broker: Broker,
+    connection: u64,
+    alive: bool,
+    /// Messages of dead connections up to this number still arrive: the kernel had them.
+    black_hole: bool,
+    to_broker_free: Micros,
+    to_client_free: Micros,
+    slow_until: Micros,
+    faults: u64,
+    last_fault: Micros,
+    stored_before_purge: Vec<Vec<u64>>,
+    wake_at: Option<Micros>,
+    /// Trades given so far.
+    given: u64,
+    /// No fault comes after this.
+    faults_end: Micros,
+    /// Events that are not for ever: none left, and the publisher idle, is the end.
+    open: usize,
+}
+
+impl World {
+    /// The world of a schedule.
+    pub(crate) fn new(schedule: Schedule) -> Self {
+        let rng = fastrand::Rng::with_seed(schedule.seed);
+        let broker = Broker::new(schedule.broker);
+        Self {
+            rng,
+            now: 0,
+            queue: BinaryHeap::new(),
+            events: std::collections::BTreeMap::new(),
+            next: 0,
+            broker,
+            connection: 0,
+            alive: false,
+            black_hole: false,
+            to_broker_free: 0,
+            to_client_free: 0,
+            slow_until: 0,
+            faults: 0,
+            last_fault: 0,
+            stored_before_purge: vec![Vec::new(); schedule.subjects as usize],
+            wake_at: None,
+            given: 0,
+            faults_end: schedule.trades * 200,
+            open: 0,
+            schedule,
+        }
+    }
+
+    /// Runs the schedule to its end. `id_of` reads the trade ids of a stored message.
+    pub(crate) fn run(mut self, publisher: &mut dyn Publisher, ids_of: &dyn Fn(&Stored) -> Vec<u64>) -> Verdict {
+        self.plan();
+        let mut out = Vec::new();
+        out.push(Output::Dial);
+        self.carry_out(&mut out);
+        let mut stuck = true;
+        for _ in 0..EVENTS_MAX {
+            let Some(Reverse((at, number))) = self.queue.pop() else {
+                stuck = !publisher.idle();
+                break;
+            };
+            self.now = at;
+            let Some(event) = self.take(number) else { continue };
+            if self.given == self.schedule.trades && self.open == 0 && event.is_for_ever() && publisher.idle() {
+                stuck = false;
+                break;
+            }
+            if self.now > self.last_fault.max(self.faults_end) + DRAIN_MAX {
+                break;
+            }
+            if let Some(input) = self.happen(event, ids_of) {
+                publisher.step(self.now, input, &mut out);
+                self.carry_out(&mut out);
+            }
+        }
+        self.verdict(stuck, ids_of)
+    }
+
+    fn plan(&mut self) {
+        self.push(1_000, Event::Trade);
+        let first = self.rng.u64(1_000..self.schedule.fault_every);
+        self.push(first, Event::Fault);
+        self.push(self.schedule.broker.sync_interval, Event::Sync);
+    }
+
+    /// The next trade of the schedule; the one after it is planned.
+    fn trade(&mut self) -> Option<Input> {
+        let number = self.given;
+        if number == self.schedule.trades {
+            return None;
+        }
+        self.given += 1;
+        let at = self.now + self.rng.u64(0..400);
+        self.push(at, Event::Trade);
+        let subjects = u64::from(self.schedule.subjects);
+        Some(Input::Trade { subject: (number % subjects) as u32, id: number / subjects + 1 })
+    }
+
+    /// A fault strikes; the next one is planned.
+    fn fault(&mut self, ids_of: &dyn Fn(&Stored) -> Vec<u64>) -> Option<Input> {
+        if self.now >= self.faults_end || self.schedule.faults.is_empty() {
+            return None;
+        }
+        self.last_fault = self.now;
+        let at = self.now + self.rng.u64(self.schedule.fault_every / 10..self.schedule.fault_every * 2);
+        self.push(at, Event::Fault);
+        let fault = self.schedule.faults[self.rng.usize(0..self.schedule.faults.len())];
+        self.strike(fault, ids_of)
+    }
+
+    fn push(&mut self, at: Micros, event: Event) {
+        self.next += 1;
+        self.open += usize::from(!event.is_for_ever());
+        self.queue.push(Reverse((at.max(self.now), self.next)));
+        self.events.insert(self.next, event);
+    }
+
+    fn take(&mut self, number: u64) -> Option<Event> {
+        let event = self.events.remove(&number)?;
+        self.open -= usize::from(!event.is_for_ever());
+        Some(event)
+    }
+
+    /// Does what a publisher wants.
+    fn carry_out(&mut self, out: &mut Vec<Output>) {
+        for output in out.drain(..) {
+            match output {
+                Output::Dial => self.dial(),
+                Output::Publish(message) => {
+                    let at = self.to_broker();
+                    let connection = self.connection;
+                    self.push(at, Event::Arrive { connection, message });
+                }
+                Output::AskStream => self.ask(None),
+                Output::AskTail(subject) => self.ask(Some(subject)),
+                Output::WakeAt(at) => {
+                    if self.wake_at.is_none_or(|planned| at < planned || planned <= self.now) {
+                        self.wake_at = Some(at);
+                        self.push(at, Event::Wake);
+                    }
+                }
+            }
+        }
+    }
+
+    fn ask(&mut self, subject: Option<u32>) {
+        let at = self.to_broker();
+        let connection = self.connection;
+        self.push(at, Event::Ask { connection, subject });
+    }
+
+    /// A fresh connection; of the old one's messages on the way, some still arrive, the rest never does.
+    fn dial(&mut self) {
+        self.strand();
+        self.connection += 1;
+        let connection = self.connection;
+        let at = self.now + self.rng.u64(500..20_000);
+        self.push(at, Event::DialDone { connection });
+    }
+
+    /// The connection ends: a prefix of what is under way was in the kernel already and arrives, maybe late.
+    fn strand(&mut self) {
+        self.alive = false;
+        let keep_all = self.rng.u8(0..4) == 0;
+        let delay = if self.rng.bool() { self.rng.u64(0..60_000) } else { 0 };
+        let mut survive = true;
+        let mut late = Vec::new();
+        for (number, event) in &self.events {
+            if matches!(event, Event::Arrive { connection, .. } if *connection == self.connection) {
+                survive &= keep_all || self.rng.u8(0..20) != 0;
+                late.push((*number, survive && !self.black_hole));
+            }
+        }
+        for (number, survives) in late {
+            let Some(Event::Arrive { message, .. }) = self.take(number) else { continue };
+            if survives {
+                self.push(self.now + delay, Event::Arrive { connection: 0, message });
+            }
+        }
+        self.black_hole = false;
+    }
+
+    /// When the next message on the way to the broker arrives: in order.
+    fn to_broker(&mut self) -> Micros {
+        let at = self.now + self.rng.u64(30..300);
+        self.to_broker_free = self.to_broker_free.max(at);
+        self.to_broker_free
+    }
+
+    fn to_client(&mut self) -> Micros {
+        let slow = if self.now < self.slow_until { self.rng.u64(20_000..120_000) } else { 0 };
+        let at = self.now + self.rng.u64(30..300) + slow;
+        self.to_client_free = self.to_client_free.max(at);
+        self.to_client_free
+    }
+
+    /// Lets an event happen; what the publisher learns comes back.
+    fn happen(&mut self, event: Event, ids_of: &dyn Fn(&Stored) -> Vec<u64>) -> Option<Input> {
+        match event {
+            Event::Arrive { connection, message } => {
+                let live = connection == self.connection && self.alive && !self.black_hole;
+                if !live && connection != 0 {
+                    return None;
+                }
+                let answer = self.broker.publish(self.now, &message)?;
+                if live {
+                    self.answer(Input::Answer { reply: message.reply, answer });
+                }
+                None
+            }
+            Event::Ask { connection, subject } => {
+                if connection == self.connection && self.alive && !self.black_hole && self.broker.up {
+                    let input = match subject {
+                        None => Input::Stream { last_seq: self.broker.last_seq() },
+                        Some(subject) => {
+                            let stored = self.broker.last_of(subject).map(|(seq, stored)| (seq, stored.clone()));
+                            Input::Tail { subject, stored }
+                        }
+                    };
+                    self.answer(input);
+                }
+                None
+            }
+            Event::Deliver { connection, input } => {
+                (connection == self.connection && self.alive && !self.black_hole).then_some(input)
+            }
+            Event::Trade => self.trade(),
+            Event::DialDone { connection } => self.dial_done(connection),
+            Event::Fault => self.fault(ids_of),
+            Event::Restart => {
+                self.broker.up = true;
+                None
+            }
+            Event::Sync => {
+                if self.broker.up {
+                    self.broker.synced(self.now);
+                }
+                self.push(self.now + self.schedule.broker.sync_interval, Event::Sync);
+                None
+            }
+            Event::Wake => {
+                self.wake_at = None;
+                Some(Input::Wake)
+            }
+        }
+    }
+
+    fn answer(&mut self, input: Input) {
+        let at = self.to_client();
+        let connection = self.connection;
+        self.push(at, Event::Deliver { connection, input });
+    }
+
+    fn dial_done(&mut self, connection: u64) -> Option<Input> {
+        if connection != self.connection {
+            return None;
+        }
+        if !self.broker.up {
+            let at = self.now + 5_000;
+            self.push(at, Event::DialDone { connection });
+            return None;
+        }
+        self.alive = true;
+        Some(Input::Connected)
+    }
+
+    fn strike(&mut self, fault: Fault, ids_of: &dyn Fn(&Stored) -> Vec<u64>) -> Option<Input> {
+        self.faults += 1;
+        match fault {
+            Fault::Cut => {}
+            Fault::HalfOpen => {
+                self.black_hole = self.alive;
+                return None;
+            }
+            Fault::Kill | Fault::PowerLoss => {
+                if fault == Fault::Kill {
+                    self.broker.kill(self.now);
+                } else {
+                    self.broker.power_loss(self.now);
+                }
+                let at = self.now + self.rng.u64(1_000..100_000);
+                self.push(at, Event::Restart);
+            }
+            Fault::Refuse(most) => {
+                self.broker.refuse(self.rng.u32(1..=most));
+                return None;
+            }
+            Fault::ChangeLeader => {
+                self.broker.change_leader(self.now);
+                return None;
+            }
+            Fault::SlowAnswers => {
+                self.slow_until = self.now + self.rng.u64(10_000..200_000);
+                return None;
+            }
+            Fault::Purge => {
+                self.remember_purged(ids_of);
+                self.broker.purge();
+                return None;
+            }
+        }
+        let was_alive = self.alive && !self.black_hole;
+        self.strand();
+        was_alive.then_some(Input::Disconnected)
+    }
+
+    fn remember_purged(&mut self, ids_of: &dyn Fn(&Stored) -> Vec<u64>) {
+        let from = self.broker.purged as usize;
+        for stored in &self.broker.log[from..] {
+            self.stored_before_purge[stored.subject as usize].extend(ids_of(stored));
+        }
+    }
+
+    fn verdict(self, stuck: bool, ids_of: &dyn Fn(&Stored) -> Vec<u64>) -> Verdict {
+        let mut verdict = Verdict { stuck, faults: self.faults, ..Verdict::default() };
+        let subjects = u64::from(self.schedule.subjects);
+        let mut streams = self.stored_before_purge;
+        for stored in &self.broker.log[self.broker.purged as usize..] {
+            streams[stored.subject as usize].extend(ids_of(stored));
+        }
+        for (subject, ids) in streams.iter().enumerate() {
+            let given = (self.schedule.trades + subjects - 1 - subject as u64) / subjects;
+            let distinct: std::collections::BTreeSet<u64> = ids.iter().copied().collect();
+            verdict.lost += given - distinct.len() as u64;
+            verdict.doubled += (ids.len() - distinct.len()) as u64;
+            verdict.reordered += ids.windows(2).filter(|pair| pair[1] < pair[0]).count() as u64;
+        }
+        verdict
+    }
+}
+
+impl Event {
+    /// What goes on for ever and means nothing by itself.
+    fn is_for_ever(&self) -> bool {
+        matches!(self, Self::Sync | Self::Wake)
+    }
+}
