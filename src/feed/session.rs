@@ -1,1 +1,542 @@
-//! Placeholder.
+//! What to do about a venue connection: dial, subscribe, watch, rotate, come back. Pure: events and the time go in,
+//! actions come out.
+//!
+//! A session owns at most two connections: the primary, and its successor while one replaces the other with overlap.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::backoff::{Backoff, Budget};
+use crate::config::settings;
+use crate::exchange::{Event, Exchange, Heartbeat, Request};
+use crate::market::GapReason;
+
+/// The number of a connection: counts up over the life of a session.
+pub type ConnId = u32;
+
+/// A connection that lived this long is healthy: waits before reconnects start over.
+const HEALTHY_AFTER: Duration = Duration::from_secs(30);
+/// A refusal that will not pass soon (bad request, banned, unavailable for legal reasons) is retried this late.
+const REFUSED_WAIT: Duration = Duration::from_secs(60);
+/// After all of a successor's subscribes are acknowledged, the old connection runs on for at least this long: what it
+/// had under way still arrives.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Open a connection with this number.
+    Dial(ConnId),
+    /// Send a text on a connection.
+    Send(ConnId, String),
+    /// Close a connection, if it is open; stop dialling, if it is not.
+    Close(ConnId),
+    /// No connection is live any more; holes that show from now on have this reason.
+    Lost(GapReason),
+    /// Whether two connections are live now.
+    Overlap(bool),
+    /// Something that people and metrics want to know.
+    Note(Note),
+}
+
+/// A transition, for logs, status and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A connection is open.
+    Connected(ConnId),
+    /// All subscribes of a connection are answered.
+    Subscribed(ConnId),
+    /// A connection is gone.
+    Lost {
+        /// Its number.
+        conn: ConnId,
+        /// Why.
+        why: String,
+        /// The next attempt comes after this.
+        retry_in: Duration,
+    },
+    /// A successor is on its way.
+    Rotating(String),
+    /// The successor has taken over.
+    Rotated,
+    /// The venue refuses a symbol, or a request whose symbol it does not name.
+    Rejected {
+        /// The venue symbols at fault.
+        symbols: Vec<String>,
+        /// The venue's own words.
+        reason: String,
+    },
+}
+
+/// Why a dial failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DialFailure {
+    /// For people.
+    pub message: String,
+    /// The HTTP status of the refusal, if it came that far.
+    pub status: Option<u16>,
+    /// What `Retry-After` said.
+    pub retry_after: Option<Duration>,
+}
+
+/// The rules of one session that do not come from the venue.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// First and longest wait before a reconnect.
+    pub backoff: (Duration, Duration),
+    /// How long the old connection runs beside its successor, at most.
+    pub overlap: Duration,
+    /// No data message for this long means a stall; `None`: the venue's own rule on silence.
+    pub stall: Option<Duration>,
+}
+
+impl Rules {
+    /// The rules that settings make.
+    #[must_use]
+    pub fn new(feed: &settings::Feed, stall: Option<Duration>) -> Self {
+        let backoff = (feed.backoff_min.duration(), feed.backoff_max.duration());
+        Self { backoff, overlap: feed.rotation_overlap.duration(), stall }
+    }
+}
+
+/// The life of one venue connection.
+#[derive(Debug)]
+pub struct Session {
+    exchange: &'static dyn Exchange,
+    symbols: Vec<String>,
+    rules: Rules,
+    primary: Option<Link>,
+    successor: Option<Link>,
+    dial_at: Option<Instant>,
+    successor_at: Option<Instant>,
+    next_conn: ConnId,
+    next_request: u64,
+    backoff: Backoff,
+    rng: fastrand::Rng,
+    rejected: BTreeSet<String>,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Link {
+    conn: ConnId,
+    opened: Option<Instant>,
+    heard: Instant,
+    data: Instant,
+    pace: Budget,
+    queue: VecDeque<Request>,
+    unanswered: Vec<Asked>,
+    wanted: BTreeSet<String>,
+    subscribed: Option<Instant>,
+    rotate_at: Option<Instant>,
+    ping_at: Option<Instant>,
+    pong_by: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    request: Request,
+    due: Instant,
+    again: bool,
+}
+
+impl Session {
+    /// A session that dials at its first [`Self::poll`].
+    #[must_use]
+    pub fn new(
+        exchange: &'static dyn Exchange,
+        symbols: Vec<String>,
+        rules: Rules,
+        now: Instant,
+        seed: u64,
+    ) -> Self {
+        Self {
+            exchange,
+            symbols,
+            rules,
+            primary: None,
+            successor: None,
+            dial_at: Some(now),
+            successor_at: None,
+            next_conn: 0,
+            next_request: 1,
+            backoff: Backoff::new(rules.backoff.0, rules.backoff.1, seed),
+            rng: fastrand::Rng::with_seed(seed),
+            rejected: BTreeSet::new(),
+        }
+    }
+
+    /// Whether a connection is open and all its subscribes are answered.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.primary.as_ref().is_some_and(|link| link.subscribed.is_some())
+    }
+
+    /// A connection is open.
+    pub fn opened(&mut self, now: Instant, conn: ConnId, out: &mut Vec<Action>) {
+        let jitter = self.rng.f64();
+        let (exchange, symbols) = (self.exchange, self.wanted());
+        let first = self.next_request;
+        let Some(link) = self.link(conn) else { return };
+        let names: Vec<&str> = symbols.iter().map(String::as_str).collect();
+        link.queue = exchange.subscribe(&names, first).into();
+        link.wanted = symbols.iter().cloned().collect();
+        link.opened = Some(now);
+        link.heard = now;
+        link.data = now;
+        link.rotate_at = exchange.profile().lifetime.map(|life| now + life - rotation_margin(life, jitter));
+        if let Heartbeat::ClientText { every, .. } = exchange.profile().heartbeat {
+            link.ping_at = Some(now + every);
+        }
+        let asked = link.queue.len() as u64;
+        self.next_request += asked;
+        out.push(Action::Note(Note::Connected(conn)));
+        out.push(Action::Overlap(self.both_open()));
+        self.send_queued(now, out);
+    }
+
+    /// A dial failed.
+    pub fn dial_failed(&mut self, now: Instant, conn: ConnId, failure: &DialFailure, out: &mut Vec<Action>) {
+        let refused = matches!(failure.status, Some(400 | 401 | 403 | 404 | 418 | 451));
+        let least = failure.retry_after.or(refused.then_some(REFUSED_WAIT));
+        self.gone(now, conn, failure.message.clone(), least, GapReason::VenueDisconnect, out);
+    }
+
+    /// A connection closed, or broke.
+    pub fn closed(&mut self, now: Instant, conn: ConnId, code: Option<u16>, why: &str, out: &mut Vec<Action>) {
+        let refused = matches!(code, Some(1008 | 4000..=4999));
+        self.gone(now, conn, why.to_owned(), refused.then_some(REFUSED_WAIT), GapReason::VenueDisconnect, out);
+    }
+
+    /// Something arrived on a connection, be it a ping.
+    pub fn heard(&mut self, now: Instant, conn: ConnId) {
+        if let Some(link) = self.link(conn) {
+            link.heard = now;
+        }
+    }
+
+    /// A data message arrived and was this.
+    pub fn event(&mut self, now: Instant, conn: ConnId, event: Event, out: &mut Vec<Action>) {
+        let Some(link) = self.link(conn) else { return };
+        link.heard = now;
+        link.data = now;
+        match event {
+            Event::Trades | Event::Ignored | Event::LastTrade { .. } => {}
+            Event::Pong => link.pong_by = None,
+            Event::Ping { reply } => out.push(Action::Send(conn, reply)),
+            Event::AckedRequest(id) => {
+                let answered = link.unanswered.iter().position(|asked| asked.request.id == Some(id));
+                if let Some(place) = answered {
+                    let asked = link.unanswered.swap_remove(place);
+                    asked.request.symbols.iter().for_each(|symbol| {
+                        link.wanted.remove(symbol);
+                    });
+                }
+                self.settle(now, conn, out);
+            }
+            Event::AckedSymbols(symbols) => {
+                symbols.iter().for_each(|symbol| {
+                    link.wanted.remove(symbol);
+                });
+                let wanted = &link.wanted;
+                link.unanswered.retain(|asked| asked.request.symbols.iter().any(|symbol| wanted.contains(symbol)));
+                self.settle(now, conn, out);
+            }
+            Event::Rejected { id, symbol, reason } => self.rejected(now, conn, id, symbol, reason, out),
+            Event::Closing { reason } => self.rotate(now, conn, reason, out),
+        }
+    }
+
+    /// Lets time pass. `holding` says whether trades wait behind a hole that the old connection may still fill.
+    pub fn poll(&mut self, now: Instant, budget: &mut Budget, holding: bool, out: &mut Vec<Action>) {
+        self.watch(now, out);
+        self.send_queued(now, out);
+        self.finish_rotation(now, holding, out);
+        self.begin_rotation(now, out);
+        self.dial_due(now, budget, out);
+    }
+
+    /// When [`Self::poll`] should be called next, if nothing happens before.
+    #[must_use]
+    pub fn poll_at(&self) -> Option<Instant> {
+        let links = [&self.primary, &self.successor].into_iter().flatten();
+        let of_links = links.flat_map(|link| self.link_deadlines(link)).min();
+        [self.dial_at, self.successor_at, of_links].into_iter().flatten().min()
+    }
+
+    /// Why symbols are not subscribed, so far as the venue named them.
+    pub fn rejected_symbols(&self) -> impl Iterator<Item = &str> {
+        self.rejected.iter().map(String::as_str)
+    }
+
+    fn link_deadlines(&self, link: &Link) -> impl Iterator<Item = Instant> {
+        let open = link.opened.is_some();
+        let silence = open.then(|| self.silent_at(link));
+        let answer = link.unanswered.iter().map(|asked| asked.due).min();
+        let queued = (open && !link.queue.is_empty()).then(|| link.heard + Duration::from_millis(100));
+        let rotate = link.rotate_at.filter(|_| self.successor.is_none() && self.successor_at.is_none());
+        // The end of an overlap is looked at often: it depends on what the sequencer still waits for.
+        let overlap = self.both_open().then(|| link.heard.max(link.data) + Duration::from_millis(200));
+        [silence, answer, queued, rotate, overlap, link.ping_at, link.pong_by].into_iter().flatten()
+    }
+
+    fn silent_at(&self, link: &Link) -> Instant {
+        match self.rules.stall {
+            Some(stall) => link.data + stall,
+            None => link.heard + self.exchange.profile().silence,
+        }
+    }
+
+    fn wanted(&self) -> Vec<String> {
+        self.symbols.iter().filter(|symbol| !self.rejected.contains(*symbol)).cloned().collect()
+    }
+
+    fn link(&mut self, conn: ConnId) -> Option<&mut Link> {
+        [&mut self.primary, &mut self.successor].into_iter().flatten().find(|link| link.conn == conn)
+    }
+
+    fn both_open(&self) -> bool {
+        [&self.primary, &self.successor].into_iter().all(|link| link.as_ref().is_some_and(|l| l.opened.is_some()))
+    }
+
+    /// Silence and missing answers.
+    fn watch(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let conns: Vec<ConnId> = [&self.primary, &self.successor].into_iter().flatten().map(|link| link.conn).collect();
+        for conn in conns {
+            let Some(link) = self.link(conn) else { continue };
+            if link.opened.is_none() {
+                continue;
+            }
+            let unanswered = link.unanswered.iter().any(|asked| asked.due <= now && asked.again);
+            let no_pong = link.pong_by.is_some_and(|by| by <= now);
+            let silent = [&self.primary, &self.successor]
+                .into_iter()
+                .flatten()
+                .any(|link| link.conn == conn && self.silent_at(link) <= now);
+            let why = match (silent, no_pong, unanswered) {
+                (true, _, _) => "nothing arrived for too long",
+                (_, true, _) => "our ping was not answered",
+                (_, _, true) => "a subscribe was not answered, twice",
+                _ => {
+                    self.ask_again(now, conn);
+                    self.ping(now, conn, out);
+                    continue;
+                }
+            };
+            out.push(Action::Close(conn));
+            self.gone(now, conn, why.to_owned(), None, GapReason::Stall, out);
+        }
+    }
+
+    /// A subscribe that was not answered goes out once more.
+    fn ask_again(&mut self, now: Instant, conn: ConnId) {
+        let Some(link) = self.link(conn) else { return };
+        let due: Vec<usize> = (0..link.unanswered.len()).rev().filter(|i| link.unanswered[*i].due <= now).collect();
+        for place in due {
+            let asked = link.unanswered.swap_remove(place);
+            link.queue.push_back(asked.request);
+        }
+    }
+
+    fn ping(&mut self, now: Instant, conn: ConnId, out: &mut Vec<Action>) {
+        let Heartbeat::ClientText { text, every, within } = self.exchange.profile().heartbeat else { return };
+        let Some(link) = self.link(conn) else { return };
+        if link.ping_at.is_some_and(|at| at <= now) {
+            link.ping_at = Some(now + every);
+            link.pong_by.get_or_insert(now + within);
+            out.push(Action::Send(conn, text.to_owned()));
+        }
+    }
+
+    /// Sends what the venue's message limit allows now.
+    fn send_queued(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let ack_within = self.exchange.profile().ack_within;
+        for link in [&mut self.primary, &mut self.successor].into_iter().flatten().filter(|link| link.opened.is_some()) {
+            while !link.queue.is_empty() && link.pace.take(now).is_ok() {
+                let Some(request) = link.queue.pop_front() else { break };
+                out.push(Action::Send(link.conn, request.text.clone()));
+                // Once a subscribe has been repeated, its next silence is the connection's end.
+                let again = link.opened.is_some_and(|opened| now > opened + ack_within);
+                link.unanswered.push(Asked { request, due: now + ack_within, again });
+            }
+        }
+    }
+
+    /// Whether all of a connection's subscribes are answered now.
+    fn settle(&mut self, now: Instant, conn: ConnId, out: &mut Vec<Action>) {
+        let Some(link) = self.link(conn) else { return };
+        if link.subscribed.is_none() && link.queue.is_empty() && link.unanswered.is_empty() {
+            link.subscribed = Some(now);
+            out.push(Action::Note(Note::Subscribed(conn)));
+        }
+    }
+
+    fn rejected(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        id: Option<u64>,
+        symbol: Option<String>,
+        reason: String,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(link) = self.link(conn) else { return };
+        let by_symbol = symbol.as_ref().and_then(|symbol| {
+            link.unanswered.iter().position(|asked| asked.request.symbols.contains(symbol))
+        });
+        let by_id = id.and_then(|id| link.unanswered.iter().position(|asked| asked.request.id == Some(id)));
+        let only = (link.unanswered.len() == 1).then_some(0);
+        let asked = by_symbol.or(by_id).or(only).map(|place| link.unanswered.swap_remove(place));
+        let symbols = match (&symbol, &asked) {
+            (Some(symbol), _) => vec![symbol.clone()],
+            (None, Some(asked)) => asked.request.symbols.clone(),
+            (None, None) => Vec::new(),
+        };
+        for symbol in &symbols {
+            link.wanted.remove(symbol);
+        }
+        // One bad symbol fails a whole request on some venues: the others are asked for once more, without it.
+        let others: Vec<String> = asked
+            .iter()
+            .flat_map(|asked| asked.request.symbols.iter())
+            .filter(|other| symbol.is_some() && !symbols.contains(*other))
+            .cloned()
+            .collect();
+        self.rejected.extend(symbols.iter().cloned());
+        out.push(Action::Note(Note::Rejected { symbols, reason }));
+        self.subscribe_more(conn, &others);
+        self.send_queued(now, out);
+        self.settle(now, conn, out);
+    }
+
+    fn subscribe_more(&mut self, conn: ConnId, symbols: &[String]) {
+        if symbols.is_empty() {
+            return;
+        }
+        let names: Vec<&str> = symbols.iter().map(String::as_str).collect();
+        let requests = self.exchange.subscribe(&names, self.next_request);
+        self.next_request += requests.len() as u64;
+        if let Some(link) = self.link(conn) {
+            link.queue.extend(requests);
+        }
+    }
+
+    /// The primary should be replaced, with overlap.
+    fn rotate(&mut self, now: Instant, conn: ConnId, why: String, out: &mut Vec<Action>) {
+        let is_primary = self.primary.as_ref().is_some_and(|link| link.conn == conn);
+        if is_primary && self.successor.is_none() && self.successor_at.is_none() {
+            self.successor_at = Some(now);
+            out.push(Action::Note(Note::Rotating(why)));
+        }
+    }
+
+    fn begin_rotation(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let Some(link) = &self.primary else { return };
+        if link.rotate_at.is_some_and(|at| at <= now) {
+            self.rotate(now, link.conn, "the venue closes a connection of this age".to_owned(), out);
+        }
+    }
+
+    fn finish_rotation(&mut self, now: Instant, holding: bool, out: &mut Vec<Action>) {
+        let Some(since) = self.successor.as_ref().and_then(|link| link.subscribed) else { return };
+        let age = now.saturating_duration_since(since);
+        let done = age >= SETTLE.min(self.rules.overlap) && !holding || age >= self.rules.overlap;
+        if !done {
+            return;
+        }
+        if let Some(old) = self.primary.take() {
+            out.push(Action::Close(old.conn));
+        }
+        self.primary = self.successor.take();
+        out.push(Action::Overlap(false));
+        out.push(Action::Note(Note::Rotated));
+    }
+
+    fn dial_due(&mut self, now: Instant, budget: &mut Budget, out: &mut Vec<Action>) {
+        if self.primary.is_none() && self.dial_at.is_some_and(|at| at <= now) {
+            match budget.take(now) {
+                Ok(()) => {
+                    self.dial_at = None;
+                    self.primary = Some(self.dial(now, out));
+                }
+                Err(later) => self.dial_at = Some(later),
+            }
+        }
+        if self.successor.is_none() && self.successor_at.is_some_and(|at| at <= now) {
+            match budget.take(now) {
+                Ok(()) => {
+                    self.successor_at = None;
+                    self.successor = Some(self.dial(now, out));
+                }
+                Err(later) => self.successor_at = Some(later),
+            }
+        }
+    }
+
+    fn dial(&mut self, now: Instant, out: &mut Vec<Action>) -> Link {
+        self.next_conn += 1;
+        out.push(Action::Dial(self.next_conn));
+        Link {
+            conn: self.next_conn,
+            opened: None,
+            heard: now,
+            data: now,
+            pace: Budget::new(self.exchange.profile().messages),
+            queue: VecDeque::new(),
+            unanswered: Vec::new(),
+            wanted: BTreeSet::new(),
+            subscribed: None,
+            rotate_at: None,
+            ping_at: None,
+            pong_by: None,
+        }
+    }
+
+    /// A connection is no more: the other one takes over, or a new one is dialled after a wait.
+    fn gone(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        why: String,
+        least: Option<Duration>,
+        reason: GapReason,
+        out: &mut Vec<Action>,
+    ) {
+        let is_primary = self.primary.as_ref().is_some_and(|link| link.conn == conn);
+        let is_successor = self.successor.as_ref().is_some_and(|link| link.conn == conn);
+        if !is_primary && !is_successor {
+            return;
+        }
+        let gone = if is_primary { self.primary.take() } else { self.successor.take() };
+        let healthy = gone.and_then(|link| link.opened).is_some_and(|opened| now >= opened + HEALTHY_AFTER);
+        if healthy {
+            self.backoff.reset();
+        }
+        let wait = self.backoff.wait().max(least.unwrap_or_default());
+        out.push(Action::Overlap(false));
+        out.push(Action::Note(Note::Lost { conn, why, retry_in: wait }));
+        if is_successor {
+            self.successor_at = Some(now + wait);
+            return;
+        }
+        self.primary = self.successor.take();
+        let live = self.primary.as_ref().is_some_and(|link| link.opened.is_some());
+        if !live {
+            out.push(Action::Lost(reason));
+        }
+        if self.primary.is_none() {
+            // What was planned as a successor is simply the next connection.
+            self.dial_at = Some(self.successor_at.take().map_or(now + wait, |at| at.min(now + wait)));
+        }
+    }
+}
+
+/// How long before a connection's known end its successor is dialled: a twentieth of its life, ten minutes at most, and
+/// up to half as much again by chance, so that many connections do not rotate together.
+fn rotation_margin(life: Duration, jitter: f64) -> Duration {
+    (life / 20).min(Duration::from_secs(600)).mul_f64(1.0 + jitter / 2.0)
+}
+
+#[cfg(test)]
+#[path = "session_tests.rs"]
+mod tests;
