@@ -324,10 +324,7 @@ mod tests {
         let nested = r#"{"error":{"code":3,"msg":"Invalid JSON"}}"#;
         assert_eq!(decode(nested).0, rejected(None, "Invalid JSON (code 3)"));
         assert_eq!(decode(r#"{"e":"serverShutdown","E":1}"#).0, Ok(shutdown()));
-        assert_eq!(
-            decode(r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}"#).0,
-            Ok(shutdown())
-        );
+        assert_eq!(decode(r#"{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1}}"#).0, Ok(shutdown()));
         assert_eq!(decode(r#"{"stream":"btcusdt@depth","data":{"e":"depthUpdate"}}"#).0, Ok(Event::Ignored));
     }
 

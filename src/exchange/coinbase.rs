@@ -215,9 +215,11 @@ fn heartbeat(text: &str, out: &mut Trades) -> Result<Event, DecodeError> {
     let beat: Beat<'_> = parse(text)?;
     let ts = wire::iso_time("time", &beat.time)?;
     // A heartbeat of a product that is not ours says nothing, but it shows life.
-    Ok(out
-        .route(&beat.product_id)
-        .map_or(Event::Ignored, |route| Event::LastTrade { route, trade_id: beat.last_trade_id, ts }))
+    Ok(out.route(&beat.product_id).map_or(Event::Ignored, |route| Event::LastTrade {
+        route,
+        trade_id: beat.last_trade_id,
+        ts,
+    }))
 }
 
 fn subscriptions(text: &str) -> Result<Event, DecodeError> {

@@ -12,8 +12,10 @@ pub mod status;
 
 pub use backoff::Budget;
 
+pub use run::{FeedShared, FeedSpec, run};
 pub use sequence::Sequencer;
-
+pub use session::Rules;
+pub use status::{FeedState, FeedStatus, RouteStatus};
 
 use crate::market::Record;
 

@@ -143,13 +143,7 @@ struct Asked {
 impl Session {
     /// A session that dials at its first [`Self::poll`].
     #[must_use]
-    pub fn new(
-        exchange: &'static dyn Exchange,
-        symbols: Vec<String>,
-        rules: Rules,
-        now: Instant,
-        seed: u64,
-    ) -> Self {
+    pub fn new(exchange: &'static dyn Exchange, symbols: Vec<String>, rules: Rules, now: Instant, seed: u64) -> Self {
         Self {
             exchange,
             symbols,
@@ -198,7 +192,7 @@ impl Session {
     /// A dial failed.
     pub fn dial_failed(&mut self, now: Instant, conn: ConnId, failure: &DialFailure, out: &mut Vec<Action>) {
         let refused = matches!(failure.status, Some(400 | 401 | 403 | 404 | 418 | 451));
-        let least = failure.retry_after.or(refused.then_some(REFUSED_WAIT));
+        let least = failure.retry_after.or_else(|| refused.then_some(REFUSED_WAIT));
         self.gone(now, conn, failure.message.clone(), least, GapReason::VenueDisconnect, out);
     }
 
@@ -351,7 +345,8 @@ impl Session {
     /// Sends what the venue's message limit allows now.
     fn send_queued(&mut self, now: Instant, out: &mut Vec<Action>) {
         let ack_within = self.exchange.profile().ack_within;
-        for link in [&mut self.primary, &mut self.successor].into_iter().flatten().filter(|link| link.opened.is_some()) {
+        for link in [&mut self.primary, &mut self.successor].into_iter().flatten().filter(|link| link.opened.is_some())
+        {
             while !link.queue.is_empty() && link.pace.take(now).is_ok() {
                 let Some(request) = link.queue.pop_front() else { break };
                 out.push(Action::Send(link.conn, request.text.clone()));
@@ -381,9 +376,9 @@ impl Session {
         out: &mut Vec<Action>,
     ) {
         let Some(link) = self.link(conn) else { return };
-        let by_symbol = symbol.as_ref().and_then(|symbol| {
-            link.unanswered.iter().position(|asked| asked.request.symbols.contains(symbol))
-        });
+        let by_symbol = symbol
+            .as_ref()
+            .and_then(|symbol| link.unanswered.iter().position(|asked| asked.request.symbols.contains(symbol)));
         let by_id = id.and_then(|id| link.unanswered.iter().position(|asked| asked.request.id == Some(id)));
         let only = (link.unanswered.len() == 1).then_some(0);
         let asked = by_symbol.or(by_id).or(only).map(|place| link.unanswered.swap_remove(place));

@@ -182,7 +182,11 @@ fn refusals_wait_long_and_retry_after_is_honoured() {
     let mut scene = Scene::new("binance", &["BTCUSDT"]);
     for (conn, failure, wait) in [
         (1, DialFailure { status: Some(403), ..DialFailure::default() }, 60),
-        (2, DialFailure { status: Some(429), retry_after: Some(Duration::from_secs(120)), ..DialFailure::default() }, 120),
+        (
+            2,
+            DialFailure { status: Some(429), retry_after: Some(Duration::from_secs(120)), ..DialFailure::default() },
+            120,
+        ),
     ] {
         assert_eq!(scene.poll(), [Action::Dial(conn)]);
         scene.session.dial_failed(scene.now, conn, &failure, &mut scene.actions);

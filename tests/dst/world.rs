@@ -140,15 +140,26 @@ impl Verdict {
 #[derive(Debug)]
 enum Event {
     /// Reaches the broker, if its connection still counts.
-    Arrive { connection: u64, message: Publish },
+    Arrive {
+        connection: u64,
+        message: Publish,
+    },
     /// A question reaches the broker.
-    Ask { connection: u64, subject: Option<u32> },
+    Ask {
+        connection: u64,
+        subject: Option<u32>,
+    },
     /// Reaches the publisher, if its connection still counts.
-    Deliver { connection: u64, input: Input },
+    Deliver {
+        connection: u64,
+        input: Input,
+    },
     /// The next trade of the schedule is due.
     Trade,
     /// A dial succeeds, if the broker is up.
-    DialDone { connection: u64 },
+    DialDone {
+        connection: u64,
+    },
     /// The next fault of the schedule is due.
     Fault,
     Restart,
