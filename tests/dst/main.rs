@@ -6,6 +6,7 @@
 
 mod broker;
 mod policy;
+mod venue;
 mod world;
 
 use broker::{BrokerConfig, Stored};
@@ -67,4 +68,26 @@ fn without_faults_even_a_bad_policy_is_right() {
         let verdict = World::new(schedule).run(&mut publisher, &plain_ids);
         assert!(verdict.holds(), "seed {seed}: {verdict:?}: the world itself breaks the promise");
     }
+}
+
+/// How many schedules run: `DST_SEEDS`, or enough to mean something and few enough to wait for.
+fn seeds() -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    match number("DST_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("DST_SEEDS").unwrap_or(20_000),
+    }
+}
+
+#[test]
+fn no_venue_fault_doubles_a_trade_or_hides_a_loss() {
+    let start = data_manager::telemetry::clock::now();
+    let (mut struck, mut gaps) = (0, 0);
+    for seed in seeds() {
+        let day = venue::live(seed, 400, start);
+        assert!(day.faults.is_empty(), "replay with DST_SEED={seed}: {:#?}", day.faults);
+        struck += day.struck;
+        gaps += day.gaps;
+    }
+    println!("{struck} venue faults, {gaps} gaps declared");
 }
