@@ -43,6 +43,10 @@ pub const AT_WAKE: usize = 320;
 /// Offset of the number of waiting readers (u32); nothing here uses it yet.
 pub const AT_WAITING: usize = 324;
 
+/// Bytes of header, slot and record as the header names them.
+#[expect(clippy::cast_possible_truncation, reason = "the largest is 4096")]
+const SIZES: (u32, u32, u32) = (HEADER_BYTES as u32, SLOT_BYTES as u32, RECORD_BYTES as u32);
+
 const AT_MAGIC: usize = 0;
 const AT_VERSION: usize = 8;
 const AT_HEADER_BYTES: usize = 12;
@@ -182,9 +186,9 @@ impl Header {
         let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
         put(AT_MAGIC, &MAGIC);
         put(AT_VERSION, &VERSION.to_le_bytes());
-        put(AT_HEADER_BYTES, &(HEADER_BYTES as u32).to_le_bytes());
-        put(AT_SLOT_BYTES, &(SLOT_BYTES as u32).to_le_bytes());
-        put(AT_RECORD_BYTES, &(RECORD_BYTES as u32).to_le_bytes());
+        put(AT_HEADER_BYTES, &SIZES.0.to_le_bytes());
+        put(AT_SLOT_BYTES, &SIZES.1.to_le_bytes());
+        put(AT_RECORD_BYTES, &SIZES.2.to_le_bytes());
         put(AT_CAPACITY, &self.capacity.to_le_bytes());
         put(AT_EPOCH, &self.epoch.to_le_bytes());
         put(AT_PID, &self.pid.to_le_bytes());
@@ -211,9 +215,9 @@ impl Header {
         if version != VERSION {
             return Err(HeaderError::Version { found: version });
         }
-        expect("header_bytes", u32_at(bytes, AT_HEADER_BYTES), HEADER_BYTES as u32, "4096")?;
-        expect("slot_bytes", u32_at(bytes, AT_SLOT_BYTES), SLOT_BYTES as u32, "64")?;
-        expect("record_bytes", u32_at(bytes, AT_RECORD_BYTES), RECORD_BYTES as u32, "48")?;
+        expect("header_bytes", u32_at(bytes, AT_HEADER_BYTES), SIZES.0, "4096")?;
+        expect("slot_bytes", u32_at(bytes, AT_SLOT_BYTES), SIZES.1, "64")?;
+        expect("record_bytes", u32_at(bytes, AT_RECORD_BYTES), SIZES.2, "48")?;
         expect("record_kind", u32_at(bytes, AT_RECORD_KIND), RECORD_KIND, "1")?;
         let header = Self {
             capacity: u64_at(bytes, AT_CAPACITY),

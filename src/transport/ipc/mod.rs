@@ -6,6 +6,8 @@
 //! | `ring` | the algorithm, on whatever atomics it is given |
 //! | `segment` | names, files, mappings; the only `unsafe` |
 //! | `lock` | that a segment has one live writer |
+//! | `create`, `open` | how a segment comes into being, and how it is opened |
+//! | `symbols` | the symbol table |
 //! | [`writer`], [`reader`] | the two ends |
 //! | [`sink`] | the transport: one writer an exchange |
 //!
@@ -23,18 +25,24 @@
 //!   SIGBUS. The file's length is held against the header at open and at each [`Reader::check`], and no writer of
 //!   ours ever shortens a segment. Keep group and others from writing (`transport.ipc.mode`).
 
+mod create;
 pub mod layout;
 mod lock;
+mod open;
 pub mod reader;
 mod ring;
 mod segment;
 pub mod sink;
+mod symbols;
 pub mod writer;
 
 #[cfg(test)]
 mod tests;
 
-pub use reader::{Gone, Next, OpenError, Reader, ReaderStats, Reopened, Wait};
+pub use create::CreateError;
+pub use open::OpenError;
+pub use reader::{Gone, Next, Reader, ReaderStats, Reopened, Wait};
 pub use segment::{DIRECTORY, NameError, segment_path, segments};
 pub use sink::{IpcError, IpcTransport};
-pub use writer::{CreateError, SymbolTableError, Writer, WriterConfig, WriterStats};
+pub use symbols::SymbolTableError;
+pub use writer::{Writer, WriterConfig, WriterStats};

@@ -3,17 +3,16 @@
 //! It maps the segment read-only and makes no system call while it polls. It never reads a clock: whoever wants silence
 //! noticed says what time it is.
 
-use std::collections::HashMap;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
-use super::layout::{HeaderError, LINE_WORDS, State};
+use super::layout::State;
+use super::open::{OpenError, Source};
 use super::ring::{self, Read, RecordWords};
-use super::segment::{ReadError, Segment, open_checked};
+use super::symbols::Symbols;
 use crate::market::trade::{KIND_GAP_V1, KIND_TRADE_V1};
 use crate::market::{Record, Symbol};
 
@@ -91,46 +90,6 @@ pub enum Gone {
         declared: u64,
         /// Bytes that the file still has.
         len: u64,
-    },
-}
-
-/// Why a segment cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// Nothing there.
-    #[error("no ring at {path}; is `data-manager serve --ipc` running?")]
-    Missing {
-        /// Where it was looked for.
-        path: PathBuf,
-    },
-    /// Not allowed.
-    #[error("no permission to read {path}; join its group, or change transport.ipc.mode of the writer")]
-    Permission {
-        /// The segment.
-        path: PathBuf,
-    },
-    /// A pipe, a directory, a device.
-    #[error("{path} is not a regular file, so no ring")]
-    NotAFile {
-        /// What was to be opened.
-        path: PathBuf,
-    },
-    /// A file, but no segment of this version, or not all of it.
-    #[error("{path}: {source}")]
-    Header {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: HeaderError,
-    },
-    /// The system refused.
-    #[error("cannot open {path}: {source}")]
-    Io {
-        /// The segment.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
     },
 }
 
@@ -382,68 +341,6 @@ impl Reader {
         self.stats.lags += 1;
         Next::Lagged { lost }
     }
-}
-
-/// An open segment: the file is kept to watch its length.
-#[derive(Debug)]
-struct Source {
-    segment: Segment,
-    file: File,
-    /// Device and inode.
-    identity: (u64, u64),
-}
-
-impl Source {
-    fn open(path: &Path) -> Result<Self, OpenError> {
-        let io_error = |source| OpenError::Io { path: path.to_owned(), source };
-        let (file, header) = open_checked(path).map_err(|error| open_error(path, error))?;
-        let metadata = file.metadata().map_err(io_error)?;
-        let segment = Segment::map_read_only(&file, header).map_err(io_error)?;
-        Ok(Self { segment, file, identity: (metadata.dev(), metadata.ino()) })
-    }
-}
-
-fn open_error(path: &Path, error: ReadError) -> OpenError {
-    let path = path.to_owned();
-    match error {
-        ReadError::Io(source) if source.kind() == io::ErrorKind::NotFound => OpenError::Missing { path },
-        ReadError::Io(source) if source.kind() == io::ErrorKind::PermissionDenied => OpenError::Permission { path },
-        ReadError::Io(source) => OpenError::Io { path, source },
-        ReadError::NotAFile => OpenError::NotAFile { path },
-        ReadError::Header(source) => OpenError::Header { path, source },
-    }
-}
-
-/// The symbol table as far as it has been read.
-#[derive(Debug, Default)]
-struct Symbols {
-    by_id: HashMap<u32, Symbol>,
-    /// Entries read; entries below the writer's count never change.
-    entries: u32,
-}
-
-impl Symbols {
-    fn grow(&mut self, segment: &Segment) {
-        let count = segment.symbols().load(Ordering::Relaxed);
-        fence(Ordering::Acquire);
-        while self.entries < count {
-            // A count beyond the table is a lie; what the table holds is read all the same.
-            let Some(entry) = segment.symbol_entry(self.entries) else { return };
-            let words: [u64; LINE_WORDS] = std::array::from_fn(|i| entry[i].load(Ordering::Relaxed));
-            if let Some((id, symbol)) = read_symbol(words) {
-                self.by_id.insert(id, symbol);
-            }
-            self.entries += 1;
-        }
-    }
-}
-
-fn read_symbol(words: [u64; LINE_WORDS]) -> Option<(u32, Symbol)> {
-    let bytes: [u8; LINE_WORDS * 8] = bytemuck::cast(words);
-    let (head, text) = bytes.split_at(8);
-    let id = u32::from_le_bytes(head.get(..4)?.try_into().ok()?);
-    let text = text.get(..usize::from(*head.get(4)?))?;
-    Some((id, Symbol::new(std::str::from_utf8(text).ok()?).ok()?))
 }
 
 /// Six words as a record, or the kind that this version does not know.

@@ -195,7 +195,7 @@ mod tests {
         }
 
         fn slot(&self, n: u64) -> &[AtomicU64; LINE_WORDS] {
-            &self.slots[(n % self.capacity()) as usize]
+            &self.slots[usize::try_from(n % self.capacity()).unwrap()]
         }
 
         fn fence(order: Ordering) {

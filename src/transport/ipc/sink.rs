@@ -4,8 +4,10 @@
 
 use std::path::Path;
 
+use super::create::CreateError;
 use super::segment::DIRECTORY;
-use super::writer::{CreateError, SymbolTableError, Writer, WriterConfig};
+use super::symbols::SymbolTableError;
+use super::writer::{Writer, WriterConfig};
 use crate::config::settings::Ipc;
 use crate::market::{Instrument, Record, Universe};
 use crate::transport::{Transport, TransportStats};
@@ -102,8 +104,8 @@ impl IpcTransport {
     }
 
     /// Shows life on every ring; to be called at least once a second.
-    pub fn heartbeat(&mut self, now_wall_ns: u64) {
-        for ring in &mut self.rings {
+    pub fn heartbeat(&self, now_wall_ns: u64) {
+        for ring in &self.rings {
             ring.writer.heartbeat(now_wall_ns);
         }
     }

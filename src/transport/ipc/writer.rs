@@ -3,19 +3,15 @@
 //! It does not know readers: none of them can slow it, and none has to exist.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, Permissions};
-use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
-use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
-use rustix::io::Errno;
-
-use super::layout::{Header, HeaderError, LINE_WORDS, MAGIC, State};
-use super::lock::{Lock, LockError, filling_path};
+use super::create::{CreateError, Filling, previous_epoch};
+use super::layout::{Header, State};
+use super::lock::{Lock, LockError};
 use super::ring::{self, RecordWords};
-use super::segment::{DIRECTORY, NameError, Segment, open_checked, open_options, segment_path};
+use super::segment::{DIRECTORY, Segment, segment_path};
+use super::symbols::{SymbolTableError, symbol_words};
 use crate::market::{Record, Symbol};
 use crate::telemetry::clock;
 
@@ -47,93 +43,6 @@ impl Default for WriterConfig {
             mode: 0o640,
         }
     }
-}
-
-/// Why there is no segment to write to.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CreateError {
-    /// Prefix and exchange make no file name.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// Capacity, symbols or the exchange's name are out of range.
-    #[error("transport.ipc: {0}")]
-    Size(#[source] HeaderError),
-    /// Another process writes this segment.
-    #[error(
-        "{path}: a live writer{} owns this ring; stop it, or give this one another transport.ipc.shm_path_prefix",
-        pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
-    )]
-    Busy {
-        /// The segment.
-        path: PathBuf,
-        /// The live writer's process id, if it can be known.
-        pid: Option<u32>,
-    },
-    /// The file system cannot hold the segment.
-    #[error(
-        "{path}: the ring takes {} and {directory} has {} free; lower transport.ipc.capacity, or enlarge {directory} \
-         (docker: --shm-size, compose: shm_size, Kubernetes: sizeLimit of the emptyDir in memory)",
-        mebibytes(*needed), mebibytes(*free)
-    )]
-    NoSpace {
-        /// The segment.
-        path: PathBuf,
-        /// Its directory.
-        directory: PathBuf,
-        /// Bytes that the segment takes.
-        needed: u64,
-        /// Bytes that are free there, as far as the system tells.
-        free: u64,
-    },
-    /// Something else lies under the segment's name.
-    #[error("{path} is no ring of data-manager and is left alone; remove it, or change transport.ipc.shm_path_prefix")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The symbols do not fit.
-    #[error("{path}: {source}")]
-    Symbol {
-        /// The segment.
-        path: PathBuf,
-        /// Which symbol, and why.
-        source: SymbolTableError,
-    },
-    /// The system refused a step.
-    #[error("cannot {action} {path}: {source}")]
-    Io {
-        /// The step.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
-}
-
-/// Why a symbol cannot join the table.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SymbolTableError {
-    /// The table is full.
-    #[error("no room for symbol {symbol}: the table holds {symbols_max}; raise transport.ipc.symbols_max")]
-    Full {
-        /// The symbol that found no room.
-        symbol: Symbol,
-        /// The table's capacity.
-        symbols_max: u32,
-    },
-    /// Its instrument id is taken.
-    #[error("{symbol} has the instrument id {id}, which is {owner}'s: a reader could not tell them apart")]
-    Taken {
-        /// The symbol that came second.
-        symbol: Symbol,
-        /// The symbol that has the id.
-        owner: Symbol,
-        /// The id of both.
-        id: u32,
-    },
 }
 
 /// Plain counts of a writer.
@@ -187,7 +96,8 @@ impl Writer {
             header.epoch = header.epoch.max(previous.saturating_add(1));
         }
         let filling = Filling::create(&path, header.segment_bytes())?;
-        let mut writer = filling.fill(header, config.mode)?;
+        let segment = filling.fill(header, config.mode)?;
+        let mut writer = Self::new(segment, path.clone());
         for (id, symbol) in symbols {
             writer
                 .add_symbol(id, symbol)
@@ -198,6 +108,13 @@ impl Writer {
         writer.lock = Some(lock);
         writer.segment.state().store(State::Live as u32, Ordering::Release);
         Ok(writer)
+    }
+
+    /// The writer of a segment that nobody sees yet.
+    fn new(segment: Segment, path: PathBuf) -> Self {
+        segment.heartbeat().store(segment.header().epoch, Ordering::Relaxed);
+        let trail_max = ring::margin(segment.header().capacity);
+        Self { segment, path, next: 0, published: 0, trail_max, symbols: BTreeMap::new(), lock: None }
     }
 
     /// Stores a record; readers see it at once. No system call, no wait, no allocation.
@@ -218,7 +135,7 @@ impl Writer {
     }
 
     /// Shows life; to be called at least once a second, else readers take the writer for dead.
-    pub fn heartbeat(&mut self, now_wall_ns: u64) {
+    pub fn heartbeat(&self, now_wall_ns: u64) {
         self.segment.heartbeat().store(now_wall_ns, Ordering::Relaxed);
     }
 
@@ -278,131 +195,6 @@ impl Drop for Writer {
     }
 }
 
-/// A segment under its temporary name; what is not published is removed again.
-struct Filling<'a> {
-    path: &'a Path,
-    temporary: PathBuf,
-    file: File,
-}
-
-impl<'a> Filling<'a> {
-    /// A new file with all its bytes allocated: on a full file system a hole in it would kill the writer with SIGBUS
-    /// at the first record that falls into it.
-    fn create(path: &'a Path, len: u64) -> Result<Self, CreateError> {
-        let temporary = filling_path(path);
-        let failed = |action| {
-            let path = temporary.clone();
-            move |source| CreateError::Io { action, path, source }
-        };
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove")(error)),
-            _ => {}
-        }
-        let file = open_options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(failed("create"))?;
-        let this = Self { path, temporary: temporary.clone(), file };
-        match allocate(&this.file, len) {
-            // The old segment may be all that is in the way, and its writer is gone: we hold the lock.
-            Err(error) if is_full(&error) && fs::remove_file(path).is_ok() => allocate(&this.file, len),
-            other => other,
-        }
-        .map_err(|error| if is_full(&error) { this.no_space(len) } else { failed("allocate")(error) })?;
-        Ok(this)
-    }
-
-    /// Everything that a reader may rely on, before it can see any of it.
-    fn fill(&self, header: Header, mode: u32) -> Result<Writer, CreateError> {
-        let failed = |action| move |source| CreateError::Io { action, path: self.temporary.clone(), source };
-        self.file.write_all_at(&header.encode(), 0).map_err(failed("write"))?;
-        self.file.set_permissions(Permissions::from_mode(mode & 0o777)).map_err(failed("set the mode of"))?;
-        let (epoch, trail_max) = (header.epoch, ring::margin(header.capacity));
-        let segment = Segment::map_writable(&self.file, header).map_err(failed("map"))?;
-        segment.heartbeat().store(epoch, Ordering::Relaxed);
-        let path = self.path.to_owned();
-        Ok(Writer { segment, path, next: 0, published: 0, trail_max, symbols: BTreeMap::new(), lock: None })
-    }
-
-    fn publish(self) -> Result<(), CreateError> {
-        fs::rename(&self.temporary, self.path).map_err(|source| CreateError::Io {
-            action: "put the new segment in place of",
-            path: self.path.to_owned(),
-            source,
-        })
-    }
-
-    fn no_space(&self, needed: u64) -> CreateError {
-        // What our own half-made file holds is free again as soon as it is removed.
-        let _ = self.file.set_len(0);
-        let free = fstatvfs(&self.file).map_or(0, |vfs| vfs.f_bavail.saturating_mul(vfs.f_frsize));
-        let directory = self.path.parent().unwrap_or(self.path).to_owned();
-        CreateError::NoSpace { path: self.path.to_owned(), directory, needed, free }
-    }
-}
-
-impl Drop for Filling<'_> {
-    fn drop(&mut self) {
-        // After the rename there is nothing under this name, and the answer does not matter.
-        let _ = fs::remove_file(&self.temporary);
-    }
-}
-
-/// Allocates all bytes of a file, or fails.
-fn allocate(file: &File, len: u64) -> io::Result<()> {
-    loop {
-        match fallocate(file, FallocateFlags::empty(), 0, len) {
-            Ok(()) => return Ok(()),
-            Err(Errno::INTR) => {}
-            Err(Errno::OPNOTSUPP) => return write_zeros(file, len),
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// For file systems that cannot allocate ahead; shared memory can.
-fn write_zeros(file: &File, len: u64) -> io::Result<()> {
-    let zeros = [0; 1 << 16];
-    let mut at = 0;
-    while at < len {
-        let rest = usize::try_from(len - at).unwrap_or(zeros.len()).min(zeros.len());
-        file.write_all_at(&zeros[..rest], at)?;
-        at += rest as u64;
-    }
-    Ok(())
-}
-
-fn is_full(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// The epoch of the segment that lies under our name, `None` if there is none or it is beyond reading.
-fn previous_epoch(path: &Path) -> Result<Option<u64>, CreateError> {
-    if let Ok((_, header)) = open_checked(path) {
-        return Ok(Some(header.epoch));
-    }
-    let file = match open_options().read(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(CreateError::Io { action: "read", path: path.to_owned(), source }),
-    };
-    // Damaged, cut off or of another version, a ring gives way; anything else is not ours to replace.
-    let mut start = [0; 6];
-    let is_file = file.metadata().is_ok_and(|metadata| metadata.is_file());
-    let empty = file.metadata().is_ok_and(|metadata| metadata.len() == 0);
-    let ours = is_file && (empty || file.read_exact_at(&mut start, 0).is_ok() && start == MAGIC[..6]);
-    if ours { Ok(None) } else { Err(CreateError::Foreign { path: path.to_owned() }) }
-}
-
-/// Bytes as people read them.
-#[expect(clippy::cast_precision_loss, reason = "one decimal is shown")]
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
 /// A record as the six words of its slot.
 #[inline]
 fn words(record: &Record) -> RecordWords {
@@ -412,22 +204,11 @@ fn words(record: &Record) -> RecordWords {
     }
 }
 
-/// An entry of the symbol table as words: id, length, three reserved bytes, text.
-fn symbol_words(id: u32, symbol: &Symbol) -> [u64; LINE_WORDS] {
-    let text = symbol.as_str().as_bytes();
-    let mut bytes = [0; LINE_WORDS * 8];
-    bytes[..4].copy_from_slice(&id.to_le_bytes());
-    // A `Symbol` has at most 56 bytes, which is what is left here.
-    bytes[4] = u8::try_from(text.len()).unwrap_or(u8::MAX);
-    bytes[8..8 + text.len()].copy_from_slice(text);
-    bytemuck::cast(bytes)
-}
-
 #[cfg(test)]
 impl Writer {
     /// Does the first half of [`Self::push`]: the slot is marked, half the record is stored. What a writer that is
     /// killed in mid-write leaves behind.
-    pub(super) fn push_half(&mut self, record: &Record) {
+    pub(super) fn push_half(&self, record: &Record) {
         ring::begin(&self.segment, self.next);
         let [first, second, third, ..] = words(record);
         ring::fill(&self.segment, self.next, &[first, second, third, 0, 0, 0]);
