@@ -1,5 +1,7 @@
 //! The one place that reads the clock: wall time for stamps, monotonic time for every decision.
 
+#![expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
+
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Nanoseconds since the Unix epoch. Never used to decide anything: it may step.
