@@ -40,8 +40,8 @@ pub trait Exchange: Send + Sync + fmt::Debug {
     /// The URL to dial for these venue symbols, from the configured base (`wss://host[:port]`).
     fn connect_url(&self, base: &str, venue_symbols: &[&str]) -> String;
 
-    /// The frames that subscribe `venue_symbols`, each within the venue's own limits, in the order in which they go out.
-    /// `first_id` is the first request id to use where the venue takes one; each request counts it up by one.
+    /// The frames that subscribe `venue_symbols`, each within the venue's own limits, in the order in which they go
+    /// out. `first_id` is the first request id to use where the venue takes one; each request counts it up by one.
     fn subscribe(&self, venue_symbols: &[&str], first_id: u64) -> Vec<Request>;
 
     /// Decodes one frame. Trades are pushed to `out` in the order in which they happened; the return value says what
@@ -181,7 +181,8 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// A short fixed name for metric labels: `json`, `frame_type`, `number`, `time`, `value`, `unknown_symbol`, `too_long`.
+    /// A short fixed name for metric labels: `json`, `frame_type`, `number`, `time`, `value`, `unknown_symbol`,
+    /// `too_long`.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
         match self {

@@ -1,0 +1,53 @@
+# Everything a developer or an operator runs from a clone. `make` lists it.
+
+CARGO ?= cargo
+LOCKED = --locked
+
+# What the tests run against: the server that is shipped, and the oldest of each line that behaves differently.
+NATS_VERSIONS = 2.15.1 2.14.6 2.12.8 2.10.26
+CARGO_DENY_VERSION = 0.20.2
+CARGO_DENY = .tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-slow bench bench-quick lint fmt deny advisories tools clean-tools
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## simulated venues -> data-manager -> a nats-server of its own and shared memory; Ctrl-C stops all of it
+	@python3 scripts/run $(RUN_ARGS)
+
+test: tools ## the whole suite: unit, property, real nats-server, two processes on one ring
+	$(CARGO) test $(LOCKED)
+
+test-slow: tools ## the same tests with their long settings (SLOW=1): more seeds, longer runs
+	SLOW=1 $(CARGO) test $(LOCKED) $(SLOW_TESTS)
+
+bench: tools ## all benchmarks; quiet machine, several minutes
+	$(CARGO) bench $(LOCKED)
+
+bench-quick: tools ## each benchmark for a moment, to see that it still runs
+	$(CARGO) bench $(LOCKED) --benches -- --quick
+
+lint: ## formatting, clippy, documentation; warnings are errors
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --document-private-items
+
+fmt: ## formats the sources in place
+	$(CARGO) fmt --all
+
+deny: $(CARGO_DENY) ## licences, banned and doubled crates, sources (installs cargo-deny, pinned, on first use)
+	$(CARGO_DENY) --locked check bans licenses sources
+
+advisories: $(CARGO_DENY) ## known vulnerabilities of the dependencies; needs the network
+	$(CARGO_DENY) --locked check advisories
+
+$(CARGO_DENY):
+	$(CARGO) install --locked --root .tools/cargo-deny-$(CARGO_DENY_VERSION) cargo-deny@$(CARGO_DENY_VERSION)
+
+tools: ## fetches the nats-servers that the tests start, digests checked, into .tools/
+	@python3 scripts/fetch-nats-server $(NATS_VERSIONS) > /dev/null
+
+clean-tools: ## removes .tools/ and .cache/
+	rm -rf .tools .cache
