@@ -7,7 +7,7 @@ pub mod secret;
 pub mod settings;
 pub mod units;
 
-pub use load::{ConfigError, Loaded, Origin, load};
+pub use load::{ConfigError, Loaded, Origin, Override, load};
 pub use secret::{Secret, SecretError};
 pub use settings::Settings;
 pub use units::{Bytes, Span};
