@@ -1,0 +1,177 @@
+//! Compares what is stored with what was sent: which messages are stored, which are to be sent again, which were lost.
+//!
+//! Pure judgement over slices; it moves nothing.
+
+use super::event::{Key, Stored, TailRecord};
+use super::message::{Mark, Message, same_trade};
+use super::retained::Gone;
+use crate::market::Record;
+use crate::market::trade::RECORD_BYTES;
+
+/// Where a judged message stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stood {
+    /// Acknowledged.
+    Retained,
+    /// Sent; `predicted` is the stream sequence it would have if it is stored.
+    InFlight { predicted: u64 },
+    /// Never sent in this epoch.
+    Waiting,
+}
+
+/// What becomes of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is stored, or was and has been removed since as the stream's limits say.
+    Stored,
+    /// It is not stored: send it (again).
+    Send,
+    /// Its first `count` records are stored, in a message of other cut: send the rest.
+    SendFrom { count: usize },
+    /// It was acknowledged and is gone.
+    Lost,
+}
+
+/// What the judge knows.
+pub(super) struct Judge {
+    tails: Vec<Option<Known>>,
+    last_seq: u64,
+    /// The stream ends before what was acknowledged, or is another stream.
+    regressed: bool,
+    /// Others write too: sequences prove nothing.
+    foreign: bool,
+    oldest_removed_first: bool,
+}
+
+/// What was read of one subject.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    last: Option<(TailRecord, Option<Record>)>,
+    /// Newest message that holds the stored record byte for byte, and the record's index in it.
+    exact: Option<(usize, usize)>,
+    /// Newest message that holds the same trade.
+    twin: Option<(usize, usize)>,
+    /// Something of ours was acknowledged on this subject.
+    had: bool,
+}
+
+impl Judge {
+    pub(super) fn new(stored: &Stored, regressed: bool, foreign: bool, oldest_removed_first: bool) -> Self {
+        let mut tails = Vec::new();
+        for tail in &stored.tails {
+            let index = tail.key.index();
+            if tails.len() <= index {
+                tails.resize(index + 1, None);
+            }
+            if let Some(slot) = tails.get_mut(index) {
+                let last = tail.last.map(|last| (last, Record::from_bytes(&last.record).ok()));
+                *slot = Some(Known { last, exact: None, twin: None, had: false });
+            }
+        }
+        Self { tails, last_seq: stored.last_seq, regressed, foreign, oldest_removed_first }
+    }
+
+    /// First pass, oldest message first: finds the stored tails among ours.
+    pub(super) fn look(&mut self, index: usize, message: &Message, stood: Stood) {
+        let Some(Some(known)) = self.tails.get_mut(message.key.index()) else { return };
+        known.had |= stood == Stood::Retained;
+        let Some((last, record)) = &known.last else { return };
+        if let Some(at) = message.rposition(|chunk| chunk == last.record) {
+            known.exact = Some((index, at));
+            // A message of ours that stands elsewhere than predicted: somebody else wrote, or the server had some already.
+            self.foreign |= matches!(stood, Stood::InFlight { predicted } if predicted != last.seq);
+        }
+        if let Some(record) = record {
+            let twin = |chunk: &[u8]| Record::from_bytes(chunk).is_ok_and(|ours| same_trade(&ours, record));
+            if let Some(at) = message.rposition(twin) {
+                known.twin = Some((index, at));
+            }
+        }
+    }
+
+    /// Second pass: what becomes of the message with this index.
+    pub(super) fn verdict(&self, index: usize, message: &Message, stood: Stood) -> Verdict {
+        let Some(Some(known)) = self.tails.get(message.key.index()) else { return unknown(stood) };
+        let Some((_, record)) = &known.last else { return self.empty_subject(stood, known.had) };
+        match known.exact.or(known.twin) {
+            Some((at, part)) => self.found(index, message, stood, at, part),
+            None => self.not_found(message, stood, record.as_ref()),
+        }
+    }
+
+    /// Whether what was let go of this subject is lost, and from where on: `Some(None)` all of it.
+    pub(super) fn lost_before(&self, key: Key, gone: &Gone) -> Option<Option<Mark>> {
+        let known = self.tails.get(key.index()).copied().flatten()?;
+        match known.last {
+            None => self.regressed.then_some(None),
+            Some((_, record)) => {
+                if known.exact.or(known.twin).is_some() {
+                    return None;
+                }
+                let tail = Mark::of(&record?);
+                (self.proves_loss() && gone.last.after(&tail)).then_some(Some(tail))
+            }
+        }
+    }
+
+    fn found(&self, index: usize, message: &Message, stood: Stood, at: usize, part: usize) -> Verdict {
+        if index < at {
+            return Verdict::Stored;
+        }
+        if index == at {
+            let records = message.bytes().len() / RECORD_BYTES;
+            return match part + 1 < records {
+                true if stood != Stood::Retained => Verdict::SendFrom { count: part + 1 },
+                _ => Verdict::Stored,
+            };
+        }
+        match stood {
+            Stood::Retained if self.proves_loss() => Verdict::Lost,
+            Stood::Retained => Verdict::Stored,
+            Stood::InFlight { predicted } if !self.oldest_removed_first => self.by_sequence(predicted),
+            Stood::InFlight { .. } | Stood::Waiting => Verdict::Send,
+        }
+    }
+
+    fn not_found(&self, message: &Message, stood: Stood, record: Option<&Record>) -> Verdict {
+        let tail = record.map(Mark::of);
+        let (Some(tail), Some(newest)) = (tail, message.last().as_ref().map(Mark::of)) else { return unknown(stood) };
+        match stood {
+            Stood::Retained if self.proves_loss() && newest.after(&tail) => Verdict::Lost,
+            Stood::Retained => Verdict::Stored,
+            Stood::InFlight { .. } | Stood::Waiting if newest.covered_by(&tail) => Verdict::Stored,
+            Stood::InFlight { predicted } if !self.oldest_removed_first => self.by_sequence(predicted),
+            Stood::InFlight { .. } | Stood::Waiting => Verdict::Send,
+        }
+    }
+
+    /// The subject is empty: purged, expired, or the stream is another one.
+    ///
+    /// What is in flight counts as stored only where the subject is known to have been emptied since (`had`) and the
+    /// stream has grown far enough; a subject that never held anything must not be mistaken for a purged one.
+    const fn empty_subject(&self, stood: Stood, had: bool) -> Verdict {
+        match stood {
+            Stood::Retained if self.regressed => Verdict::Lost,
+            Stood::Retained => Verdict::Stored,
+            Stood::InFlight { predicted } if had => self.by_sequence(predicted),
+            Stood::InFlight { .. } | Stood::Waiting => Verdict::Send,
+        }
+    }
+
+    const fn by_sequence(&self, predicted: u64) -> Verdict {
+        if !self.foreign && !self.regressed && predicted <= self.last_seq { Verdict::Stored } else { Verdict::Send }
+    }
+
+    /// Whether an old tail proves that what came after it is gone.
+    const fn proves_loss(&self) -> bool {
+        self.regressed || self.oldest_removed_first
+    }
+}
+
+/// Nothing was read of the subject.
+const fn unknown(stood: Stood) -> Verdict {
+    match stood {
+        Stood::Retained => Verdict::Stored,
+        Stood::InFlight { .. } | Stood::Waiting => Verdict::Send,
+    }
+}

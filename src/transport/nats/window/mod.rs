@@ -1,0 +1,439 @@
+//! The publish window: what waits, what is in flight, what an answer means, what to send next, what to ask after a doubt.
+//!
+//! Pure: it takes events with the time at which they happened and hands out [`Action`]s; it knows no socket, no clock, no
+//! wire format. One window writes one stream over one connection at a time.
+//!
+//! # What it guarantees
+//!
+//! Per subject the stream holds the pushed records in the order in which they were pushed, each once, whatever the
+//! connection and the server do, as long as the server keeps what it acknowledged; what the server loses is sent again
+//! while it is [retained](Config::retain), and everything else that is missing is declared by a gap record.
+//! Order is never mended by the client: the server refuses what comes after a hole ([`Mode`]), and on any [`Doubt`] the
+//! window stops, lets the driver read what is stored, and goes on behind it.
+//!
+//! # Driving it
+//!
+//! ```text
+//! push(now, route, record)         at any time; never waits, never fails
+//! loop { next(now) }               until None: carry out each Action
+//!   Action::Send                     publish; answers come to on_answer(now, epoch, answer)
+//!   Action::Reconcile(query)         drop the connection, dial, end query.fence, read; then exactly one of
+//!                                    on_reconciled(now, stored) | on_reconcile_failed(now, why)
+//! on_answer(now, epoch, answer)    in the order in which answers arrive; other epochs' answers are ignored
+//! on_disconnect(now)               the epoch's connection was lost (or reconnected by itself)
+//! poll_at()                        call next(now) again at this time at the latest
+//! ```
+//!
+//! Epoch numbers come with [`Query::epoch`]; the answers to publishes sent after that query's `on_reconciled` carry it.
+//! A new window begins in doubt, so the first action is always a `Reconcile` whose query names the trade subjects of all
+//! routes: their tails are the anchors of the feeds (the stream is the checkpoint).
+//!
+//! # Why not atomic batches
+//!
+//! They too refuse what comes after a hole, but only one may be under way at a time, at most 1,000 messages each, and a
+//! single duplicate refuses all of it. The pipelined chain is faster on every server that has them (2.12, 2.13), and
+//! its one condition, a sole writer, is how this publisher is meant to be run anyway.
+
+mod event;
+mod flight;
+mod judge;
+mod message;
+mod outbox;
+mod retained;
+mod settle;
+#[cfg(test)]
+mod tests;
+
+use std::time::{Duration, Instant};
+
+pub use event::{
+    Action, Answer, BatchOp, Config, Doubt, Expect, Key, LATENCY_BOUNDS, Mode, Query, Refusal, RefusedAt, Reply, Send,
+    Stats, Stored, Tail, TailRecord,
+};
+
+use crate::market::Record;
+use flight::{Batch, Fence, Flight, token};
+use message::{History, Message};
+use outbox::{Dropped, Outbox};
+use retained::Retained;
+
+/// First wait after an epoch in which nothing was acknowledged; it doubles up to [`BACKOFF_MAX`].
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+
+/// Longest wait before reading again: what heals is used within this time.
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// A stream that ends before what was acknowledged is read a second time after this long: a leader elected just now may
+/// not have applied all that it holds.
+const REGRESSION_CONFIRM: Duration = Duration::from_millis(500);
+
+/// The publish window. See the module's documentation.
+#[derive(Debug)]
+pub struct Window {
+    config: Config,
+    outbox: Outbox,
+    flight: Flight,
+    retained: Retained,
+    phase: Phase,
+    epoch: u32,
+    /// Something was acknowledged since the last reconcile.
+    progress: bool,
+    /// One message at a time, each with its own answer, so that a refusal names its message.
+    careful: bool,
+    draining: bool,
+    /// Epochs in a row without an acknowledgement.
+    attempts: u32,
+    /// A batch that may still be open at the server.
+    fence: Option<u64>,
+    /// A message in flight that the server would refuse for ever.
+    poison: Option<u64>,
+    /// A message in flight of which the server said that it had it already.
+    settled: Option<u64>,
+    /// Creation stamp of the stream, once read.
+    created: Option<u64>,
+    /// Last sequence of the reading that showed a regression, if the last reading did.
+    regression: Option<u64>,
+    /// Tail sequences as read at the last reconcile, until the first batch of the epoch is begun.
+    tails: Vec<Tail>,
+    jitter: u64,
+    stats: Stats,
+}
+
+/// What the window is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It does not know what is stored; it will ask at `not_before`.
+    Doubt {
+        /// Why.
+        why: Doubt,
+        /// When it may ask.
+        not_before: Instant,
+    },
+    /// The driver is reading.
+    Reading {
+        /// Why.
+        why: Doubt,
+    },
+    /// It knows, and sends.
+    Steady,
+}
+
+impl Window {
+    /// An empty window, in doubt.
+    #[must_use]
+    pub fn new(config: Config, now: Instant) -> Self {
+        Self {
+            outbox: Outbox::new(config.pack, config.linger, config.outbox_bytes),
+            flight: Flight::new(config.window),
+            retained: Retained::new(config.retain, config.retain_bytes),
+            phase: Phase::Doubt { why: Doubt::Start, not_before: now },
+            epoch: 0,
+            progress: false,
+            careful: false,
+            draining: false,
+            attempts: 0,
+            fence: None,
+            poison: None,
+            settled: None,
+            created: None,
+            regression: None,
+            tails: Vec::new(),
+            jitter: config.seed | 1,
+            stats: Stats::default(),
+            config,
+        }
+    }
+
+    /// Takes a record. Where the outbox is full the oldest waiting records are dropped and declared.
+    ///
+    /// A record of a route beyond [`Config::routes`] is dropped and counted: nobody could be told of it.
+    pub fn push(&mut self, now: Instant, route: u32, record: &Record) {
+        self.stats.taken += 1;
+        if route >= self.config.routes {
+            self.stats.dropped += 1;
+            return;
+        }
+        self.outbox.push(now, route, record);
+        let dropped = self.outbox.enforce();
+        self.count_dropped(dropped);
+    }
+
+    /// The next thing to do, or `None` until something happens or [`Self::poll_at`] has come.
+    pub fn next(&mut self, now: Instant) -> Option<Action> {
+        self.tick(now);
+        match &self.phase {
+            Phase::Doubt { why, not_before } if now >= *not_before => {
+                let why = why.clone();
+                Some(Action::Reconcile(self.ask(why)))
+            }
+            Phase::Doubt { .. } | Phase::Reading { .. } => None,
+            Phase::Steady => self.next_send(now).map(Action::Send),
+        }
+    }
+
+    /// Lets time pass: acknowledgements that are overdue, retained messages that are old. [`Self::next`] does it too.
+    pub fn tick(&mut self, now: Instant) {
+        self.retained.trim(now);
+        if self.phase == Phase::Steady
+            && self.flight.oldest().is_some_and(|at| now.saturating_duration_since(at) >= self.config.ack_timeout)
+        {
+            self.doubt(now, Doubt::AckTimeout);
+        }
+    }
+
+    /// When [`Self::next`] has to be called again at the latest; `None`: not before something happens.
+    #[must_use]
+    pub fn poll_at(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Doubt { not_before, .. } => Some(*not_before),
+            Phase::Reading { .. } => None,
+            Phase::Steady => {
+                let overdue = self.flight.oldest().map(|at| at + self.config.ack_timeout);
+                let ping = self.ping_due();
+                let end = self.flight.end_due();
+                let company = self.outbox.due().filter(|_| self.flight.has_room(self.careful));
+                [overdue, ping, end, company].into_iter().flatten().min()
+            }
+        }
+    }
+
+    /// An answer of the server to a publish of `epoch`.
+    pub fn on_answer(&mut self, now: Instant, epoch: u32, answer: Answer) {
+        if epoch != self.epoch || self.phase != Phase::Steady {
+            return;
+        }
+        match answer {
+            Answer::Stored { token, duplicate: true, .. } => {
+                self.settled = self.only(token);
+                self.doubt(now, Doubt::Duplicate);
+            }
+            Answer::Stored { token, seq, duplicate: false } => self.on_stored(now, token, seq),
+            Answer::Flow { batch, seq, msgs } => self.on_flow(now, batch, seq, msgs),
+            Answer::Closed { batch, seq, count, duplicate } => self.on_closed(now, batch, seq, count, duplicate),
+            Answer::Refused { at, refusal } => self.on_refused(now, at, refusal),
+        }
+    }
+
+    /// The epoch's connection was lost, or is no longer the one that was dialled.
+    pub fn on_disconnect(&mut self, now: Instant) {
+        if self.phase == Phase::Steady {
+            self.doubt(now, Doubt::Disconnected);
+        }
+    }
+
+    /// Nothing could be read; it is asked for again after a growing wait.
+    pub fn on_reconcile_failed(&mut self, now: Instant, why: &str) {
+        if matches!(self.phase, Phase::Reading { .. }) {
+            self.attempts = self.attempts.saturating_add(1);
+            let not_before = now + self.backoff();
+            self.phase = Phase::Doubt { why: Doubt::Unreadable { text: why.to_owned() }, not_before };
+        }
+    }
+
+    /// From here on nothing waits for company, and an idle batch is ended at once.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Whether nothing waits and nothing is in flight.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.outbox.is_empty() && self.flight.queue.is_empty()
+    }
+
+    /// What it is doing.
+    #[must_use]
+    pub const fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// How messages are sent, as the last reconcile said.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.flight.mode
+    }
+
+    /// The running epoch's number.
+    #[must_use]
+    pub const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Counts and gauges.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut stats = self.stats.clone();
+        stats.epochs = self.epoch;
+        stats.waiting = self.outbox.records();
+        stats.waiting_bytes = self.outbox.bytes();
+        stats.in_flight = self.flight.queue.len();
+        stats.in_flight_records = self.flight.queue.iter().map(Message::records).sum();
+        stats.retained = self.retained.len();
+        stats.retained_bytes = self.retained.bytes();
+        stats
+    }
+
+    fn next_send(&mut self, now: Instant) -> Option<Send> {
+        if self.outbox.ready(now, self.draining) && self.flight.has_room(self.careful) {
+            let message = self.outbox.pop(now)?;
+            if message.history != History::Fresh {
+                self.stats.resent += 1;
+            }
+            let last = self.careful || !self.outbox.ready(now, self.draining);
+            let fence = Fence { foreign: self.stats.foreign > 0, tail: self.tail_of(message.key) };
+            // Whatever was read is out of date as soon as something was sent.
+            self.tails.clear();
+            return Some(self.flight.send(now, message, fence, last));
+        }
+        let any = self.any_key();
+        if self.ping_due().is_some_and(|at| now >= at) {
+            return self.flight.ping(any);
+        }
+        let hurry = self.draining && self.outbox.is_empty();
+        let full = !self.flight.has_room(false);
+        match self.flight.end_due() {
+            Some(at) if !full && (hurry || self.careful || now >= at) => self.flight.end(now, any),
+            _ => None,
+        }
+    }
+
+    /// Half-way to the time-out an open batch is asked once for acknowledgements that were lost on the way.
+    fn ping_due(&self) -> Option<Instant> {
+        let open = matches!(self.flight.batch, Batch::Open { .. }) && !self.flight.pinged;
+        self.flight.queue.front().filter(|_| open).map(|message| message.at + self.config.ack_timeout / 2)
+    }
+
+    fn on_stored(&mut self, now: Instant, answered: u8, seq: u64) {
+        match self.flight.position_of(seq) {
+            // In a chain the server stored this only because it had stored all before it.
+            Some(position) if token(position) == answered => self.acked_through(now, position),
+            // Known already: a later answer overtook this one.
+            None if seq <= self.flight.reached() => {}
+            _ => self.doubt(now, Doubt::Unexpected),
+        }
+    }
+
+    fn on_flow(&mut self, now: Instant, batch: u64, seq: u64, msgs: u16) {
+        if !self.flight.is_current(batch) {
+            return;
+        }
+        let (first, opened) = match self.flight.batch {
+            Batch::None => return,
+            Batch::Opening { first } | Batch::Open { first, .. } => (first, true),
+            Batch::Closing { first, .. } => (first, false),
+        };
+        if first + seq > self.flight.next() {
+            return self.doubt(now, Doubt::Unexpected);
+        }
+        if opened {
+            self.flight.batch = Batch::Open { first, msgs: msgs.max(1) };
+        }
+        self.flight.pinged = false;
+        if first + seq > self.flight.head {
+            self.acked_through(now, first + seq - 1);
+        }
+    }
+
+    fn on_closed(&mut self, now: Instant, batch: u64, seq: u64, count: u64, duplicate: bool) {
+        let Some(first) = self.flight.batch_first().filter(|_| self.flight.is_current(batch)) else { return };
+        if first + count > self.flight.next() {
+            return self.doubt(now, Doubt::Unexpected);
+        }
+        if first + count > self.flight.head {
+            self.acked_through(now, first + count - 1);
+        }
+        if first + count < self.flight.next() {
+            return self.doubt(now, Doubt::Refused(Refusal::BatchLost));
+        }
+        self.flight.batch = Batch::None;
+        let reached = self.flight.reached();
+        if duplicate {
+            self.stats.duplicates += 1;
+            self.flight.rebase(reached.saturating_sub(1));
+        } else {
+            self.stats.foreign += seq.saturating_sub(reached);
+            self.stats.duplicates += reached.saturating_sub(seq);
+            self.flight.rebase(seq);
+        }
+    }
+
+    fn on_refused(&mut self, now: Instant, at: RefusedAt, refusal: Refusal) {
+        let position = match at {
+            RefusedAt::Token(token) => self.only(token),
+            RefusedAt::Batch { batch, .. } if !self.flight.is_current(batch) => return,
+            RefusedAt::Batch { seq: 0, .. } => (self.flight.queue.len() == 1).then_some(self.flight.head),
+            RefusedAt::Batch { seq, .. } => self.flight.batch_first().map(|first| first + seq - 1),
+            RefusedAt::Last => self.flight.next().checked_sub(1),
+        };
+        if refusal == Refusal::TooLarge {
+            self.poison = position.filter(|at| *at >= self.flight.head && *at < self.flight.next());
+        }
+        self.doubt(now, Doubt::Refused(refusal));
+    }
+
+    /// The only position in flight that a token can mean; `None` where several share it.
+    fn only(&self, wanted: u8) -> Option<u64> {
+        let mut fitting = (self.flight.head..self.flight.next()).filter(|position| token(*position) == wanted);
+        let found = fitting.next();
+        if fitting.next().is_some() { None } else { found }
+    }
+
+    fn acked_through(&mut self, now: Instant, position: u64) {
+        while self.flight.head <= position {
+            let Some(message) = self.flight.queue.pop_front() else { break };
+            self.flight.head += 1;
+            self.count_acked(now, &message);
+            self.retained.push(now, message);
+        }
+        self.progress = true;
+        self.careful = false;
+        self.attempts = 0;
+        self.flight.pinged = false;
+    }
+
+    fn count_acked(&mut self, now: Instant, message: &Message) {
+        self.stats.acked += message.records();
+        let took = now.saturating_duration_since(message.at);
+        let bucket = LATENCY_BOUNDS.iter().position(|bound| took <= *bound).unwrap_or(LATENCY_BOUNDS.len());
+        if let Some(slot) = self.stats.ack_latency.get_mut(bucket) {
+            *slot += 1;
+        }
+        self.stats.ack_latency_sum_us += u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    }
+
+    fn doubt(&mut self, now: Instant, why: Doubt) {
+        if self.progress {
+            self.attempts = 0;
+        } else {
+            self.careful |= matches!(why, Doubt::Refused(_) | Doubt::Duplicate);
+            self.attempts = self.attempts.saturating_add(1);
+        }
+        self.fence = self.flight.open_batch().or(self.fence);
+        let not_before = now + self.backoff();
+        self.phase = Phase::Doubt { why, not_before };
+    }
+
+    fn backoff(&mut self) -> Duration {
+        let Some(doublings) = self.attempts.checked_sub(1) else { return Duration::ZERO };
+        let full = BACKOFF_MIN.saturating_mul(1 << doublings.min(10)).min(BACKOFF_MAX);
+        // xorshift64: anything that differs between instances will do.
+        self.jitter ^= self.jitter << 13;
+        self.jitter ^= self.jitter >> 7;
+        self.jitter ^= self.jitter << 17;
+        full.mul_f64(0.5 + (self.jitter % 1000) as f64 / 2000.0)
+    }
+
+    fn count_dropped(&mut self, dropped: Dropped) {
+        self.stats.dropped += dropped.trades;
+        self.stats.declared += dropped.declared;
+    }
+
+    fn tail_of(&self, key: Key) -> Option<u64> {
+        self.tails.iter().find(|tail| tail.key == key).map(|tail| tail.last.map_or(0, |last| last.seq))
+    }
+
+    /// Some subject of the stream, for publishes that store nothing.
+    fn any_key(&self) -> Key {
+        self.flight.queue.back().or_else(|| self.retained.newest()).map_or(Key::trades(0), |message| message.key)
+    }
+}

@@ -1,0 +1,277 @@
+//! What waits to be sent: packing, the bound in bytes, and the gaps that declare what the bound cost.
+//!
+//! It knows nothing of the server.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+
+use super::event::Key;
+use super::message::{History, MESSAGE_COST, Message};
+use crate::market::trade::{KIND_GAP_V1, RECORD_BYTES};
+use crate::market::{GapMsg, GapReason, GapStrength, Record, SubjectKind};
+
+/// Payloads are cut out of chunks of this size, so that a record costs no allocation.
+const CHUNK: usize = 64 * 1024;
+
+/// Positions start here, so that messages can be put back in front.
+const ORIGIN: u64 = 1 << 40;
+
+#[derive(Debug)]
+pub(super) struct Outbox {
+    queue: VecDeque<Message>,
+    /// Position of the first queued message.
+    head: u64,
+    /// Position of a route's open message, if it has one; only with packing.
+    open: Vec<u64>,
+    arena: BytesMut,
+    pack: usize,
+    linger: Duration,
+    bound: usize,
+    bytes: usize,
+    records: u64,
+    /// Gaps that wait to be sent, one a route: what was dropped since the last one left.
+    gaps: BTreeMap<u32, GapMsg>,
+}
+
+/// What a drop cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Dropped {
+    pub(super) trades: u64,
+    /// Gaps that joined another gap.
+    pub(super) gaps: u64,
+    /// Gaps that began to wait.
+    pub(super) declared: u64,
+}
+
+impl Outbox {
+    pub(super) fn new(pack: usize, linger: Duration, bound: usize) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            head: ORIGIN,
+            open: Vec::new(),
+            arena: BytesMut::new(),
+            pack: pack.max(1),
+            linger,
+            bound,
+            bytes: 0,
+            records: 0,
+            gaps: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn push(&mut self, now: Instant, route: u32, record: &Record) {
+        self.records += 1;
+        match record {
+            Record::Trade(trade) if self.pack > 1 => self.push_packed(now, route, trade.as_bytes()),
+            Record::Trade(trade) => self.push_sealed(now, Key::trades(route), trade.as_bytes()),
+            Record::Gap(gap) => {
+                // Trades behind the gap must not join a message before it.
+                self.close_open(route);
+                self.push_sealed(now, Key::gaps(route), gap.as_bytes());
+            }
+        }
+    }
+
+    /// Drops the oldest until the bound holds with a sixteenth to spare, so that a slow broker costs few long gaps and
+    /// not many short ones.
+    pub(super) fn enforce(&mut self) -> Dropped {
+        let mut dropped = Dropped::default();
+        if self.bytes <= self.bound {
+            return dropped;
+        }
+        let target = self.bound - self.bound / 16;
+        while self.bytes > target {
+            let Some(message) = self.pop_queue() else { break };
+            self.declare(&message, GapReason::OutboxOverflow, &mut dropped);
+        }
+        dropped
+    }
+
+    /// Declares the records of a message that will never be sent.
+    pub(super) fn declare(&mut self, message: &Message, reason: GapReason, dropped: &mut Dropped) {
+        let lost_before = message.history == History::Lost;
+        for record in message.each() {
+            match record {
+                Record::Trade(_) => dropped.trades += 1,
+                Record::Gap(_) => dropped.gaps += 1,
+            }
+            let reason = if lost_before { GapReason::BrokerLost } else { reason };
+            dropped.declared += u64::from(self.declare_gap(message.key.route, as_gap(&record, reason)));
+        }
+    }
+
+    /// Lets a gap wait, joined with one of the same route that waits already. True when it stands alone.
+    pub(super) fn declare_gap(&mut self, route: u32, gap: GapMsg) -> bool {
+        match self.gaps.entry(route) {
+            std::collections::btree_map::Entry::Occupied(mut entry) => {
+                merge(entry.get_mut(), &gap);
+                false
+            }
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(gap);
+                self.records += 1;
+                self.bytes += RECORD_BYTES + MESSAGE_COST;
+                true
+            }
+        }
+    }
+
+    /// Whether a message may leave now; with `force` none waits for company.
+    pub(super) fn ready(&self, now: Instant, force: bool) -> bool {
+        !self.gaps.is_empty()
+            || self.queue.front().is_some_and(|message| force || !message.is_open() || message.at <= now)
+    }
+
+    /// The next message: declared gaps first, since what they declare is older than all that waits.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<Message> {
+        if let Some((route, gap)) = self.gaps.pop_first() {
+            self.records -= 1;
+            self.bytes -= RECORD_BYTES + MESSAGE_COST;
+            let payload = self.carve(gap.as_bytes());
+            return Some(Message::sealed(Key::gaps(route), payload, now));
+        }
+        self.pop_queue().map(|mut message| {
+            message.seal();
+            message
+        })
+    }
+
+    /// Puts messages back in front, oldest first in `messages`.
+    pub(super) fn restore(&mut self, messages: Vec<Message>) {
+        for mut message in messages.into_iter().rev() {
+            message.seal();
+            self.head -= 1;
+            self.records += message.records();
+            self.bytes += message.cost();
+            self.queue.push_front(message);
+        }
+    }
+
+    /// Takes out all messages; those that the caller keeps are to be restored. Declared gaps stay.
+    pub(super) fn take(&mut self) -> Vec<Message> {
+        let mut taken = Vec::with_capacity(self.queue.len());
+        while let Some(message) = self.pop_queue() {
+            taken.push(message);
+        }
+        taken
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.gaps.is_empty()
+    }
+
+    pub(super) const fn records(&self) -> u64 {
+        self.records
+    }
+
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When the first message may leave though it is not full.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.queue.front().filter(|message| message.is_open()).map(|message| message.at)
+    }
+
+    fn push_sealed(&mut self, now: Instant, key: Key, record: &[u8; RECORD_BYTES]) {
+        let payload = self.carve(record);
+        self.bytes += RECORD_BYTES + MESSAGE_COST;
+        self.queue.push_back(Message::sealed(key, payload, now));
+    }
+
+    fn push_packed(&mut self, now: Instant, route: u32, record: &[u8; RECORD_BYTES]) {
+        self.bytes += RECORD_BYTES;
+        let pack = self.pack as u64;
+        if let Some(message) = self.open_message(route)
+            && message.append(record)
+        {
+            if message.records() >= pack {
+                message.seal();
+            }
+            return;
+        }
+        let mut message = Message::open(Key::trades(route), self.pack, now + self.linger);
+        message.append(record);
+        self.bytes += MESSAGE_COST;
+        let at = self.head + self.queue.len() as u64;
+        self.queue.push_back(message);
+        let index = route as usize;
+        if self.open.len() <= index {
+            self.open.resize(index + 1, 0);
+        }
+        if let Some(slot) = self.open.get_mut(index) {
+            *slot = at;
+        }
+    }
+
+    fn open_message(&mut self, route: u32) -> Option<&mut Message> {
+        let at = *self.open.get(route as usize)?;
+        let index = usize::try_from(at.checked_sub(self.head)?).ok()?;
+        let key = Key::trades(route);
+        self.queue.get_mut(index).filter(|message| message.key == key && message.is_open())
+    }
+
+    fn close_open(&mut self, route: u32) {
+        if let Some(message) = self.open_message(route) {
+            message.seal();
+        }
+    }
+
+    fn pop_queue(&mut self) -> Option<Message> {
+        let message = self.queue.pop_front()?;
+        self.head += 1;
+        self.records -= message.records();
+        self.bytes -= message.cost();
+        Some(message)
+    }
+
+    fn carve(&mut self, record: &[u8; RECORD_BYTES]) -> bytes::Bytes {
+        if self.arena.capacity() < RECORD_BYTES {
+            self.arena = BytesMut::with_capacity(CHUNK);
+        }
+        self.arena.extend_from_slice(record);
+        self.arena.split().freeze()
+    }
+}
+
+/// The gap that a lost record leaves.
+pub(super) fn as_gap(record: &Record, reason: GapReason) -> GapMsg {
+    match record {
+        Record::Trade(trade) => GapMsg {
+            ts_start: trade.ts_event,
+            ts_end: trade.ts_event,
+            first_id: trade.trade_id,
+            last_id: trade.trade_id,
+            missing: 1,
+            instrument_id: trade.instrument_id,
+            strength: GapStrength::Proved as u8,
+            reason: reason as u8,
+            flags: 0,
+            kind: KIND_GAP_V1,
+        },
+        // A gap that cannot be sent lives on in the gap that replaces it.
+        Record::Gap(gap) => GapMsg { reason: reason as u8, flags: 0, ..*gap },
+    }
+}
+
+/// Joins `later` to `gap`; both of one instrument, `later` the newer.
+fn merge(gap: &mut GapMsg, later: &GapMsg) {
+    gap.ts_start = gap.ts_start.min(later.ts_start);
+    gap.ts_end = gap.ts_end.max(later.ts_end);
+    if gap.first_id == 0 {
+        gap.first_id = later.first_id;
+    }
+    if later.last_id != 0 {
+        gap.last_id = later.last_id;
+    }
+    // 0 means unknown: an unknown part makes the sum unknown.
+    gap.missing = if gap.missing == 0 || later.missing == 0 { 0 } else { gap.missing.saturating_add(later.missing) };
+    gap.strength = gap.strength.max(later.strength);
+}
+
+/// Whether a key carries gaps.
+pub(super) const fn carries_gaps(key: Key) -> bool {
+    matches!(key.kind, SubjectKind::Gaps)
+}

@@ -1,0 +1,212 @@
+//! Asking what is stored after a doubt, and putting every message where the answer says it belongs.
+
+use std::time::Instant;
+
+use super::event::{Doubt, Key, Query, Refusal, Stored};
+use super::judge::{Judge, Stood, Verdict};
+use super::message::{History, Mark, Message};
+use super::outbox::{Dropped, carries_gaps};
+use super::retained::Gone;
+use super::{Phase, REGRESSION_CONFIRM, Window};
+use crate::market::trade::KIND_GAP_V1;
+use crate::market::{GapMsg, GapReason, GapStrength};
+
+/// All messages between acknowledged and waiting, on their way to where they belong.
+#[derive(Default)]
+struct Sorted {
+    send: Vec<Message>,
+    dropped: Dropped,
+}
+
+impl Window {
+    /// What the driver read. Sending goes on behind it, unless the stream seems to have lost what it had acknowledged:
+    /// then it is read once more before that is believed.
+    pub fn on_reconciled(&mut self, now: Instant, stored: Stored) {
+        let Phase::Reading { why } = self.phase.clone() else { return };
+        let recreated = self.created.is_some_and(|created| created != stored.created);
+        let shorter = stored.last_seq < self.flight.reached();
+        if shorter && !recreated && self.regression.is_none() {
+            self.regression = Some(stored.last_seq);
+            self.phase = Phase::Doubt { why: Doubt::Regression, not_before: now + REGRESSION_CONFIRM };
+            return;
+        }
+        self.regression = None;
+        self.settle(now, &stored, recreated || shorter, &why);
+        self.created = Some(stored.created);
+        self.flight.begin(stored.mode, stored.last_seq);
+        self.tails = stored.tails;
+        self.fence = None;
+        self.poison = None;
+        self.settled = None;
+        self.progress = false;
+        self.phase = Phase::Steady;
+    }
+
+    pub(super) fn ask(&mut self, why: Doubt) -> Query {
+        self.epoch += 1;
+        let first = self.created.is_none();
+        let mut wanted = vec![false; self.config.routes as usize * 2];
+        let ours = self.retained.iter().chain(&self.flight.queue).map(|message| message.key);
+        for key in ours.chain(self.retained.gone_keys()) {
+            if let Some(slot) = wanted.get_mut(key.index()) {
+                *slot = true;
+            }
+        }
+        let subjects = (0..self.config.routes)
+            .flat_map(|route| [Key::trades(route), Key::gaps(route)])
+            .filter(|key| (first && !carries_gaps(*key)) || wanted.get(key.index()).copied().unwrap_or(false))
+            .collect();
+        self.phase = Phase::Reading { why: why.clone() };
+        Query { epoch: self.epoch, doubt: why, fence: self.fence, subjects, first }
+    }
+
+    fn settle(&mut self, now: Instant, stored: &Stored, regressed: bool, why: &Doubt) {
+        let first = self.created.is_none();
+        let waiting = self.outbox.take();
+        let flying: Vec<Message> = std::mem::take(&mut self.flight.queue).into();
+        let kept: Vec<Message> = self.retained.take().into();
+        let (flown, reached) = (flying.len() as u64, self.flight.reached());
+        let sole = self.stats.foreign == 0 && *why != Doubt::Refused(Refusal::WrongSequence);
+        let mut judge = Judge::new(stored, regressed, !sole, self.config.oldest_removed_first);
+        let stood = |index: usize| match index.checked_sub(kept.len()) {
+            None => Stood::Retained,
+            Some(place) if place < flying.len() => self.flying_at(place),
+            Some(_) => Stood::Waiting,
+        };
+        for (index, message) in kept.iter().chain(&flying).chain(&waiting).enumerate() {
+            judge.look(index, message, stood(index));
+        }
+        self.declare_gone(&judge);
+        let mut sorted = Sorted::default();
+        let mut index = 0;
+        for message in kept {
+            self.sort_kept(judge.verdict(index, &message, Stood::Retained), message, &mut sorted);
+            index += 1;
+        }
+        let mut found = 0;
+        for (place, message) in flying.into_iter().enumerate() {
+            let position = self.flight.head + place as u64;
+            let verdict = match self.settled == Some(position) {
+                true => Verdict::Stored,
+                false => judge.verdict(index, &message, self.flying_at(place)),
+            };
+            let poison = self.poison == Some(position);
+            found += u64::from(verdict == Verdict::Stored);
+            self.sort_flying(now, verdict, message, poison, &mut sorted);
+            index += 1;
+        }
+        // Positions of two epochs never meet.
+        self.flight.head += flown;
+        for message in waiting {
+            self.sort_waiting(judge.verdict(index, &message, Stood::Waiting), message, &mut sorted);
+            index += 1;
+        }
+        if !first && !regressed {
+            self.stats.foreign += stored.last_seq.saturating_sub(reached + found);
+        }
+        self.count_dropped(sorted.dropped);
+        self.outbox.restore(sorted.send);
+    }
+
+    const fn flying_at(&self, place: usize) -> Stood {
+        Stood::InFlight { predicted: self.flight.predicted(self.flight.head + place as u64) }
+    }
+
+    fn sort_kept(&mut self, verdict: Verdict, mut message: Message, sorted: &mut Sorted) {
+        if verdict == Verdict::Lost {
+            self.stats.broker_lost += message.records();
+            self.stats.acked = self.stats.acked.saturating_sub(message.records());
+            message.history = History::Lost;
+            sorted.send.push(message);
+        } else {
+            self.retained.keep_again(message);
+        }
+    }
+
+    fn sort_flying(&mut self, now: Instant, verdict: Verdict, mut message: Message, poison: bool, sorted: &mut Sorted) {
+        match verdict {
+            Verdict::Stored | Verdict::Lost => {
+                self.count_acked(now, &message);
+                self.retained.push(now, message);
+                return self.progressed();
+            }
+            Verdict::SendFrom { count } => {
+                self.stats.acked += count as u64;
+                message.advance(count);
+            }
+            Verdict::Send => {}
+        }
+        if message.history == History::Fresh {
+            message.history = History::Sent;
+        }
+        match poison.then(|| message.split()) {
+            None => sorted.send.push(message),
+            // Half of it may be small enough.
+            Some(Some(rest)) => sorted.send.extend([message, rest]),
+            Some(None) => {
+                self.stats.poisoned += 1;
+                self.progressed();
+                if carries_gaps(message.key) {
+                    // A gap that cannot be sent cannot be declared by another gap of the same size.
+                    self.stats.dropped += message.records();
+                } else {
+                    self.outbox.declare(&message, GapReason::OutboxOverflow, &mut sorted.dropped);
+                }
+            }
+        }
+    }
+
+    fn sort_waiting(&mut self, verdict: Verdict, mut message: Message, sorted: &mut Sorted) {
+        match verdict {
+            Verdict::Stored => self.stats.duplicates += message.records(),
+            Verdict::SendFrom { count } => {
+                self.stats.duplicates += count as u64;
+                message.advance(count);
+                sorted.send.push(message);
+            }
+            Verdict::Send | Verdict::Lost => sorted.send.push(message),
+        }
+    }
+
+    /// Something was achieved: the next attempt need not wait.
+    fn progressed(&mut self) {
+        self.attempts = 0;
+        self.careful = false;
+    }
+
+    /// Declares what was acknowledged, is no longer kept, and was lost.
+    fn declare_gone(&mut self, judge: &Judge) {
+        let keys: Vec<Key> = self.retained.gone_keys().collect();
+        for key in keys {
+            let Some(gone) = self.retained.gone(key) else { continue };
+            let Some(from) = judge.lost_before(key, &gone) else { continue };
+            self.retained.forget_gone(key);
+            if carries_gaps(key) {
+                continue;
+            }
+            self.stats.broker_lost += if from.is_none() { gone.count } else { 0 };
+            self.stats.declared += u64::from(self.outbox.declare_gap(key.route, lost_gap(&gone, from)));
+        }
+    }
+}
+
+/// The gap for what was let go and lost: behind `from`, or all of it.
+fn lost_gap(gone: &Gone, from: Option<Mark>) -> GapMsg {
+    let ordered = gone.last.ordered;
+    let (ts_start, first_id, missing) = match from {
+        None => (gone.first.ts, gone.first.id, gone.count),
+        Some(tail) => (tail.ts, if ordered { tail.id.saturating_add(1) } else { 0 }, 0),
+    };
+    GapMsg {
+        ts_start,
+        ts_end: gone.last.ts,
+        first_id,
+        last_id: gone.last.id,
+        missing,
+        instrument_id: gone.instrument_id,
+        strength: GapStrength::Proved as u8,
+        reason: GapReason::BrokerLost as u8,
+        flags: 0,
+        kind: KIND_GAP_V1,
+    }
+}

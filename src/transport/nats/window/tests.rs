@@ -1,0 +1,108 @@
+//! The window against a scripted server, event by event.
+
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::market::trade::KIND_TRADE_V1;
+use crate::market::{Record, TradeMsg};
+
+fn config() -> Config {
+    Config {
+        window: 8,
+        pack: 1,
+        linger: Duration::from_millis(1),
+        ack_timeout: Duration::from_secs(5),
+        outbox_bytes: 1 << 20,
+        retain: Duration::from_secs(60),
+        retain_bytes: 1 << 20,
+        routes: 2,
+        oldest_removed_first: true,
+        seed: 1,
+    }
+}
+
+fn trade(id: u64) -> Record {
+    Record::Trade(TradeMsg {
+        ts_event: id * 1_000,
+        ts_recv: id * 1_000 + 1,
+        trade_id: id,
+        price: 1,
+        size: 1,
+        instrument_id: 7,
+        price_scale: 0,
+        size_scale: 0,
+        flags: 1,
+        kind: KIND_TRADE_V1,
+    })
+}
+
+fn reconcile(window: &mut Window, now: Instant, mode: Mode, last_seq: u64, tail: Option<(u64, Record)>) -> Query {
+    let Some(Action::Reconcile(query)) = window.next(now) else { panic!("a doubt is followed by a question") };
+    let tails = query
+        .subjects
+        .iter()
+        .map(|key| Tail {
+            key: *key,
+            last: tail
+                .filter(|_| *key == Key::trades(0))
+                .map(|(seq, record)| TailRecord { seq, record: *record.as_bytes() }),
+        })
+        .collect();
+    window.on_reconciled(now, Stored { mode, last_seq, created: 1, tails });
+    query
+}
+
+fn sends(window: &mut Window, now: Instant) -> Vec<Send> {
+    std::iter::from_fn(|| match window.next(now) {
+        Some(Action::Send(send)) => Some(send),
+        Some(Action::Reconcile(query)) => panic!("unexpected {query:?}"),
+        None => None,
+    })
+    .collect()
+}
+
+fn ids(sends: &[Send]) -> Vec<u64> {
+    let id = |send: &Send| match Record::from_bytes(&send.payload) {
+        Ok(Record::Trade(trade)) => trade.trade_id,
+        _ => 0,
+    };
+    sends.iter().map(id).collect()
+}
+
+#[test]
+fn the_chain_names_what_each_message_follows_and_one_answer_covers_all_before_it() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(config(), now);
+    let query = reconcile(&mut window, now, Mode::Chained, 40, None);
+    assert!(query.first);
+    assert_eq!(query.subjects, [Key::trades(0), Key::trades(1)]);
+    for id in 1..=3 {
+        window.push(now, 0, &trade(id));
+    }
+    let sent = sends(&mut window, now);
+    assert_eq!(ids(&sent), [1, 2, 3]);
+    let expects: Vec<_> = sent.iter().map(|send| send.expect).collect();
+    assert_eq!(expects, [40, 41, 42].map(|seq| Some(Expect::LastSequence(seq))));
+    let Reply::Token(last) = sent[2].reply else { panic!("the last one asks") };
+    window.on_answer(now, window.epoch(), Answer::Stored { token: last, seq: 43, duplicate: false });
+    assert_eq!(window.stats().acked, 3);
+    assert!(window.is_drained());
+}
+
+#[test]
+fn after_a_lost_connection_only_what_is_not_stored_is_sent_again() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(config(), now);
+    reconcile(&mut window, now, Mode::Chained, 0, None);
+    for id in 1..=4 {
+        window.push(now, 0, &trade(id));
+    }
+    assert_eq!(sends(&mut window, now).len(), 4);
+    window.on_disconnect(now);
+    let later = now + Duration::from_secs(1);
+    reconcile(&mut window, later, Mode::Chained, 2, Some((2, trade(2))));
+    assert_eq!(ids(&sends(&mut window, later)), [3, 4]);
+    assert_eq!(window.stats().acked, 2);
+    assert_eq!(window.stats().resent, 2);
+    assert_eq!(window.stats().foreign, 0);
+}
