@@ -1,0 +1,122 @@
+//! What drives a venue: plays generated trades or a capture, at their pace or as fast as the sockets take them.
+//!
+//! It decides when; what a trade says is the generator's or the capture's, and where it goes is the venue's.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep_until;
+
+use super::capture::Capture;
+use super::generator::{Schedule, Stream};
+use super::venue::Venue;
+use crate::telemetry::clock;
+
+/// Trades or frames between two looks at the clock and at the sockets.
+const BATCH: usize = 256;
+
+/// Where a venue's trades come from.
+pub(super) enum Tape {
+    Generated(Box<Generated>),
+    Captured(Box<Capture>),
+}
+
+/// Generated trades.
+pub(super) struct Generated {
+    /// One a symbol.
+    pub(super) streams: Vec<Stream>,
+    pub(super) schedule: Schedule,
+    /// The step of trade times on the wire, nanoseconds.
+    pub(super) time_step: u64,
+    /// The latest time given: times never step back, whatever the wall clock does.
+    pub(super) latest: u64,
+}
+
+/// How a tape is played.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Orders {
+    pub(super) flat_out: bool,
+    pub(super) wait_for_subscriber: bool,
+    /// Trades after which the tape ends.
+    pub(super) limit: u64,
+}
+
+/// The origin of a tape's time.
+#[derive(Clone, Copy)]
+struct Origin {
+    now: Instant,
+    wall_ns: u64,
+}
+
+/// Plays a tape to its end.
+pub(super) async fn run(venue: Rc<Venue>, mut tape: Tape, orders: Orders) {
+    if orders.wait_for_subscriber {
+        venue.subscribed().await;
+    }
+    let origin = Origin { now: clock::now(), wall_ns: clock::wall_ns() };
+    while let Some(due) = tape.due(issued(&venue) < orders.limit) {
+        if orders.flat_out {
+            // Beyond a batch, what is left of the bound is for answers to requests and for doubled frames.
+            venue.room(2 * BATCH).await;
+        } else {
+            sleep_until((origin.now + due).into()).await;
+        }
+        let until = if orders.flat_out { Duration::MAX } else { clock::now().saturating_duration_since(origin.now) };
+        tape.play(&venue, origin, until, &orders);
+        venue.flush();
+        tokio::task::yield_now().await;
+    }
+    tracing::info!(exchange = venue.public.exchange, issued = issued(&venue), "the tape has ended");
+    venue.public.finished.store(true, std::sync::atomic::Ordering::Release);
+}
+
+fn issued(venue: &Venue) -> u64 {
+    venue.public.counters.issued.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+impl Tape {
+    /// When the next trade or frame is due, since the start. `None` at the end.
+    fn due(&mut self, within_limit: bool) -> Option<Duration> {
+        match self {
+            _ if !within_limit => None,
+            Self::Generated(generated) => Some(generated.schedule.peek().0),
+            Self::Captured(capture) => capture.peek().map(|(due, _)| due),
+        }
+    }
+
+    /// Plays what is due, up to a batch.
+    fn play(&mut self, venue: &Venue, origin: Origin, until: Duration, orders: &Orders) {
+        let flat_out_time = if orders.flat_out { clock::wall_ns() } else { 0 };
+        for _ in 0..BATCH {
+            if self.due(issued(venue) < orders.limit).is_none_or(|due| due > until) {
+                return;
+            }
+            match self {
+                Self::Generated(generated) => {
+                    let (due, symbol) = generated.schedule.peek();
+                    generated.schedule.pop();
+                    let due = u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
+                    let time = if orders.flat_out { flat_out_time } else { origin.wall_ns.saturating_add(due) };
+                    generated.issue(venue, symbol, time);
+                }
+                Self::Captured(capture) => {
+                    if let Some((_, frame)) = capture.peek() {
+                        venue.play(frame);
+                    }
+                    if let Err(err) = capture.advance() {
+                        tracing::error!(exchange = venue.public.exchange, %err, "the capture ends early");
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Generated {
+    fn issue(&mut self, venue: &Venue, symbol: usize, time: u64) {
+        let Some(stream) = self.streams.get_mut(symbol) else { return };
+        stream.skip_ids(venue.take_id_skip(symbol));
+        self.latest = self.latest.max(time / self.time_step * self.time_step);
+        venue.issue(symbol, stream.next(self.latest));
+    }
+}
