@@ -96,8 +96,7 @@ pub fn load(
     let mut origins = BTreeMap::new();
     let mut problems = Vec::new();
     for path in files {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
         match strict(path, &text) {
             Ok(lines) => origins.extend(lines),
             Err(problem) => problems.push(problem),
@@ -227,7 +226,8 @@ mod tests {
 
     #[test]
     fn each_layer_beats_the_one_before_and_origins_are_kept() {
-        let text = "shutdown_timeout = '3s'\n[transport.nats]\nwindow = 7\npack = 8\n[exchanges.binance]\nsymbols = ['A']\n";
+        let text =
+            "shutdown_timeout = '3s'\n[transport.nats]\nwindow = 7\npack = 8\n[exchanges.binance]\nsymbols = ['A']\n";
         let env = [("DATA_MANAGER__TRANSPORT__NATS__PACK", "9"), ("DATA_MANAGER__EXCHANGES__BINANCE__SYMBOLS", "B, C")];
         let loaded = from_text(text, &env, &[("shutdown_timeout", "5s")]).unwrap();
         let nats = &loaded.settings.transport.nats;

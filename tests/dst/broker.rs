@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 /// Simulated time, microseconds.
 pub(crate) type Micros = u64;
 
+/// A batch that is not heard of for this long is given up.
+const BATCH_IDLE_MAX: Micros = 10_000_000;
+
 /// JetStream's error codes that the model answers with.
 pub(crate) mod code {
     /// The stream's last sequence is not the expected one.
@@ -28,6 +31,8 @@ pub(crate) struct Publish {
     pub(crate) msg_id: Option<String>,
     /// `Nats-Expected-Last-Sequence`.
     pub(crate) expected_last: Option<u64>,
+    /// `Nats-Expected-Last-Subject-Sequence`.
+    pub(crate) expected_of_subject: Option<u64>,
     /// The place in a fast-ingest batch.
     pub(crate) batch: Option<BatchPlace>,
     /// Where the answer goes.
@@ -54,6 +59,8 @@ pub(crate) struct BatchPlace {
 pub(crate) enum BatchOp {
     /// Store; the first or a later message.
     Store,
+    /// Store, and end the batch.
+    Commit,
     /// End the batch without storing.
     End,
     /// Say how far it is.
@@ -82,19 +89,14 @@ pub(crate) enum Reply {
         /// How many more until the next ack.
         msgs: u64,
     },
-    /// Messages of the batch are missing.
-    BatchGap {
-        /// The last sequence that was taken.
-        expected: u64,
-        /// The sequence that came.
-        got: u64,
-    },
     /// The batch is over; `count` messages of it are stored.
     BatchEnd {
         /// Stored messages.
         count: u64,
         /// The stream sequence of the last one.
         seq: u64,
+        /// A batch of one message, which was there already.
+        duplicate: bool,
     },
 }
 
@@ -129,7 +131,6 @@ pub(crate) struct Broker {
     /// Sequences up to here were purged: still counted, no longer readable.
     pub(crate) purged: u64,
     synced: usize,
-    last_sync: Micros,
     ids: BTreeMap<String, (Micros, u64)>,
     batches: BTreeMap<u64, Batch>,
     /// Whether it answers at all.
@@ -153,7 +154,6 @@ impl Broker {
             log: Vec::new(),
             purged: 0,
             synced: 0,
-            last_sync: 0,
             ids: BTreeMap::new(),
             batches: BTreeMap::new(),
             up: true,
@@ -185,7 +185,6 @@ impl Broker {
 
     /// The power fails: what was not synced is gone.
     pub(crate) fn power_loss(&mut self, now: Micros) {
-        self.sync(now);
         self.log.truncate(self.synced);
         self.kill(now);
     }
@@ -208,27 +207,19 @@ impl Broker {
         self.ids.retain(|_, (at, seq)| *at >= horizon && *seq <= last);
     }
 
-    fn sync(&mut self, now: Micros) {
-        if now / self.config.sync_interval > self.last_sync / self.config.sync_interval {
-            // Everything that stood in the log at the last tick of the interval is on disk: what came since is not.
-            self.last_sync = now;
-        }
-    }
-
     /// The sync timer fires.
-    pub(crate) fn synced(&mut self, now: Micros) {
+    pub(crate) fn synced(&mut self) {
         self.synced = self.log.len();
-        self.last_sync = now;
     }
 
-    /// Takes one publish. `None`: no answer comes (the broker is down, or a batch message needs none).
-    pub(crate) fn publish(&mut self, now: Micros, message: &Publish) -> Option<Reply> {
+    /// Takes one publish; gives its answers, none if the broker is down or a batch message needs none.
+    pub(crate) fn publish(&mut self, now: Micros, message: &Publish) -> Vec<Reply> {
         if !self.up {
-            return None;
+            return Vec::new();
         }
         match message.batch {
             Some(place) => self.publish_in_batch(now, message, place),
-            None => Some(self.publish_alone(now, message)),
+            None => vec![self.publish_alone(now, message)],
         }
     }
 
@@ -237,7 +228,7 @@ impl Broker {
             self.refuse -= 1;
             return Reply::Refused { code: code::TOO_MANY_REQUESTS };
         }
-        let wrong = message.expected_last.is_some_and(|expected| expected != self.last_seq());
+        let wrong = self.unexpected(message);
         let known = self.known(now, message);
         match (self.config.clustered, known, wrong) {
             (true, Some(seq), _) | (false, Some(seq), false) => Reply::Stored { seq, duplicate: true },
@@ -246,55 +237,73 @@ impl Broker {
         }
     }
 
-    fn publish_in_batch(&mut self, now: Micros, message: &Publish, place: BatchPlace) -> Option<Reply> {
-        let started = place.seq == 1 && place.op == BatchOp::Store;
+    fn publish_in_batch(&mut self, now: Micros, message: &Publish, place: BatchPlace) -> Vec<Reply> {
+        let started = place.seq == 1 && matches!(place.op, BatchOp::Store | BatchOp::Commit);
         if started {
+            if self.unexpected(message) {
+                return vec![Reply::Refused { code: code::WRONG_LAST_SEQUENCE }];
+            }
             let fresh = Batch { last: 0, acked: 0, stream_seq: self.last_seq(), touched: now };
             self.batches.insert(place.batch, fresh);
         }
-        let idle = self.batches.get(&place.batch).is_some_and(|batch| now - batch.touched > 10_000_000);
-        if idle {
+        if self.batches.get(&place.batch).is_some_and(|batch| now - batch.touched > BATCH_IDLE_MAX) {
             self.batches.remove(&place.batch);
         }
         let Some(batch) = self.batches.get_mut(&place.batch) else {
-            return Some(Reply::Refused { code: code::UNKNOWN_BATCH });
+            return vec![Reply::Refused { code: code::UNKNOWN_BATCH }];
         };
         batch.touched = now;
         match place.op {
-            BatchOp::Ping if place.seq > batch.last => self.end(place.batch),
-            BatchOp::Ping => {
-                batch.acked = batch.last;
-                Some(Reply::BatchAck { seq: batch.last, msgs: place.flow })
-            }
             BatchOp::End => self.end(place.batch),
-            BatchOp::Store if place.seq != batch.last + 1 => self.end(place.batch),
-            BatchOp::Store if self.refuse > 0 => {
+            BatchOp::Ping if place.seq > batch.last => self.end(place.batch),
+            // As measured: a ping brings the last due acknowledgement back, it does not make a new one due.
+            BatchOp::Ping => vec![Reply::BatchAck { seq: batch.acked, msgs: place.flow }],
+            _ if place.seq != batch.last + 1 => self.end(place.batch),
+            _ if self.refuse > 0 => {
                 self.refuse -= 1;
                 self.end(place.batch)
             }
-            BatchOp::Store => self.store_in_batch(now, message, place),
+            BatchOp::Store | BatchOp::Commit => self.store_in_batch(now, message, place),
         }
     }
 
-    fn store_in_batch(&mut self, now: Micros, message: &Publish, place: BatchPlace) -> Option<Reply> {
-        let seq = match self.known(now, message) {
+    fn store_in_batch(&mut self, now: Micros, message: &Publish, place: BatchPlace) -> Vec<Reply> {
+        let known = self.known(now, message);
+        let seq = match known {
             Some(seq) => seq,
             None => self.store(now, message),
         };
-        let batch = self.batches.get_mut(&place.batch)?;
+        let Some(batch) = self.batches.get_mut(&place.batch) else { return Vec::new() };
         batch.last = place.seq;
         batch.stream_seq = seq;
-        let due = place.seq == 1 || batch.last - batch.acked >= place.flow;
-        if !due {
-            return None;
+        if place.op == BatchOp::Commit {
+            let duplicate = known.is_some() && place.seq == 1;
+            self.batches.remove(&place.batch);
+            return vec![Reply::BatchEnd { count: place.seq, seq, duplicate }];
         }
-        batch.acked = batch.last;
-        Some(Reply::BatchAck { seq: batch.last, msgs: place.flow })
+        let mut replies = Vec::new();
+        if place.seq == 1 {
+            replies.push(Reply::BatchAck { seq: 0, msgs: place.flow });
+        }
+        if batch.last - batch.acked >= place.flow {
+            batch.acked = batch.last;
+            replies.push(Reply::BatchAck { seq: batch.last, msgs: place.flow });
+        }
+        replies
     }
 
-    fn end(&mut self, batch: u64) -> Option<Reply> {
-        let batch = self.batches.remove(&batch)?;
-        Some(Reply::BatchEnd { count: batch.last, seq: batch.stream_seq })
+    fn end(&mut self, batch: u64) -> Vec<Reply> {
+        let ended = self.batches.remove(&batch);
+        ended
+            .into_iter()
+            .map(|batch| Reply::BatchEnd { count: batch.last, seq: batch.stream_seq, duplicate: false })
+            .collect()
+    }
+
+    fn unexpected(&self, message: &Publish) -> bool {
+        let of_subject = || self.last_of(message.subject).map_or(0, |(seq, _)| seq);
+        message.expected_last.is_some_and(|expected| expected != self.last_seq())
+            || message.expected_of_subject.is_some_and(|expected| expected != of_subject())
     }
 
     fn known(&self, now: Micros, message: &Publish) -> Option<u64> {

@@ -61,6 +61,7 @@ impl BadPublisher {
             subject: flying.subject,
             msg_id: with_id.then(|| format!("{}-{}", flying.subject, flying.id)),
             expected_last: None,
+            expected_of_subject: None,
             batch: None,
             reply,
             payload: flying.id.to_le_bytes().to_vec(),

@@ -193,9 +193,10 @@ impl Scene {
     }
 
     fn subscribe(&mut self, conn: ConnId, text: &str) {
-        let id: u64 = text.rsplit_once("\"id\":").and_then(|(_, rest)| {
-            rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok()
-        }).unwrap_or(0);
+        let id: u64 = text
+            .rsplit_once("\"id\":")
+            .and_then(|(_, rest)| rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok())
+            .unwrap_or(0);
         let Some(line) = self.lines.get_mut(&conn) else { return };
         line.streaming = true;
         for (symbol, issued) in self.issued.iter().enumerate() {
@@ -220,7 +221,10 @@ impl Scene {
         self.issued[symbol].push(id);
         let frame = format!(
             "{{\"stream\":\"{}@trade\",\"data\":{{\"e\":\"trade\",\"E\":1,\"s\":\"{}\",\"t\":{id},\"p\":\"{}\",\"q\":\"1\",\"T\":{},\"m\":true}}}}",
-            SYMBOLS[symbol].to_lowercase(), SYMBOLS[symbol], id + 1, 1_700_000_000_000 + self.now / 1_000
+            SYMBOLS[symbol].to_lowercase(),
+            SYMBOLS[symbol],
+            id + 1,
+            1_700_000_000_000 + self.now / 1_000
         );
         let listening: Vec<ConnId> = self.lines.iter().filter(|(_, l)| l.streaming).map(|(conn, _)| *conn).collect();
         for conn in listening {

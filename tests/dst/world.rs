@@ -3,7 +3,7 @@
 //! Everything happens in one queue ordered by time; a seed decides all of it, so a seed is a reproduction.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 
 use crate::broker::{Broker, BrokerConfig, Micros, Publish, Reply, Stored};
 
@@ -110,6 +110,15 @@ pub(crate) struct Schedule {
     pub(crate) broker: BrokerConfig,
 }
 
+/// What a stored message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Read {
+    /// Trades of a symbol, by their ids.
+    Trades(usize, Vec<u64>),
+    /// A declared loss of a symbol: first and last id.
+    Gap(usize, u64, u64),
+}
+
 /// What the stream holds at the end, against what was given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
@@ -119,6 +128,8 @@ pub(crate) struct Verdict {
     pub(crate) doubled: u64,
     /// Trades behind one with a higher id.
     pub(crate) reordered: u64,
+    /// Trades that are not there, but inside a declared gap.
+    pub(crate) declared: u64,
     /// Not drained in time.
     pub(crate) stuck: bool,
     /// Faults that struck.
@@ -189,7 +200,8 @@ pub(crate) struct World {
     slow_until: Micros,
     faults: u64,
     last_fault: Micros,
-    stored_before_purge: Vec<Vec<u64>>,
+    /// What was read of messages before they were purged.
+    purged: Vec<Read>,
     wake_at: Option<Micros>,
     /// Trades given so far.
     given: u64,
@@ -219,7 +231,7 @@ impl World {
             slow_until: 0,
             faults: 0,
             last_fault: 0,
-            stored_before_purge: vec![Vec::new(); schedule.subjects as usize],
+            purged: Vec::new(),
             wake_at: None,
             given: 0,
             faults_end: schedule.trades * 200,
@@ -229,7 +241,7 @@ impl World {
     }
 
     /// Runs the schedule to its end. `id_of` reads the trade ids of a stored message.
-    pub(crate) fn run(mut self, publisher: &mut dyn Publisher, ids_of: &dyn Fn(&Stored) -> Vec<u64>) -> Verdict {
+    pub(crate) fn run(mut self, publisher: &mut dyn Publisher, read: &dyn Fn(&Stored) -> Read) -> Verdict {
         self.plan();
         let mut out = Vec::new();
         out.push(Output::Dial);
@@ -249,12 +261,12 @@ impl World {
             if self.now > self.last_fault.max(self.faults_end) + DRAIN_MAX {
                 break;
             }
-            if let Some(input) = self.happen(event, ids_of) {
+            if let Some(input) = self.happen(event, read) {
                 publisher.step(self.now, input, &mut out);
                 self.carry_out(&mut out);
             }
         }
-        self.verdict(stuck, ids_of)
+        self.verdict(stuck, read)
     }
 
     fn plan(&mut self) {
@@ -278,7 +290,7 @@ impl World {
     }
 
     /// A fault strikes; the next one is planned.
-    fn fault(&mut self, ids_of: &dyn Fn(&Stored) -> Vec<u64>) -> Option<Input> {
+    fn fault(&mut self, read: &dyn Fn(&Stored) -> Read) -> Option<Input> {
         if self.now >= self.faults_end || self.schedule.faults.is_empty() {
             return None;
         }
@@ -286,7 +298,7 @@ impl World {
         let at = self.now + self.rng.u64(self.schedule.fault_every / 10..self.schedule.fault_every * 2);
         self.push(at, Event::Fault);
         let fault = self.schedule.faults[self.rng.usize(0..self.schedule.faults.len())];
-        self.strike(fault, ids_of)
+        self.strike(fault, read)
     }
 
     fn push(&mut self, at: Micros, event: Event) {
@@ -376,16 +388,17 @@ impl World {
     }
 
     /// Lets an event happen; what the publisher learns comes back.
-    fn happen(&mut self, event: Event, ids_of: &dyn Fn(&Stored) -> Vec<u64>) -> Option<Input> {
+    fn happen(&mut self, event: Event, read: &dyn Fn(&Stored) -> Read) -> Option<Input> {
         match event {
             Event::Arrive { connection, message } => {
                 let live = connection == self.connection && self.alive && !self.black_hole;
                 if !live && connection != 0 {
                     return None;
                 }
-                let answer = self.broker.publish(self.now, &message)?;
-                if live {
-                    self.answer(Input::Answer { reply: message.reply, answer });
+                for answer in self.broker.publish(self.now, &message) {
+                    if live {
+                        self.answer(Input::Answer { reply: message.reply, answer });
+                    }
                 }
                 None
             }
@@ -407,14 +420,14 @@ impl World {
             }
             Event::Trade => self.trade(),
             Event::DialDone { connection } => self.dial_done(connection),
-            Event::Fault => self.fault(ids_of),
+            Event::Fault => self.fault(read),
             Event::Restart => {
                 self.broker.up = true;
                 None
             }
             Event::Sync => {
                 if self.broker.up {
-                    self.broker.synced(self.now);
+                    self.broker.synced();
                 }
                 self.push(self.now + self.schedule.broker.sync_interval, Event::Sync);
                 None
@@ -445,7 +458,7 @@ impl World {
         Some(Input::Connected)
     }
 
-    fn strike(&mut self, fault: Fault, ids_of: &dyn Fn(&Stored) -> Vec<u64>) -> Option<Input> {
+    fn strike(&mut self, fault: Fault, read: &dyn Fn(&Stored) -> Read) -> Option<Input> {
         self.faults += 1;
         match fault {
             Fault::Cut => {}
@@ -475,7 +488,7 @@ impl World {
                 return None;
             }
             Fault::Purge => {
-                self.remember_purged(ids_of);
+                self.remember_purged(read);
                 self.broker.purge();
                 return None;
             }
@@ -485,24 +498,31 @@ impl World {
         was_alive.then_some(Input::Disconnected)
     }
 
-    fn remember_purged(&mut self, ids_of: &dyn Fn(&Stored) -> Vec<u64>) {
+    fn remember_purged(&mut self, read: &dyn Fn(&Stored) -> Read) {
         let from = self.broker.purged as usize;
-        for stored in &self.broker.log[from..] {
-            self.stored_before_purge[stored.subject as usize].extend(ids_of(stored));
-        }
+        self.purged.extend(self.broker.log[from..].iter().map(read));
     }
 
-    fn verdict(self, stuck: bool, ids_of: &dyn Fn(&Stored) -> Vec<u64>) -> Verdict {
+    fn verdict(mut self, stuck: bool, read: &dyn Fn(&Stored) -> Read) -> Verdict {
+        self.remember_purged(read);
         let mut verdict = Verdict { stuck, faults: self.faults, ..Verdict::default() };
         let subjects = u64::from(self.schedule.subjects);
-        let mut streams = self.stored_before_purge;
-        for stored in &self.broker.log[self.broker.purged as usize..] {
-            streams[stored.subject as usize].extend(ids_of(stored));
-        }
-        for (subject, ids) in streams.iter().enumerate() {
-            let given = (self.schedule.trades + subjects - 1 - subject as u64) / subjects;
-            let distinct: std::collections::BTreeSet<u64> = ids.iter().copied().collect();
-            verdict.lost += given - distinct.len() as u64;
+        for subject in 0..subjects {
+            let given: BTreeSet<u64> = (1..=(self.schedule.trades + subjects - 1 - subject) / subjects).collect();
+            let mut ids = Vec::new();
+            let mut gaps = BTreeSet::new();
+            for message in &self.purged {
+                match message {
+                    Read::Trades(of, trades) if *of as u64 == subject => ids.extend(trades),
+                    Read::Gap(of, first, last) if *of as u64 == subject => gaps.extend(*first..=*last),
+                    _ => {}
+                }
+            }
+            let distinct: BTreeSet<u64> = ids.iter().copied().collect();
+            let missing = given.difference(&distinct);
+            let (declared, lost): (Vec<u64>, Vec<u64>) = missing.partition(|id| gaps.contains(id));
+            verdict.lost += lost.len() as u64;
+            verdict.declared += declared.len() as u64;
             verdict.doubled += (ids.len() - distinct.len()) as u64;
             verdict.reordered += ids.windows(2).filter(|pair| pair[1] < pair[0]).count() as u64;
         }

@@ -273,6 +273,8 @@ pub enum Doubt {
     Unexpected,
     /// The stream ends before what was acknowledged; read once more before believing it.
     Regression,
+    /// The stream grew while it was read: messages of an old connection were still arriving.
+    Growing,
     /// Reading what is stored failed.
     Unreadable {
         /// Why.
@@ -382,6 +384,7 @@ impl fmt::Display for Doubt {
             Self::Duplicate => f.write_str("the server had a message already"),
             Self::Unexpected => f.write_str("an answer that fits nothing that was sent"),
             Self::Regression => f.write_str("the stream ends before what was acknowledged"),
+            Self::Growing => f.write_str("the stream grew while it was read"),
             Self::Unreadable { text } => write!(f, "cannot read what is stored: {text}"),
         }
     }

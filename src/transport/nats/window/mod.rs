@@ -190,7 +190,8 @@ impl Window {
             Phase::Steady => {
                 let overdue = self.flight.oldest().map(|at| at + self.config.ack_timeout);
                 let ping = self.ping_due();
-                let end = self.flight.end_due();
+                // A full window waits for answers: a due end could not be sent anyway.
+                let end = self.flight.end_due().filter(|_| self.flight.has_room(false));
                 let company = self.outbox.due().filter(|_| self.flight.has_room(self.careful));
                 [overdue, ping, end, company].into_iter().flatten().min()
             }

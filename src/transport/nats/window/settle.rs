@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use super::event::{Doubt, Key, Query, Refusal, Stored};
+use super::event::{Doubt, Key, Mode, Query, Refusal, Stored};
 use super::judge::{Judge, Stood, Verdict};
 use super::message::{History, Mark, Message};
 use super::outbox::{Dropped, carries_gaps};
 use super::retained::Gone;
-use super::{Phase, REGRESSION_CONFIRM, Window};
+use super::{BACKOFF_MIN, Phase, REGRESSION_CONFIRM, Window};
 use crate::market::trade::KIND_GAP_V1;
 use crate::market::{GapMsg, GapReason, GapStrength};
 
@@ -23,6 +23,13 @@ impl Window {
     /// then it is read once more before that is believed.
     pub fn on_reconciled(&mut self, now: Instant, stored: Stored) {
         let Phase::Reading { why } = self.phase.clone() else { return };
+        // Messages of the old connection were still being stored while the stream was read: predictions that start from
+        // its end as it was before would let a later message through in an earlier one's place.
+        let grew = stored.tails.iter().filter_map(|tail| tail.last).any(|last| last.seq > stored.last_seq);
+        if grew && stored.mode == Mode::Chained {
+            self.phase = Phase::Doubt { why: Doubt::Growing, not_before: now + BACKOFF_MIN };
+            return;
+        }
         let recreated = self.created.is_some_and(|created| created != stored.created);
         let shorter = stored.last_seq < self.flight.reached();
         if shorter && !recreated && self.regression.is_none() {
