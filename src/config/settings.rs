@@ -122,6 +122,9 @@ pub struct Nats {
     pub pack: usize,
     /// With `pack` above 1: a record waits at most this long for company.
     pub linger: Span,
+    /// Whether each message carries a `Nats-Msg-Id`: a second belt against doubles, and what consumers of several
+    /// instances go by. Without it a message takes a third less of the server.
+    pub message_ids: bool,
     /// No acknowledgement for this long means doubt: reconnect, read what is stored, go on behind it.
     pub ack_timeout: Span,
     /// Records that wait for the broker, in bytes; beyond it the oldest are dropped, declared.
@@ -295,6 +298,7 @@ impl Default for Nats {
             window: 1_000,
             pack: 1,
             linger: Span::millis(1),
+            message_ids: true,
             ack_timeout: Span::secs(5),
             outbox: Bytes::mib(256),
             retain: Span::secs(240),

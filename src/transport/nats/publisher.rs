@@ -1,1 +1,365 @@
-//! Placeholder.
+//! IO around the window: it carries out what the window wants, and tells it what comes back.
+//!
+//! It makes no decision about records. Everything of it runs on one thread; [`NatsTransport`] is the end that the
+//! feeds push into, [`Publisher`] the end that talks to the server.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::link::{Came, Link, NotSent};
+use super::read::{self, Outcome, ReadError, Reading};
+use super::status::{DrainReport, NatsState, NatsStatus};
+use super::window::{Action, Answer, Config, Doubt, Query, Refusal, RefusedAt, Send, Stored, Window};
+use super::wire::Subjects;
+use crate::config::settings::{Nats, Retention};
+use crate::market::{Record, SubjectKind, TradeMsg, Universe};
+use crate::telemetry::clock;
+use crate::transport::{Transport, TransportStats};
+
+/// Messages that are sent before answers get their turn.
+const BURST: usize = 256;
+
+/// A connection that cannot be had is complained of this often, at most.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
+
+/// Hears the last stored trade of each route, once, when the stream has been read for the first time.
+pub type OnAnchor = Box<dyn FnMut(u32, Option<&TradeMsg>)>;
+
+/// The end that records are pushed into.
+pub struct NatsTransport {
+    shared: Rc<Shared>,
+    pushed: bool,
+}
+
+/// The end that talks to the server.
+pub struct Publisher {
+    shared: Rc<Shared>,
+    settings: Rc<Nats>,
+    subjects: Rc<Subjects>,
+    run: Rc<str>,
+    sole: bool,
+    on_anchor: OnAnchor,
+    link: Option<Link>,
+    reading: Option<Pin<Box<dyn Future<Output = Result<Outcome, ReadError>>>>>,
+    epoch: u32,
+    complained: Option<(String, Instant)>,
+    announced: Announced,
+}
+
+/// What the log was told already.
+#[derive(Default)]
+struct Announced {
+    mode: Option<super::window::Mode>,
+    differences: Vec<String>,
+    live: bool,
+}
+
+struct Shared {
+    window: RefCell<Window>,
+    status: RefCell<NatsStatus>,
+    wake: Notify,
+}
+
+/// What ended a wait.
+enum Happening {
+    Read(Box<Result<Outcome, ReadError>>),
+    Came(Came),
+    Woken,
+}
+
+/// Both ends of a publisher for these instruments. `sole` says that no other publisher writes to the stream.
+#[must_use]
+pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor) -> (NatsTransport, Publisher) {
+    let seed = fastrand::u64(..);
+    let config = Config {
+        window: settings.window,
+        pack: settings.pack,
+        linger: settings.linger.duration(),
+        ack_timeout: settings.ack_timeout.duration(),
+        outbox_bytes: usize::try_from(settings.outbox.get()).unwrap_or(usize::MAX),
+        retain: settings.retain.duration(),
+        retain_bytes: usize::try_from(settings.retain_bytes.get()).unwrap_or(usize::MAX),
+        routes: u32::try_from(universe.instruments().len()).unwrap_or(u32::MAX),
+        oldest_removed_first: settings.jetstream.retention == Retention::Limits,
+        seed,
+    };
+    let shared = Rc::new(Shared {
+        window: RefCell::new(Window::new(config, clock::now())),
+        status: RefCell::default(),
+        wake: Notify::new(),
+    });
+    let publisher = Publisher {
+        shared: Rc::clone(&shared),
+        subjects: Rc::new(Subjects::new(&settings.jetstream.subject_prefix, universe)),
+        settings: Rc::new(settings),
+        run: format!("{seed:016x}").into(),
+        sole,
+        on_anchor,
+        link: None,
+        reading: None,
+        epoch: 0,
+        complained: None,
+        announced: Announced::default(),
+    };
+    (NatsTransport { shared, pushed: false }, publisher)
+}
+
+impl NatsTransport {
+    /// What the publisher says of itself.
+    #[must_use]
+    pub fn status(&self) -> NatsStatus {
+        let mut status = self.shared.status.borrow().clone();
+        status.window = self.shared.window.borrow().stats();
+        status
+    }
+}
+
+impl Transport for NatsTransport {
+    fn name(&self) -> &'static str {
+        "nats"
+    }
+
+    fn publish(&mut self, route: u32, record: &Record) {
+        self.shared.window.borrow_mut().push(clock::now(), route, record);
+        self.pushed = true;
+    }
+
+    fn flush(&mut self) {
+        if std::mem::take(&mut self.pushed) {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    fn stats(&self) -> TransportStats {
+        let stats = self.shared.window.borrow().stats();
+        TransportStats {
+            taken: stats.taken,
+            done: stats.acked + stats.duplicates,
+            waiting: stats.waiting + stats.in_flight_records,
+            dropped: stats.dropped,
+        }
+    }
+}
+
+impl Publisher {
+    /// Publishes until `stop`, then what waits, for at most `drain`.
+    pub async fn run(mut self, stop: CancellationToken, drain: Duration) -> DrainReport {
+        let mut deadline = None;
+        loop {
+            self.pump().await;
+            if deadline.is_none() && stop.is_cancelled() {
+                deadline = Some(clock::now() + drain);
+                self.shared.window.borrow_mut().drain();
+                self.state(NatsState::Draining);
+                continue;
+            }
+            if deadline.is_some_and(|at| self.shared.window.borrow().is_drained() || clock::now() >= at) {
+                break;
+            }
+            let stopping = deadline.is_some();
+            tokio::select! {
+                biased;
+                happening = self.wait(deadline) => self.handle(happening),
+                () = stop.cancelled(), if !stopping => {}
+            }
+        }
+        self.state(NatsState::Stopped);
+        let stats = self.shared.window.borrow().stats();
+        DrainReport { acked: stats.acked, unacked: stats.waiting + stats.in_flight_records, dropped: stats.dropped }
+    }
+
+    /// Does what the window wants, until it wants nothing more or answers should get their turn.
+    async fn pump(&mut self) {
+        for _ in 0..BURST {
+            let action = self.shared.window.borrow_mut().next(clock::now());
+            match action {
+                None => return,
+                Some(Action::Send(send)) => self.send(send).await,
+                Some(Action::Reconcile(query)) => self.reconcile(query),
+            }
+        }
+        // More may be wanted: come back after one look at what came in.
+        self.shared.wake.notify_one();
+    }
+
+    async fn send(&mut self, send: Send) {
+        let Some(link) = &self.link else { return self.gone("not connected") };
+        let sent = link.send(&self.subjects, send).await;
+        match sent {
+            Ok(()) => {}
+            Err(NotSent::TooLarge) => {
+                let answer = Answer::Refused { at: RefusedAt::Last, refusal: Refusal::TooLarge };
+                self.answered(answer);
+            }
+            Err(NotSent::Gone(why)) => self.gone(&why),
+        }
+    }
+
+    fn reconcile(&mut self, query: Query) {
+        // The old connection is left without looking back.
+        self.link = None;
+        self.epoch = query.epoch;
+        if query.doubt != Doubt::Start && !matches!(query.doubt, Doubt::Unreadable { .. } | Doubt::Growing) {
+            tracing::info!(why = %query.doubt, epoch = query.epoch, "in doubt: reading what is stored");
+        }
+        let draining = self.shared.status.borrow().state == NatsState::Draining;
+        if !draining {
+            self.state(if query.first { NatsState::Connecting } else { NatsState::Reconciling });
+        }
+        let reading = Reading {
+            settings: Rc::clone(&self.settings),
+            subjects: Rc::clone(&self.subjects),
+            run: Rc::clone(&self.run),
+            sole: self.sole,
+        };
+        self.reading = Some(Box::pin(read::read(reading, query)));
+    }
+
+    async fn wait(&mut self, deadline: Option<Instant>) -> Happening {
+        let far = clock::now() + Duration::from_secs(3_600);
+        let due = self.shared.window.borrow().poll_at();
+        let wake_at = [due, deadline].into_iter().flatten().min().unwrap_or(far);
+        let Self { reading, link, shared, .. } = self;
+        let read = async {
+            match reading {
+                Some(reading) => Box::new(reading.await),
+                None => std::future::pending().await,
+            }
+        };
+        let came = async {
+            match link {
+                Some(link) => link.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            result = read => Happening::Read(result),
+            came = came => Happening::Came(came),
+            () = shared.wake.notified() => Happening::Woken,
+            () = tokio::time::sleep_until(wake_at.into()) => Happening::Woken,
+        }
+    }
+
+    fn handle(&mut self, happening: Happening) {
+        match happening {
+            Happening::Woken => {}
+            Happening::Read(result) => {
+                self.reading = None;
+                match *result {
+                    Ok(outcome) => self.settled(outcome),
+                    Err(error) => self.unreadable(&error),
+                }
+            }
+            Happening::Came(Came::Answer(_, Ok(answer))) => self.answered(answer),
+            Happening::Came(Came::Answer(_, Err(text))) => {
+                tracing::warn!(err = text, "an answer of the server cannot be understood");
+                self.gone("an answer that cannot be understood");
+            }
+            Happening::Came(Came::Word(text)) => tracing::debug!(text, "the NATS connection says"),
+            Happening::Came(Came::Gone(why)) => self.gone(&why),
+        }
+    }
+
+    fn settled(&mut self, outcome: Outcome) {
+        let Outcome { link, stored, stream } = outcome;
+        let first = !self.announced.live;
+        self.announce(&link, &stored, &stream);
+        if first {
+            for tail in stored.tails.iter().filter(|tail| tail.key.kind == SubjectKind::Trades) {
+                let record = tail.last.and_then(|last| Record::from_bytes(&last.record).ok());
+                let trade = record.as_ref().and_then(|record| match record {
+                    Record::Trade(trade) => Some(trade),
+                    Record::Gap(_) => None,
+                });
+                (self.on_anchor)(tail.key.route, trade);
+            }
+        }
+        {
+            let mut status = self.shared.status.borrow_mut();
+            status.mode = Some(stored.mode);
+            status.server = link.server();
+            status.rewinds += u64::from(!first);
+            status.stream = Some(stream);
+            if status.state != NatsState::Draining {
+                status.state = NatsState::Publishing;
+            }
+        }
+        self.link = Some(link);
+        self.shared.window.borrow_mut().on_reconciled(clock::now(), stored);
+    }
+
+    fn announce(&mut self, link: &Link, stored: &Stored, stream: &super::stream_manager::StreamReport) {
+        let server = link.server();
+        let name = &self.settings.jetstream.stream_name;
+        if stream.created_now {
+            let limit = stream.messages_per_subject;
+            tracing::info!(stream = %name, replicas = stream.replicas, messages_per_subject = limit, "stream created");
+        }
+        let differences: Vec<String> = stream.differences.iter().map(ToString::to_string).collect();
+        if differences != self.announced.differences {
+            for difference in &differences {
+                tracing::warn!(stream = %name, "the stream differs and is left alone: {difference}");
+            }
+            self.announced.differences = differences;
+        }
+        if self.announced.mode != Some(stored.mode) {
+            self.announced.mode = Some(stored.mode);
+            let (mode, guarantee) = (stored.mode.as_str(), stored.mode.guarantee());
+            tracing::info!(%server, stream = %name, mode, guarantee, "publishing");
+        } else if !self.announced.live || self.complained.is_some() {
+            tracing::info!(%server, stream = %name, last_seq = stored.last_seq, "publishing again");
+        }
+        self.announced.live = true;
+        self.complained = None;
+    }
+
+    fn unreadable(&mut self, error: &ReadError) {
+        let text = error.to_string();
+        let now = clock::now();
+        let due = self.complained.as_ref().is_none_or(|(last, at)| {
+            *last != text || now.saturating_duration_since(*at) >= COMPLAIN_EVERY
+        });
+        if due {
+            let waiting = self.shared.window.borrow().stats().waiting;
+            tracing::warn!(err = text, waiting, "cannot publish, trying again");
+            self.complained = Some((text.clone(), now));
+        }
+        self.shared.window.borrow_mut().on_reconcile_failed(now, &text);
+        let mut status = self.shared.status.borrow_mut();
+        if error.is_unreachable() {
+            status.server.clear();
+            if status.state != NatsState::Draining {
+                status.state = NatsState::Connecting;
+            }
+        }
+        status.last_error = text;
+    }
+
+    fn answered(&mut self, answer: Answer) {
+        if let Answer::Refused { refusal, .. } = &answer {
+            self.shared.status.borrow_mut().last_error = refusal.to_string();
+        } else {
+            self.shared.status.borrow_mut().last_ack_ns = clock::wall_ns();
+        }
+        self.shared.window.borrow_mut().on_answer(clock::now(), self.epoch, answer);
+    }
+
+    fn gone(&mut self, why: &str) {
+        if self.link.take().is_some() {
+            tracing::warn!(why, "the NATS connection is gone");
+            why.clone_into(&mut self.shared.status.borrow_mut().last_error);
+        }
+        self.shared.window.borrow_mut().on_disconnect(clock::now());
+    }
+
+    fn state(&self, state: NatsState) {
+        self.shared.status.borrow_mut().state = state;
+    }
+}

@@ -1,0 +1,151 @@
+//! Reading what is stored, after a doubt: a new connection, the stream, the fence, the tails.
+//!
+//! It reports; what follows from it is for the window to say.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use async_nats::jetstream::{self, ErrorCode, stream::LastRawMessageErrorKind};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::connect::{Chain, ConnectError};
+use super::link::{Came, Link};
+use super::stream_manager::{self, StreamError, StreamReport};
+use super::window::{Key, Mode, Query, Stored, Tail, TailRecord};
+use super::wire::{Asked, Subjects};
+use crate::config::settings::Nats;
+use crate::market::trade::RECORD_BYTES;
+
+/// Last messages that are asked for at the same time.
+const TAILS_AT_ONCE: usize = 64;
+
+/// How long an answer to the end of an old batch is waited for. A server that does not answer is not published to.
+const FENCE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// All of it together. A cluster that looks for a leader answers nothing for seconds.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What is needed to read.
+pub(super) struct Reading {
+    pub(super) settings: Rc<Nats>,
+    pub(super) subjects: Rc<Subjects>,
+    pub(super) run: Rc<str>,
+    /// Whether this publisher is the stream's only writer.
+    pub(super) sole: bool,
+}
+
+/// What came of it.
+pub(super) struct Outcome {
+    pub(super) link: Link,
+    pub(super) stored: Stored,
+    pub(super) stream: StreamReport,
+}
+
+/// Why nothing could be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    #[error("{0}")]
+    Other(String),
+}
+
+impl ReadError {
+    /// Whether the broker itself could not be reached.
+    pub(super) const fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Connect(_))
+    }
+}
+
+/// Dials, ends the batch that the query names, and reads.
+pub(super) async fn read(reading: Reading, query: Query) -> Result<Outcome, ReadError> {
+    match tokio::time::timeout(READ_TIMEOUT, within(&reading, &query)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(ReadError::Other(format!("nothing was read within {READ_TIMEOUT:?}"))),
+    }
+}
+
+async fn within(reading: &Reading, query: &Query) -> Result<Outcome, ReadError> {
+    let mut link = Link::open(&reading.settings, &reading.run).await?;
+    // The stream may have to be made before anything can be asked of it.
+    let mut stream = stream_manager::ensure(link.client(), &reading.settings).await?;
+    if let Some(batch) = query.fence {
+        fence(&mut link, reading, batch).await?;
+        stream.last_seq = stream_manager::ensure(link.client(), &reading.settings).await?.last_seq;
+    }
+    let mode = mode(&stream, reading.sole)?;
+    let tails = tails(&link, reading, &query.subjects).await?;
+    let stored = Stored { mode, last_seq: stream.last_seq, created: stream.created, tails };
+    Ok(Outcome { link, stored, stream })
+}
+
+/// The best way to publish that the stream has.
+fn mode(stream: &StreamReport, sole: bool) -> Result<Mode, ReadError> {
+    match (stream.batches, sole) {
+        (true, _) => Ok(Mode::FastIngest),
+        (false, true) => Ok(Mode::Chained),
+        (false, false) => Err(ReadError::Other(
+            "the stream takes no fast-ingest batches (nats-server 2.14, allow_batched), so only one writer can keep \
+             the order: set shards = 1"
+                .to_owned(),
+        )),
+    }
+}
+
+/// Ends a batch that may still be open, and waits until the server has said what became of it: nothing of the old
+/// connection can be stored behind that.
+async fn fence(link: &mut Link, reading: &Reading, batch: u64) -> Result<(), ReadError> {
+    link.fence(&reading.subjects, batch).await.map_err(ReadError::Other)?;
+    let answered = async {
+        loop {
+            match link.next().await {
+                Came::Answer(Asked::Batch { batch: of, .. }, _) if of == batch => return Ok(()),
+                Came::Gone(why) => return Err(ReadError::Other(why)),
+                Came::Answer(..) | Came::Word(_) => {}
+            }
+        }
+    };
+    match tokio::time::timeout(FENCE_TIMEOUT, answered).await {
+        Ok(result) => result,
+        Err(_) => Err(ReadError::Other("the server does not say what became of the last batch".to_owned())),
+    }
+}
+
+/// The last message of each subject, from the stream's leader: a replica may be behind.
+async fn tails(link: &Link, reading: &Reading, keys: &[Key]) -> Result<Vec<Tail>, ReadError> {
+    let name = &reading.settings.jetstream.stream_name;
+    let context = jetstream::new(link.client().clone());
+    let stream = context.get_stream_no_info(name).await.map_err(|error| ReadError::Other(Chain(&error).to_string()))?;
+    let stream = &stream;
+    let one = |key: Key| async move {
+        let Some(subject) = reading.subjects.of(key) else { return Ok(Tail { key, last: None }) };
+        match stream.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => last_record(subject, message.sequence, &message.payload).map(|last| Tail { key, last }),
+            Err(error) if is_empty(&error) => Ok(Tail { key, last: None }),
+            Err(error) => Err(ReadError::Other(format!("cannot read the last of {subject}: {}", Chain(&error)))),
+        }
+    };
+    stream::iter(keys.iter().copied()).map(one).buffer_unordered(TAILS_AT_ONCE).try_collect().await
+}
+
+fn last_record(subject: &str, seq: u64, payload: &[u8]) -> Result<Option<TailRecord>, ReadError> {
+    let record = payload.rchunks(RECORD_BYTES).next().and_then(|bytes| <[u8; RECORD_BYTES]>::try_from(bytes).ok());
+    match record {
+        Some(record) if payload.len().is_multiple_of(RECORD_BYTES) => Ok(Some(TailRecord { seq, record })),
+        _ => Err(ReadError::Other(format!(
+            "the last message of {subject}, sequence {seq}, has {} bytes, which are no records of 48: somebody else \
+             wrote it; remove it or choose another subject_prefix",
+            payload.len()
+        ))),
+    }
+}
+
+fn is_empty(error: &async_nats::jetstream::stream::LastRawMessageError) -> bool {
+    match error.kind() {
+        LastRawMessageErrorKind::NoMessageFound => true,
+        LastRawMessageErrorKind::JetStream(error) => error.error_code() == ErrorCode::NO_MESSAGE_FOUND,
+        _ => false,
+    }
+}
