@@ -1,6 +1,6 @@
 //! What the sequencer promises, on scripted and on random arrivals.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 

@@ -229,5 +229,5 @@ impl Flight {
 
 /// The reused reply subject of a position.
 pub(super) const fn token(position: u64) -> u8 {
-    (position % 256) as u8
+    position.to_le_bytes()[0]
 }
