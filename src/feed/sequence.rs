@@ -2,7 +2,7 @@
 //!
 //! What is delivered is delivered once; what is missing is declared as a [`GapMsg`] in line. Trades behind a hole wait
 //! for a moment while a second connection may still bring what is missing. Asking the venue's REST history for it
-//! would start where [`Sequencer::declare`] is called.
+//! would start where `Sequencer::declare` is called.
 
 mod state;
 
@@ -355,5 +355,4 @@ impl Sequencer {
 }
 
 #[cfg(test)]
-#[path = "sequence_tests.rs"]
 mod tests;

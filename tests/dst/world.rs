@@ -257,6 +257,7 @@ impl World {
         self.to_broker_free
     }
 
+    /// When the next message on the way to the publisher arrives: in order, late while answers are slow.
     fn client_arrival(&mut self) -> Micros {
         let slow = if self.now < self.slow_until { self.rng.u64(20_000..120_000) } else { 0 };
         let at = self.now + self.rng.u64(30..300) + slow;

@@ -1,7 +1,7 @@
-//! The publish window: what waits, what is in flight, what an answer means, what to send next, what to ask after a doubt.
+//! The publish window: what waits, what flies, what an answer means, what to send next, what to ask after a doubt.
 //!
-//! Pure: it takes events with the time at which they happened and hands out [`Action`]s; it knows no socket, no clock, no
-//! wire format. One window writes one stream over one connection at a time.
+//! Pure: it takes events with the time at which they happened and hands out [`Action`]s; it knows no socket, no clock,
+//! no wire format. One window writes one stream over one connection at a time.
 //!
 //! # What it guarantees
 //!
@@ -25,8 +25,8 @@
 //! ```
 //!
 //! Epoch numbers come with [`Query::epoch`]; the answers to publishes sent after that query's `on_reconciled` carry it.
-//! A new window begins in doubt, so the first action is always a `Reconcile` whose query names the trade subjects of all
-//! routes: their tails are the anchors of the feeds (the stream is the checkpoint).
+//! A new window begins in doubt, so the first action is always a `Reconcile` whose query names the trade subjects of
+//! all routes: their tails are the anchors of the feeds (the stream is the checkpoint).
 //!
 //! # Why not atomic batches
 //!
