@@ -1,7 +1,7 @@
 //! The life of one venue connection: dial, subscribe, watch, rotate, come back; trades in order, losses declared.
 //!
 //! [`session`], [`sequence`], [`backoff`] are pure and take the time as an argument; [`socket`] is the only IO;
-//! [`run`] puts them together.
+//! [`mod@run`] puts them together.
 
 pub mod backoff;
 pub mod run;

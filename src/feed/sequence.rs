@@ -2,14 +2,17 @@
 //!
 //! What is delivered is delivered once; what is missing is declared as a [`GapMsg`] in line. Trades behind a hole wait
 //! for a moment while a second connection may still bring what is missing. Asking the venue's REST history for it
-//! would start where [`Sequencer::declare`] is called.
+//! would start where `Sequencer::declare` is called.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+mod state;
+
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::exchange::IdRule;
 use crate::market::trade::KIND_GAP_V1;
 use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record, TradeMsg};
+use state::{Beat, Hole, Mark, State};
 
 /// Trades of one symbol that wait behind a hole, at most.
 const HELD_MAX: usize = 10_000;
@@ -54,43 +57,6 @@ pub struct Sequencer {
     cause: GapReason,
     routes: BTreeMap<u32, State>,
     stats: SequenceStats,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    first: Option<Mark>,
-    last: Option<Mark>,
-    held: BTreeMap<u64, TradeMsg>,
-    held_until: Option<Instant>,
-    holes: VecDeque<Hole>,
-    beat: Option<Beat>,
-    recent: VecDeque<u64>,
-    recent_set: HashSet<u64>,
-    restart: Vec<TradeMsg>,
-    /// The connection was lost since the last trade, on a venue whose ids prove nothing.
-    doubt: bool,
-    instrument_id: u32,
-}
-
-/// A trade's place: id and time.
-#[derive(Clone, Copy, Debug)]
-struct Mark {
-    id: u64,
-    ts: u64,
-}
-
-/// A declared gap, and what of it is still missing.
-#[derive(Debug)]
-struct Hole {
-    gap: GapMsg,
-    left: Vec<(u64, u64)>,
-}
-
-/// The venue says that it had traded up to this id.
-#[derive(Clone, Copy, Debug)]
-struct Beat {
-    mark: Mark,
-    due: Instant,
 }
 
 impl Sequencer {
@@ -322,10 +288,9 @@ impl Sequencer {
     fn late(&mut self, route: u32, msg: &TradeMsg, out: &mut Out) -> bool {
         let Some(state) = self.routes.get_mut(&route) else { return false };
         let id = msg.trade_id;
-        let contains = |hole: &Hole| hole.left.iter().any(|(first, last)| (*first..=*last).contains(&id));
-        let Some(place) = state.holes.iter().position(contains) else { return false };
+        let Some(place) = state.holes.iter().position(|hole| hole.misses(id)) else { return false };
         let Some(hole) = state.holes.get_mut(place) else { return false };
-        hole.left = hole.left.iter().flat_map(|range| without(*range, id)).collect();
+        hole.found(id);
         self.stats.late += 1;
         self.stats.delivered += 1;
         out.push((route, Record::Trade(*msg)));
@@ -389,15 +354,5 @@ impl Sequencer {
     }
 }
 
-/// A range without one id in it.
-fn without((first, last): (u64, u64), id: u64) -> impl Iterator<Item = (u64, u64)> {
-    let inside = (first..=last).contains(&id);
-    let whole = (!inside).then_some((first, last));
-    let below = (inside && first < id).then(|| (first, id - 1));
-    let above = (inside && id < last).then(|| (id + 1, last));
-    [whole, below, above].into_iter().flatten()
-}
-
 #[cfg(test)]
-#[path = "sequence_tests.rs"]
 mod tests;

@@ -3,101 +3,21 @@
 //!
 //! A session owns at most two connections: the primary, and its successor while one replaces the other with overlap.
 
+mod action;
+mod rotation;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+pub use action::{Action, ConnId, DialFailure, Note, Rules};
+
 use super::backoff::{Backoff, Budget};
-use crate::config::settings;
 use crate::exchange::{Event, Exchange, Heartbeat, Request};
 use crate::market::GapReason;
+use rotation::rotation_margin;
 
-/// The number of a connection: counts up over the life of a session.
-pub type ConnId = u32;
-
-/// A connection that lived this long is healthy: waits before reconnects start over.
-const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 /// A refusal that will not pass soon (bad request, banned, unavailable for legal reasons) is retried this late.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
-/// After all of a successor's subscribes are acknowledged, the old connection runs on for at least this long: what it
-/// had under way still arrives.
-const SETTLE: Duration = Duration::from_secs(1);
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Open a connection with this number.
-    Dial(ConnId),
-    /// Send a text on a connection.
-    Send(ConnId, String),
-    /// Close a connection, if it is open; stop dialling, if it is not.
-    Close(ConnId),
-    /// No connection is live any more; holes that show from now on have this reason.
-    Lost(GapReason),
-    /// Whether two connections are live now.
-    Overlap(bool),
-    /// Something that people and metrics want to know.
-    Note(Note),
-}
-
-/// A transition, for logs, status and metrics.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// A connection is open.
-    Connected(ConnId),
-    /// All subscribes of a connection are answered.
-    Subscribed(ConnId),
-    /// A connection is gone.
-    Lost {
-        /// Its number.
-        conn: ConnId,
-        /// Why.
-        why: String,
-        /// The next attempt comes after this.
-        retry_in: Duration,
-    },
-    /// A successor is on its way.
-    Rotating(String),
-    /// The successor has taken over.
-    Rotated,
-    /// The venue refuses a symbol, or a request whose symbol it does not name.
-    Rejected {
-        /// The venue symbols at fault.
-        symbols: Vec<String>,
-        /// The venue's own words.
-        reason: String,
-    },
-}
-
-/// Why a dial failed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct DialFailure {
-    /// For people.
-    pub message: String,
-    /// The HTTP status of the refusal, if it came that far.
-    pub status: Option<u16>,
-    /// What `Retry-After` said.
-    pub retry_after: Option<Duration>,
-}
-
-/// The rules of one session that do not come from the venue.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// First and longest wait before a reconnect.
-    pub backoff: (Duration, Duration),
-    /// How long the old connection runs beside its successor, at most.
-    pub overlap: Duration,
-    /// No data message for this long means a stall; `None`: the venue's own rule on silence.
-    pub stall: Option<Duration>,
-}
-
-impl Rules {
-    /// The rules that settings make.
-    #[must_use]
-    pub fn new(feed: &settings::Feed, stall: Option<Duration>) -> Self {
-        let backoff = (feed.backoff_min.duration(), feed.backoff_max.duration());
-        Self { backoff, overlap: feed.rotation_overlap.duration(), stall }
-    }
-}
 
 /// The life of one venue connection.
 #[derive(Debug)]
@@ -415,123 +335,7 @@ impl Session {
             link.queue.extend(requests);
         }
     }
-
-    /// The primary should be replaced, with overlap.
-    fn rotate(&mut self, now: Instant, conn: ConnId, why: String, out: &mut Vec<Action>) {
-        let is_primary = self.primary.as_ref().is_some_and(|link| link.conn == conn);
-        if is_primary && self.successor.is_none() && self.successor_at.is_none() {
-            self.successor_at = Some(now);
-            out.push(Action::Note(Note::Rotating(why)));
-        }
-    }
-
-    fn begin_rotation(&mut self, now: Instant, out: &mut Vec<Action>) {
-        let Some(link) = &self.primary else { return };
-        if link.rotate_at.is_some_and(|at| at <= now) {
-            self.rotate(now, link.conn, "the venue closes a connection of this age".to_owned(), out);
-        }
-    }
-
-    fn finish_rotation(&mut self, now: Instant, holding: bool, out: &mut Vec<Action>) {
-        let Some(since) = self.successor.as_ref().and_then(|link| link.subscribed) else { return };
-        let age = now.saturating_duration_since(since);
-        let done = age >= SETTLE.min(self.rules.overlap) && !holding || age >= self.rules.overlap;
-        if !done {
-            return;
-        }
-        if let Some(old) = self.primary.take() {
-            out.push(Action::Close(old.conn));
-        }
-        self.primary = self.successor.take();
-        out.push(Action::Overlap(false));
-        out.push(Action::Note(Note::Rotated));
-    }
-
-    fn dial_due(&mut self, now: Instant, budget: &mut Budget, out: &mut Vec<Action>) {
-        if self.primary.is_none() && self.dial_at.is_some_and(|at| at <= now) {
-            match budget.take(now) {
-                Ok(()) => {
-                    self.dial_at = None;
-                    self.primary = Some(self.dial(now, out));
-                }
-                Err(later) => self.dial_at = Some(later),
-            }
-        }
-        if self.successor.is_none() && self.successor_at.is_some_and(|at| at <= now) {
-            match budget.take(now) {
-                Ok(()) => {
-                    self.successor_at = None;
-                    self.successor = Some(self.dial(now, out));
-                }
-                Err(later) => self.successor_at = Some(later),
-            }
-        }
-    }
-
-    fn dial(&mut self, now: Instant, out: &mut Vec<Action>) -> Link {
-        self.next_conn += 1;
-        out.push(Action::Dial(self.next_conn));
-        Link {
-            conn: self.next_conn,
-            opened: None,
-            heard: now,
-            data: now,
-            pace: Budget::new(self.exchange.profile().messages),
-            queue: VecDeque::new(),
-            unanswered: Vec::new(),
-            wanted: BTreeSet::new(),
-            subscribed: None,
-            rotate_at: None,
-            ping_at: None,
-            pong_by: None,
-        }
-    }
-
-    /// A connection is no more: the other one takes over, or a new one is dialled after a wait.
-    fn gone(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        why: String,
-        least: Option<Duration>,
-        reason: GapReason,
-        out: &mut Vec<Action>,
-    ) {
-        let is_primary = self.primary.as_ref().is_some_and(|link| link.conn == conn);
-        let is_successor = self.successor.as_ref().is_some_and(|link| link.conn == conn);
-        if !is_primary && !is_successor {
-            return;
-        }
-        let gone = if is_primary { self.primary.take() } else { self.successor.take() };
-        let healthy = gone.and_then(|link| link.opened).is_some_and(|opened| now >= opened + HEALTHY_AFTER);
-        if healthy {
-            self.backoff.reset();
-        }
-        let wait = self.backoff.wait().max(least.unwrap_or_default());
-        out.push(Action::Overlap(false));
-        out.push(Action::Note(Note::Lost { conn, why, retry_in: wait }));
-        if is_successor {
-            self.successor_at = Some(now + wait);
-            return;
-        }
-        self.primary = self.successor.take();
-        let live = self.primary.as_ref().is_some_and(|link| link.opened.is_some());
-        if !live {
-            out.push(Action::Lost(reason));
-        }
-        if self.primary.is_none() {
-            // What was planned as a successor is simply the next connection.
-            self.dial_at = Some(self.successor_at.take().map_or(now + wait, |at| at.min(now + wait)));
-        }
-    }
-}
-
-/// How long before a connection's known end its successor is dialled: a twentieth of its life, ten minutes at most, and
-/// up to half as much again by chance, so that many connections do not rotate together.
-fn rotation_margin(life: Duration, jitter: f64) -> Duration {
-    (life / 20).min(Duration::from_secs(600)).mul_f64(1.0 + jitter / 2.0)
 }
 
 #[cfg(test)]
-#[path = "session_tests.rs"]
 mod tests;

@@ -61,7 +61,8 @@ pub struct FeedStatus {
     pub sequence: SequenceStats,
     /// When the last trade was read, nanoseconds since the Unix epoch.
     pub last_trade_ns: u64,
-    /// Sum of receive time minus venue time over `delay_count` trades, nanoseconds; clocks may disagree, so it is signed.
+    /// Sum of receive time minus venue time over `delay_count` trades, nanoseconds; clocks may disagree, so it is
+    /// signed.
     pub delay_sum_ns: i64,
     /// Trades in `delay_sum_ns`.
     pub delay_count: u64,

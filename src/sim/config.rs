@@ -30,7 +30,8 @@ pub struct SimConfig {
     pub seed: u64,
     /// A venue's tape ends after this many trades; its connections stay. `None`: never.
     pub limit: Option<u64>,
-    /// The tape of a venue starts once all its symbols are subscribed. Otherwise at once: a real venue waits for nobody.
+    /// The tape of a venue starts once all its symbols are subscribed. Otherwise at once: a real venue waits for
+    /// nobody.
     pub wait_for_subscriber: bool,
     /// Generated trades of each symbol that the venue has behind it when it starts: for REST and `last_match`. Not with
     /// a capture.

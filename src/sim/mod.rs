@@ -99,8 +99,8 @@ impl Sim {
         self.venues.iter().all(|venue| venue.finished.load(Acquire))
     }
 
-    /// What the tape has issued of a symbol, oldest first: the newest [`SimConfig::history`] at most. Trades that nobody
-    /// was sent are among them, those from before the start are not.
+    /// What the tape has issued of a symbol, oldest first: the newest [`SimConfig::history`] at most. Trades that
+    /// nobody was sent are among them, those from before the start are not.
     #[must_use]
     pub fn history(&self, exchange: &str, symbol: &str) -> Vec<SimTrade> {
         let Some(venue) = self.venue(exchange) else { return Vec::new() };

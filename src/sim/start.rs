@@ -123,8 +123,11 @@ async fn drive(mut engine: Engine) -> std::io::Result<()> {
     }
 }
 
+/// A venue, and what it lists.
+type Listed = (Box<dyn Twin>, Vec<Listing>);
+
 /// The venues with what each lists.
-fn list_all(config: &SimConfig) -> Result<Vec<(Box<dyn Twin>, Vec<Listing>)>, SimError> {
+fn list_all(config: &SimConfig) -> Result<Vec<Listed>, SimError> {
     let mut left = twins(config.rules);
     let known: Vec<_> = left.iter().map(|twin| twin.name()).collect();
     let mut listed = Vec::new();

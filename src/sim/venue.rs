@@ -2,11 +2,14 @@
 //!
 //! It lives on the simulation's thread; [`Public`] is the part that the owner of [`super::Sim`] sees. No IO here.
 
+mod public;
+mod strike;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -14,62 +17,17 @@ use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes, protocol::CloseFrame};
 
-use super::config::Endpoint;
-use super::faults::{Fault, Pending, Refusal, Scripted, Treatment, Which};
-use super::history::Book;
+use super::faults::{Pending, Scripted, Treatment};
 use super::twin::{Listing, Out, Recorded, SHAPES, Session, Shape, Twin};
 use crate::market::TradeMsg;
+
+pub use public::Sent;
+pub(super) use public::{Counters, Public};
 
 /// Frames are written one behind the other into chunks of this many bytes, which they then share.
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Longest close reason, as WebSocket has it.
 const REASON_BYTES_MAX: usize = 123;
-
-/// What a venue has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Sent {
-    /// Trades that its tape issued.
-    pub issued: u64,
-    /// Messages written to sockets, over all connections: trades, answers, pings.
-    pub frames: u64,
-    /// WebSocket connections that are open now.
-    pub connections: u64,
-    /// WebSocket connections accepted since the start.
-    pub accepted: u64,
-    /// Connections dropped because the client was too slow.
-    pub overflowed: u64,
-    /// Trades that were sent twice, by a fault.
-    pub duplicated: u64,
-    /// Trades that some connection was not sent, by a fault.
-    pub withheld: u64,
-    /// REST requests answered.
-    pub rest_requests: u64,
-    /// Upgrades and REST requests refused, by a fault.
-    pub refused: u64,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) issued: AtomicU64,
-    pub(super) frames: AtomicU64,
-    pub(super) connections: AtomicU64,
-    pub(super) accepted: AtomicU64,
-    pub(super) overflowed: AtomicU64,
-    pub(super) duplicated: AtomicU64,
-    pub(super) withheld: AtomicU64,
-    pub(super) rest_requests: AtomicU64,
-    pub(super) refused: AtomicU64,
-}
-
-/// The part of a venue that other threads see.
-#[derive(Debug)]
-pub(super) struct Public {
-    pub(super) exchange: &'static str,
-    pub(super) endpoint: Endpoint,
-    pub(super) counters: Counters,
-    pub(super) finished: AtomicBool,
-    pub(super) book: Mutex<Book>,
-}
 
 /// How a venue treats its clients.
 #[derive(Clone, Copy, Debug)]
@@ -108,27 +66,6 @@ pub(super) struct Connection {
     pub(super) wake: Notify,
     /// The connection is to be reset.
     pub(super) doom: Notify,
-}
-
-impl Public {
-    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn sent(&self) -> Sent {
-        let counters = &self.counters;
-        Sent {
-            issued: counters.issued.load(Relaxed),
-            frames: counters.frames.load(Relaxed),
-            connections: counters.connections.load(Relaxed),
-            accepted: counters.accepted.load(Relaxed),
-            overflowed: counters.overflowed.load(Relaxed),
-            duplicated: counters.duplicated.load(Relaxed),
-            withheld: counters.withheld.load(Relaxed),
-            rest_requests: counters.rest_requests.load(Relaxed),
-            refused: counters.refused.load(Relaxed),
-        }
-    }
 }
 
 impl Venue {
@@ -323,81 +260,6 @@ impl Venue {
     /// Ids that the tape is to leave out now.
     pub(super) fn take_id_skip(&self, symbol: usize) -> u64 {
         self.id_skips.borrow_mut().get_mut(symbol).map_or(0, std::mem::take)
-    }
-
-    fn play_script(&self, issued: u64) {
-        loop {
-            let due = self.script.borrow().front().is_some_and(|scripted| scripted.after <= issued);
-            if !due {
-                return;
-            }
-            let next = self.script.borrow_mut().pop_front();
-            match next {
-                Some(scripted) => self.apply(scripted.fault),
-                None => return,
-            }
-        }
-    }
-
-    /// Makes a fault happen. Its exchange and symbol have been checked.
-    pub(super) fn apply(&self, fault: Fault) {
-        tracing::info!(exchange = self.public.exchange, ?fault, "fault injected");
-        let symbol = fault.symbol().and_then(|name| self.listings.iter().position(|listing| listing.symbol == name));
-        let mut pending = self.pending.borrow_mut();
-        match (fault, symbol) {
-            (Fault::Duplicate { count, .. }, Some(symbol)) => pending.duplicate(symbol, count),
-            (Fault::Withhold { count, which: Which::All, .. }, Some(symbol)) => pending.withhold(symbol, count),
-            (Fault::Withhold { count, which, .. }, Some(symbol)) => {
-                self.each(which, |connection| connection.withhold(symbol, count));
-            }
-            (Fault::SkipIds { count, .. }, Some(symbol)) => {
-                if let Some(skip) = self.id_skips.borrow_mut().get_mut(symbol) {
-                    *skip = skip.saturating_add(count);
-                }
-            }
-            (Fault::RefuseSymbol { times, .. }, Some(symbol)) => {
-                let listing = self.listings.get(symbol);
-                pending.refuse_symbol(listing.map_or("", |listing| &listing.venue_symbol), times);
-            }
-            (Fault::RefuseUpgrade { status, retry_after, times, .. }, _) => {
-                pending.refuse_upgrades(Refusal { status, retry_after }, times);
-            }
-            (Fault::RefuseRest { status, retry_after, times, .. }, _) => {
-                pending.refuse_rest(Refusal { status, retry_after }, times);
-            }
-            (fault, _) => self.apply_to_connections(fault),
-        }
-    }
-
-    fn apply_to_connections(&self, fault: Fault) {
-        match fault {
-            Fault::Drop { which, .. } => self.each(which, |connection| connection.doom.notify_one()),
-            Fault::Close { which, code, reason, .. } => {
-                self.each(which, |connection| self.push(connection, close_message(code, &reason)));
-            }
-            Fault::Shutdown { which, grace, .. } => {
-                self.each(which, |connection| connection.shut_down.set(Some(grace)));
-            }
-            Fault::Stall { which, .. } => self.each(which, |connection| connection.stalled.set(true)),
-            Fault::Resume { .. } => self.each(Which::All, |connection| connection.stalled.set(false)),
-            Fault::Send { which, text, .. } => {
-                self.each(which, |connection| self.push(connection, Message::text(text.as_str())));
-            }
-            _ => {}
-        }
-    }
-
-    fn each(&self, which: Which, mut act: impl FnMut(&Connection)) {
-        let connections = self.connections.borrow();
-        let hit = match which {
-            Which::All => connections.get(..),
-            Which::Oldest => connections.get(..1),
-            Which::Newest => connections.len().checked_sub(1).and_then(|last| connections.get(last..)),
-        };
-        for connection in hit.unwrap_or_default() {
-            act(connection);
-            connection.wake.notify_one();
-        }
     }
 }
 

@@ -105,8 +105,6 @@ pub(crate) enum Reply {
 pub(crate) struct Stored {
     /// The subject, as a number.
     pub(crate) subject: u32,
-    /// Its `Nats-Msg-Id`.
-    pub(crate) msg_id: Option<String>,
     /// The bytes.
     pub(crate) payload: Vec<u8>,
 }
@@ -312,11 +310,7 @@ impl Broker {
     }
 
     fn store(&mut self, now: Micros, message: &Publish) -> u64 {
-        self.log.push(Stored {
-            subject: message.subject,
-            msg_id: message.msg_id.clone(),
-            payload: message.payload.clone(),
-        });
+        self.log.push(Stored { subject: message.subject, payload: message.payload.clone() });
         let seq = self.last_seq();
         if let Some(id) = &message.msg_id {
             self.ids.insert(id.clone(), (now, seq));

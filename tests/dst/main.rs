@@ -2,7 +2,8 @@
 //!
 //! `DST_SEEDS=n` sets how many schedules run, `DST_SEED=n` replays one.
 
-#![allow(clippy::cast_possible_truncation, reason = "numbers of a simulation are small")]
+#![expect(clippy::cast_possible_truncation, reason = "numbers of a simulation are small")]
+#![expect(clippy::expect_used, reason = "a simulation that contradicts itself must stop")]
 
 mod broker;
 mod policy;
@@ -28,7 +29,11 @@ fn control_schedule(seed: u64) -> Schedule {
         subjects: 2,
         faults: ALL_FAULTS.to_vec(),
         fault_every: 20_000,
-        broker: BrokerConfig { clustered: seed % 2 == 0, duplicate_window: 120_000_000, sync_interval: 100_000 },
+        broker: BrokerConfig {
+            clustered: seed.is_multiple_of(2),
+            duplicate_window: 120_000_000,
+            sync_interval: 100_000,
+        },
     }
 }
 
@@ -97,8 +102,8 @@ fn no_venue_fault_doubles_a_trade_or_hides_a_loss() {
 fn real_schedule(seed: u64) -> Schedule {
     let mut faults = ALL_FAULTS.to_vec();
     // Not both in one schedule: whether a power failure undoes a purge is not modelled.
-    faults.push(if seed % 3 == 0 { Fault::PowerLoss } else { Fault::Purge });
-    Schedule { faults, fault_every: if seed % 5 == 0 { 5_000 } else { 20_000 }, ..control_schedule(seed) }
+    faults.push(if seed.is_multiple_of(3) { Fault::PowerLoss } else { Fault::Purge });
+    Schedule { faults, fault_every: if seed.is_multiple_of(5) { 5_000 } else { 20_000 }, ..control_schedule(seed) }
 }
 
 #[test]

@@ -41,8 +41,8 @@ impl RealPublisher {
     /// A publisher whose mode and packing the seed decides.
     pub(crate) fn new(seed: u64, start: Instant) -> Self {
         let config = Config {
-            window: if seed % 7 == 0 { 1 } else { 32 },
-            pack: if seed % 4 == 0 { 4 } else { 1 },
+            window: if seed.is_multiple_of(7) { 1 } else { 32 },
+            pack: if seed.is_multiple_of(4) { 4 } else { 1 },
             linger: Duration::from_micros(300),
             ack_timeout: Duration::from_millis(50),
             outbox_bytes: 1 << 20,
@@ -54,7 +54,7 @@ impl RealPublisher {
         };
         Self {
             window: Window::new(config, start),
-            mode: if seed % 2 == 0 { Mode::FastIngest } else { Mode::Chained },
+            mode: if seed.is_multiple_of(2) { Mode::FastIngest } else { Mode::Chained },
             start,
             reading: None,
             replies: BTreeMap::new(),
@@ -168,7 +168,7 @@ impl RealPublisher {
 
     fn tail(&mut self, now: Micros, subject: u32, stored: Option<(u64, Stored)>) {
         let Some(reading) = &mut self.reading else { return };
-        let kind = if subject % 2 == 0 { SubjectKind::Trades } else { SubjectKind::Gaps };
+        let kind = if subject.is_multiple_of(2) { SubjectKind::Trades } else { SubjectKind::Gaps };
         let last = stored.map(|(seq, stored)| {
             let bytes = stored.payload.rchunks(48).next().and_then(|bytes| bytes.try_into().ok());
             TailRecord { seq, record: bytes.expect("whole records") }

@@ -200,7 +200,7 @@ impl Scene {
         let Some(line) = self.lines.get_mut(&conn) else { return };
         line.streaming = true;
         for (symbol, issued) in self.issued.iter().enumerate() {
-            self.listened[symbol].get_or_insert(issued.last().copied().unwrap_or(0));
+            self.listened[symbol].get_or_insert_with(|| issued.last().copied().unwrap_or(0));
         }
         self.send(conn, format!("{{\"result\":null,\"id\":{id}}}"));
     }
@@ -303,14 +303,14 @@ impl Scene {
 
     /// Each issued trade since the first subscribe is delivered once or lies in a declared gap.
     fn judge(&mut self) {
-        for symbol in 0..SYMBOLS.len() {
+        for (symbol, name) in SYMBOLS.iter().enumerate() {
             let mut seen = BTreeSet::new();
             let mut missing = BTreeSet::new();
             for (_, route, record) in &self.day.delivered {
                 match record {
                     _ if *route as usize != symbol => {}
                     Record::Trade(msg) if !seen.insert(msg.trade_id) => {
-                        self.day.faults.push(format!("{} of {} delivered twice", msg.trade_id, SYMBOLS[symbol]));
+                        self.day.faults.push(format!("{} of {} delivered twice", msg.trade_id, name));
                     }
                     Record::Trade(_) => {}
                     Record::Gap(gap) if gap.flags == 0 => {
@@ -323,14 +323,14 @@ impl Scene {
             let (Some(first), Some(last)) = (seen.first().copied(), seen.last().copied()) else { continue };
             let issued: BTreeSet<u64> = self.issued[symbol].iter().copied().collect();
             if let Some(id) = seen.difference(&issued).next() {
-                self.day.faults.push(format!("{id} of {} was never issued", SYMBOLS[symbol]));
+                self.day.faults.push(format!("{id} of {} was never issued", name));
             }
             if issued.last().is_some_and(|newest| *newest != last) {
-                self.day.faults.push(format!("{} ends at {last}, not at {:?}", SYMBOLS[symbol], issued.last()));
+                self.day.faults.push(format!("{} ends at {last}, not at {:?}", name, issued.last()));
             }
             let silent = issued.iter().find(|id| **id >= first && !seen.contains(id) && !missing.contains(id));
             if let Some(id) = silent {
-                self.day.faults.push(format!("{id} of {} is missing, undeclared", SYMBOLS[symbol]));
+                self.day.faults.push(format!("{id} of {} is missing, undeclared", name));
             }
         }
     }

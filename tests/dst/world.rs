@@ -2,96 +2,23 @@
 //!
 //! Everything happens in one queue ordered by time; a seed decides all of it, so a seed is a reproduction.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap};
+mod faults;
+mod publisher;
+mod verdict;
 
-use crate::broker::{Broker, BrokerConfig, Micros, Publish, Reply, Stored};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+pub(crate) use faults::Fault;
+pub(crate) use publisher::{Input, Output, Publisher};
+pub(crate) use verdict::{Read, Verdict};
+
+use crate::broker::{Broker, BrokerConfig, Micros, Publish, Stored};
 
 /// Bounds of one run, so that a liveness fault ends as a finding and not as a hang.
 const EVENTS_MAX: usize = 400_000;
 /// After the last fault everything must drain within this.
 const DRAIN_MAX: Micros = 180_000_000;
-
-/// What reaches a publisher.
-#[derive(Clone, Debug)]
-pub(crate) enum Input {
-    /// A connection that it asked for is there.
-    Connected,
-    /// The connection is gone.
-    Disconnected,
-    /// The answer to a publish.
-    Answer {
-        /// The `reply` of the publish.
-        reply: u64,
-        /// What the broker said.
-        answer: Reply,
-    },
-    /// The answer to [`Output::AskStream`].
-    Stream {
-        /// The stream's last sequence.
-        last_seq: u64,
-    },
-    /// The answer to [`Output::AskTail`].
-    Tail {
-        /// The subject that was asked for.
-        subject: u32,
-        /// Its last message, with its sequence.
-        stored: Option<(u64, Stored)>,
-    },
-    /// A trade to publish.
-    Trade {
-        /// The subject.
-        subject: u32,
-        /// The trade's id, contiguous per subject from 1.
-        id: u64,
-    },
-    /// The time that [`Output::WakeAt`] asked for has come.
-    Wake,
-}
-
-/// What a publisher wants done.
-#[derive(Clone, Debug)]
-pub(crate) enum Output {
-    /// Drop the connection, if there is one, and dial a fresh one.
-    Dial,
-    /// Send a message.
-    Publish(Publish),
-    /// Ask for the stream's last sequence.
-    AskStream,
-    /// Ask for the last message of a subject.
-    AskTail(u32),
-    /// Wake up then, at the latest.
-    WakeAt(Micros),
-}
-
-/// A publisher under test: the real window in its adapter, or a policy that is known to be bad.
-pub(crate) trait Publisher {
-    /// Takes what happened, and says what to do.
-    fn step(&mut self, now: Micros, input: Input, out: &mut Vec<Output>);
-    /// Whether everything that it was given is stored, as far as it knows.
-    fn idle(&self) -> bool;
-}
-
-/// A fault of the broker or the link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// The connection breaks; both ends see it.
-    Cut,
-    /// The connection is a black hole from now on; nobody tells.
-    HalfOpen,
-    /// The broker's process dies and comes back.
-    Kill,
-    /// The broker loses what was not synced, and comes back.
-    PowerLoss,
-    /// The next messages are refused.
-    Refuse(u32),
-    /// Another leader takes over.
-    ChangeLeader,
-    /// Answers take longer than the publisher waits.
-    SlowAnswers,
-    /// All readable messages are removed.
-    Purge,
-}
 
 /// One run, as a seed makes it.
 #[derive(Clone, Debug)]
@@ -108,44 +35,6 @@ pub(crate) struct Schedule {
     pub(crate) fault_every: Micros,
     /// The broker's knobs.
     pub(crate) broker: BrokerConfig,
-}
-
-/// What a stored message says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Read {
-    /// Trades of a symbol, by their ids.
-    Trades(usize, Vec<u64>),
-    /// A declared loss of a symbol: first and last id.
-    Gap(usize, u64, u64),
-}
-
-/// What the stream holds at the end, against what was given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Verdict {
-    /// Trades that are not there.
-    pub(crate) lost: u64,
-    /// Trades that are there more than once.
-    pub(crate) doubled: u64,
-    /// Trades behind one with a higher id.
-    pub(crate) reordered: u64,
-    /// Trades that are not there, but inside a declared gap.
-    pub(crate) declared: u64,
-    /// Not drained in time.
-    pub(crate) stuck: bool,
-    /// Faults that struck.
-    pub(crate) faults: u64,
-}
-
-impl Verdict {
-    /// Whether the promise held.
-    pub(crate) fn holds(&self) -> bool {
-        !self.broken() && !self.stuck
-    }
-
-    /// Whether the stream itself is wrong.
-    pub(crate) fn broken(&self) -> bool {
-        self.lost + self.doubled + self.reordered > 0
-    }
 }
 
 #[derive(Debug)]
@@ -187,7 +76,7 @@ pub(crate) struct World {
     rng: fastrand::Rng,
     now: Micros,
     queue: BinaryHeap<Entry>,
-    events: std::collections::BTreeMap<u64, Event>,
+    events: BTreeMap<u64, Event>,
     next: u64,
     /// The broker.
     pub(crate) broker: Broker,
@@ -220,7 +109,7 @@ impl World {
             rng,
             now: 0,
             queue: BinaryHeap::new(),
-            events: std::collections::BTreeMap::new(),
+            events: BTreeMap::new(),
             next: 0,
             broker,
             connection: 0,
@@ -289,18 +178,6 @@ impl World {
         Some(Input::Trade { subject: (number % subjects) as u32, id: number / subjects + 1 })
     }
 
-    /// A fault strikes; the next one is planned.
-    fn fault(&mut self, read: &dyn Fn(&Stored) -> Read) -> Option<Input> {
-        if self.now >= self.faults_end || self.schedule.faults.is_empty() {
-            return None;
-        }
-        self.last_fault = self.now;
-        let at = self.now + self.rng.u64(self.schedule.fault_every / 10..self.schedule.fault_every * 2);
-        self.push(at, Event::Fault);
-        let fault = self.schedule.faults[self.rng.usize(0..self.schedule.faults.len())];
-        self.strike(fault, read)
-    }
-
     fn push(&mut self, at: Micros, event: Event) {
         self.next += 1;
         self.open += usize::from(!event.is_for_ever());
@@ -320,7 +197,7 @@ impl World {
             match output {
                 Output::Dial => self.dial(),
                 Output::Publish(message) => {
-                    let at = self.to_broker();
+                    let at = self.broker_arrival();
                     let connection = self.connection;
                     self.push(at, Event::Arrive { connection, message });
                 }
@@ -337,7 +214,7 @@ impl World {
     }
 
     fn ask(&mut self, subject: Option<u32>) {
-        let at = self.to_broker();
+        let at = self.broker_arrival();
         let connection = self.connection;
         self.push(at, Event::Ask { connection, subject });
     }
@@ -374,13 +251,14 @@ impl World {
     }
 
     /// When the next message on the way to the broker arrives: in order.
-    fn to_broker(&mut self) -> Micros {
+    fn broker_arrival(&mut self) -> Micros {
         let at = self.now + self.rng.u64(30..300);
         self.to_broker_free = self.to_broker_free.max(at);
         self.to_broker_free
     }
 
-    fn to_client(&mut self) -> Micros {
+    /// When the next message on the way to the publisher arrives: in order, late while answers are slow.
+    fn client_arrival(&mut self) -> Micros {
         let slow = if self.now < self.slow_until { self.rng.u64(20_000..120_000) } else { 0 };
         let at = self.now + self.rng.u64(30..300) + slow;
         self.to_client_free = self.to_client_free.max(at);
@@ -440,7 +318,7 @@ impl World {
     }
 
     fn answer(&mut self, input: Input) {
-        let at = self.to_client();
+        let at = self.client_arrival();
         let connection = self.connection;
         self.push(at, Event::Deliver { connection, input });
     }
@@ -456,77 +334,6 @@ impl World {
         }
         self.alive = true;
         Some(Input::Connected)
-    }
-
-    fn strike(&mut self, fault: Fault, read: &dyn Fn(&Stored) -> Read) -> Option<Input> {
-        self.faults += 1;
-        match fault {
-            Fault::Cut => {}
-            Fault::HalfOpen => {
-                self.black_hole = self.alive;
-                return None;
-            }
-            Fault::Kill | Fault::PowerLoss => {
-                if fault == Fault::Kill {
-                    self.broker.kill(self.now);
-                } else {
-                    self.broker.power_loss(self.now);
-                }
-                let at = self.now + self.rng.u64(1_000..100_000);
-                self.push(at, Event::Restart);
-            }
-            Fault::Refuse(most) => {
-                self.broker.refuse(self.rng.u32(1..=most));
-                return None;
-            }
-            Fault::ChangeLeader => {
-                self.broker.change_leader(self.now);
-                return None;
-            }
-            Fault::SlowAnswers => {
-                self.slow_until = self.now + self.rng.u64(10_000..200_000);
-                return None;
-            }
-            Fault::Purge => {
-                self.remember_purged(read);
-                self.broker.purge();
-                return None;
-            }
-        }
-        let was_alive = self.alive && !self.black_hole;
-        self.strand();
-        was_alive.then_some(Input::Disconnected)
-    }
-
-    fn remember_purged(&mut self, read: &dyn Fn(&Stored) -> Read) {
-        let from = self.broker.purged as usize;
-        self.purged.extend(self.broker.log[from..].iter().map(read));
-    }
-
-    fn verdict(mut self, stuck: bool, read: &dyn Fn(&Stored) -> Read) -> Verdict {
-        self.remember_purged(read);
-        let mut verdict = Verdict { stuck, faults: self.faults, ..Verdict::default() };
-        let subjects = u64::from(self.schedule.subjects);
-        for subject in 0..subjects {
-            let given: BTreeSet<u64> = (1..=(self.schedule.trades + subjects - 1 - subject) / subjects).collect();
-            let mut ids = Vec::new();
-            let mut gaps = BTreeSet::new();
-            for message in &self.purged {
-                match message {
-                    Read::Trades(of, trades) if *of as u64 == subject => ids.extend(trades),
-                    Read::Gap(of, first, last) if *of as u64 == subject => gaps.extend(*first..=*last),
-                    _ => {}
-                }
-            }
-            let distinct: BTreeSet<u64> = ids.iter().copied().collect();
-            let missing = given.difference(&distinct);
-            let (declared, lost): (Vec<u64>, Vec<u64>) = missing.partition(|id| gaps.contains(id));
-            verdict.lost += lost.len() as u64;
-            verdict.declared += declared.len() as u64;
-            verdict.doubled += (ids.len() - distinct.len()) as u64;
-            verdict.reordered += ids.windows(2).filter(|pair| pair[1] < pair[0]).count() as u64;
-        }
-        verdict
     }
 }
 

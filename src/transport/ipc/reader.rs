@@ -215,7 +215,8 @@ impl Reader {
     }
 
     /// Opens what stands under the name now. If that is another writer's segment, the reader moves to its oldest
-    /// record; what it has not read of the old one it gives up, so poll until [`Next::Empty`] or [`Next::WriterGone`] first.
+    /// record; what it has not read of the old one it gives up, so poll until [`Next::Empty`] or [`Next::WriterGone`]
+    /// first.
     ///
     /// # Errors
     /// [`OpenError`], for instance while there is no new writer yet; the reader is then as before.

@@ -3,10 +3,10 @@
 //! It knows no file, no mapping and no clock. Words, fences and slots come through [`Words`], so that a model checker
 //! can put its own atomics in their place.
 //!
-//! Record `n` lies in slot `n mod capacity`. The slot's sequence is `2n+1` while the record is written and `2n+2` once it
-//! is whole, so a reader that wants record `n` sees by one number whether it is whole, not there yet, or overwritten.
-//! Every word of a record is an atomic of its own: a reader may copy while the writer writes, and what it then
-//! copied is thrown away, but it is never undefined behaviour.
+//! Record `n` lies in slot `n mod capacity`. The slot's sequence is `2n+1` while the record is written and `2n+2` once
+//! it is whole, so a reader that wants record `n` sees by one number whether it is whole, not there yet, or
+//! overwritten. Every word of a record is an atomic of its own: a reader may copy while the writer writes, and what it
+//! then copied is thrown away, but it is never undefined behaviour.
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -59,7 +59,7 @@ pub(super) fn write<W: Words>(ring: &W, n: u64, record: &RecordWords) {
     commit(ring, n);
 }
 
-/// First step of [`write`]: the slot is marked as being written.
+/// First step of [`write()`]: the slot is marked as being written.
 #[inline]
 pub(super) fn begin<W: Words>(ring: &W, n: u64) {
     ring.slot(n)[0].store(writing(n), Ordering::Relaxed);
@@ -68,7 +68,7 @@ pub(super) fn begin<W: Words>(ring: &W, n: u64) {
     W::fence(Ordering::Release);
 }
 
-/// Second step of [`write`]: the words of the record.
+/// Second step of [`write()`]: the words of the record.
 #[inline]
 pub(super) fn fill<W: Words>(ring: &W, n: u64, record: &RecordWords) {
     let [_, words @ .., _] = ring.slot(n);
@@ -77,7 +77,7 @@ pub(super) fn fill<W: Words>(ring: &W, n: u64, record: &RecordWords) {
     }
 }
 
-/// Last step of [`write`]: the slot is marked as whole.
+/// Last step of [`write()`]: the slot is marked as whole.
 #[inline]
 pub(super) fn commit<W: Words>(ring: &W, n: u64) {
     ring.slot(n)[0].store(whole(n), Ordering::Release);

@@ -194,8 +194,8 @@ impl Segment {
 
     fn header_u64<const AT: usize>(&self) -> &AtomicU64 {
         const { assert!(AT.is_multiple_of(8) && AT + 8 <= HEADER_BYTES) };
-        // SAFETY: the mapping is at least a header long (`Self::new`), `AT` is aligned and inside the header, the base is
-        // page-aligned; all bits are valid, the mapping lives as long as `self`, and every access is atomic.
+        // SAFETY: the mapping is at least a header long (`Self::new`), `AT` is aligned and inside the header, the base
+        // is page-aligned; all bits are valid, the mapping lives as long as `self`, and every access is atomic.
         unsafe { &*self.map.as_mut_ptr().add(AT).cast::<AtomicU64>() }
     }
 

@@ -299,7 +299,8 @@ pub struct Stats {
     pub poisoned: u64,
     /// Gap records that the window itself declared.
     pub declared: u64,
-    /// Acknowledged records that the broker lost: those still retained were sent again, the others are in a declared gap.
+    /// Acknowledged records that the broker lost: those still retained were sent again, the others are in a declared
+    /// gap.
     pub broker_lost: u64,
     /// Messages of other writers found in the stream.
     pub foreign: u64,
@@ -317,7 +318,8 @@ pub struct Stats {
     pub retained: usize,
     /// Their bytes, with what keeping them costs.
     pub retained_bytes: usize,
-    /// Messages by the time from send to acknowledgement: bucket `i` counts up to [`LATENCY_BOUNDS`]`[i]`, the last one the rest.
+    /// Messages by the time from send to acknowledgement: bucket `i` counts up to [`LATENCY_BOUNDS`]`[i]`, the last one
+    /// the rest.
     pub ack_latency: [u64; LATENCY_BOUNDS.len() + 1],
     /// Sum of those times, microseconds.
     pub ack_latency_sum_us: u64,

@@ -52,7 +52,8 @@ pub(super) enum Batch {
 pub(super) struct Fence {
     /// Other writers have been seen: sequences cannot be predicted.
     pub(super) foreign: bool,
-    /// Tail sequence of the next message's subject, if it was read at the start of this epoch and nothing was sent since.
+    /// Tail sequence of the next message's subject, if it was read at the start of this epoch and nothing was sent
+    /// since.
     pub(super) tail: Option<u64>,
 }
 
@@ -139,7 +140,8 @@ impl Flight {
         send
     }
 
-    /// Whether an open batch should be ended: nothing was appended for [`BATCH_IDLE`], or one message at a time is sent.
+    /// Whether an open batch should be ended: nothing was appended for [`BATCH_IDLE`], or one message at a time is
+    /// sent.
     pub(super) fn end_due(&self) -> Option<Instant> {
         match (self.batch, self.last_send) {
             (Batch::Open { .. }, Some(at)) => Some(at + BATCH_IDLE),
@@ -229,5 +231,5 @@ impl Flight {
 
 /// The reused reply subject of a position.
 pub(super) const fn token(position: u64) -> u8 {
-    (position % 256) as u8
+    position.to_le_bytes()[0]
 }

@@ -78,7 +78,8 @@ impl Judge {
         let Some((last, record)) = &known.last else { return };
         if let Some(at) = message.rposition(|chunk| chunk == last.record) {
             known.exact = Some((index, at));
-            // A message of ours that stands elsewhere than predicted: somebody else wrote, or the server had some already.
+            // A message of ours that stands elsewhere than predicted: somebody else wrote, or the server had some
+            // already.
             self.foreign |= matches!(stood, Stood::InFlight { predicted } if predicted != last.seq);
         }
         if let Some(record) = record {

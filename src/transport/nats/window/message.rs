@@ -14,7 +14,8 @@ pub(super) struct Message {
     pub(super) key: Key,
     /// Acknowledged once, then lost by the broker; or sent before.
     pub(super) history: History,
-    /// Waiting: when it may leave though it is not full. In flight: when it was sent. Retained: when it was acknowledged.
+    /// Waiting: when it may leave though it is not full. In flight: when it was sent. Retained: when it was
+    /// acknowledged.
     pub(super) at: Instant,
     payload: Payload,
 }

@@ -1,6 +1,6 @@
 //! What the sequencer promises, on scripted and on random arrivals.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 
@@ -157,7 +157,8 @@ proptest! {
         sequencer.trade(now, 0, trade(1), &mut out);
         let mut offered = BTreeSet::from([1]);
         for pick in picks {
-            let next = if pick { a.pop_front().or_else(|| b.pop_front()) } else { b.pop_front().or_else(|| a.pop_front()) };
+            let (first, second) = if pick { (&mut a, &mut b) } else { (&mut b, &mut a) };
+            let next = first.pop_front().or_else(|| second.pop_front());
             let Some(id) = next else { break };
             offered.insert(id);
             sequencer.trade(now, 0, trade(id), &mut out);

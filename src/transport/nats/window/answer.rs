@@ -1,0 +1,125 @@
+//! What an answer of the server means: acknowledged, known already, refused, or a reason to doubt.
+
+use std::time::Instant;
+
+use super::event::{Answer, Doubt, LATENCY_BOUNDS, Refusal, RefusedAt};
+use super::flight::{Batch, token};
+use super::message::Message;
+use super::{Phase, Window};
+
+impl Window {
+    /// An answer of the server to a publish of `epoch`.
+    pub fn on_answer(&mut self, now: Instant, epoch: u32, answer: Answer) {
+        if epoch != self.epoch || self.phase != Phase::Steady {
+            return;
+        }
+        match answer {
+            Answer::Stored { token, duplicate: true, .. } => {
+                self.settled = self.only(token);
+                self.doubt(now, Doubt::Duplicate);
+            }
+            Answer::Stored { token, seq, duplicate: false } => self.on_stored(now, token, seq),
+            Answer::Flow { batch, seq, msgs } => self.on_flow(now, batch, seq, msgs),
+            Answer::Closed { batch, seq, count, duplicate } => self.on_closed(now, batch, seq, count, duplicate),
+            Answer::Refused { at, refusal } => self.on_refused(now, at, refusal),
+        }
+    }
+
+    fn on_stored(&mut self, now: Instant, answered: u8, seq: u64) {
+        match self.flight.position_of(seq) {
+            // In a chain the server stored this only because it had stored all before it.
+            Some(position) if token(position) == answered => self.acked_through(now, position),
+            // Known already: a later answer overtook this one.
+            None if seq <= self.flight.reached() => {}
+            _ => self.doubt(now, Doubt::Unexpected),
+        }
+    }
+
+    fn on_flow(&mut self, now: Instant, batch: u64, seq: u64, msgs: u16) {
+        if !self.flight.is_current(batch) {
+            return;
+        }
+        let (first, opened) = match self.flight.batch {
+            Batch::None => return,
+            Batch::Opening { first } | Batch::Open { first, .. } => (first, true),
+            Batch::Closing { first, .. } => (first, false),
+        };
+        if first + seq > self.flight.next() {
+            return self.doubt(now, Doubt::Unexpected);
+        }
+        if opened {
+            self.flight.batch = Batch::Open { first, msgs: msgs.max(1) };
+        }
+        self.flight.pinged = false;
+        if first + seq > self.flight.head {
+            self.acked_through(now, first + seq - 1);
+        }
+    }
+
+    fn on_closed(&mut self, now: Instant, batch: u64, seq: u64, count: u64, duplicate: bool) {
+        let Some(first) = self.flight.batch_first().filter(|_| self.flight.is_current(batch)) else { return };
+        if first + count > self.flight.next() {
+            return self.doubt(now, Doubt::Unexpected);
+        }
+        if first + count > self.flight.head {
+            self.acked_through(now, first + count - 1);
+        }
+        if first + count < self.flight.next() {
+            return self.doubt(now, Doubt::Refused(Refusal::BatchLost));
+        }
+        self.flight.batch = Batch::None;
+        let reached = self.flight.reached();
+        if duplicate {
+            self.stats.duplicates += 1;
+            self.flight.rebase(reached.saturating_sub(1));
+        } else {
+            self.stats.foreign += seq.saturating_sub(reached);
+            self.stats.duplicates += reached.saturating_sub(seq);
+            self.flight.rebase(seq);
+        }
+    }
+
+    fn on_refused(&mut self, now: Instant, at: RefusedAt, refusal: Refusal) {
+        let position = match at {
+            RefusedAt::Token(token) => self.only(token),
+            RefusedAt::Batch { batch, .. } if !self.flight.is_current(batch) => return,
+            RefusedAt::Batch { seq: 0, .. } => (self.flight.queue.len() == 1).then_some(self.flight.head),
+            RefusedAt::Batch { seq, .. } => self.flight.batch_first().map(|first| first + seq - 1),
+            RefusedAt::Last => self.flight.next().checked_sub(1),
+        };
+        if refusal == Refusal::TooLarge {
+            self.poison = position.filter(|at| *at >= self.flight.head && *at < self.flight.next());
+        }
+        self.doubt(now, Doubt::Refused(refusal));
+    }
+
+    /// The only position in flight that a token can mean; `None` where several share it.
+    fn only(&self, wanted: u8) -> Option<u64> {
+        let mut fitting = (self.flight.head..self.flight.next()).filter(|position| token(*position) == wanted);
+        let found = fitting.next();
+        if fitting.next().is_some() { None } else { found }
+    }
+
+    fn acked_through(&mut self, now: Instant, position: u64) {
+        while self.flight.head <= position {
+            let Some(message) = self.flight.queue.pop_front() else { break };
+            self.flight.head += 1;
+            self.count_acked(now, &message);
+            self.retained.push(now, message);
+        }
+        self.progress = true;
+        self.careful = false;
+        self.attempts = 0;
+        self.flight.pinged = false;
+    }
+
+    pub(super) fn count_acked(&mut self, now: Instant, message: &Message) {
+        self.stats.acked += message.records();
+        let took = now.saturating_duration_since(message.at);
+        let bucket = LATENCY_BOUNDS.iter().position(|bound| took <= *bound).unwrap_or(LATENCY_BOUNDS.len());
+        if let Some(slot) = self.stats.ack_latency.get_mut(bucket) {
+            *slot += 1;
+        }
+        self.stats.ack_latency_sum_us += u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    }
+}
