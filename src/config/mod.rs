@@ -6,6 +6,7 @@ pub mod load;
 pub mod secret;
 pub mod settings;
 pub mod units;
+pub mod validate;
 
 pub use load::{ConfigError, Loaded, Origin, Override, load};
 pub use secret::{Secret, SecretError};

@@ -287,6 +287,9 @@ impl<D: Deliver> Feed<D> {
                 Record::Gap(gap) if gap.flags == 0 => {
                     of_route.gaps += 1;
                     of_route.missing += gap.missing;
+                    if let Some(count) = status.gaps_by_reason.get_mut(usize::from(gap.reason)) {
+                        *count += 1;
+                    }
                 }
                 Record::Gap(_) => {}
             }

@@ -57,6 +57,8 @@ pub struct FeedStatus {
     pub trades: u64,
     /// Frames that could not be decoded, by kind.
     pub decode_errors: BTreeMap<&'static str, u64>,
+    /// Gaps declared, by the number of their reason.
+    pub gaps_by_reason: [u64; 6],
     /// What the sequencer saw.
     pub sequence: SequenceStats,
     /// When the last trade was read, nanoseconds since the Unix epoch.

@@ -95,7 +95,9 @@ pub fn check(settings: &Nats) -> Result<(), ConnectError> {
             );
         }
         if let Err(error) = server.parse::<async_nats::ServerAddr>() {
-            return refuse(format!("servers: {server:?} is no NATS URL ({error}); write nats://host:4222 or tls://host"));
+            return refuse(format!(
+                "servers: {server:?} is no NATS URL ({error}); write nats://host:4222 or tls://host"
+            ));
         }
     }
     if settings.tls.cert.is_some() != settings.tls.key.is_some() {
@@ -235,11 +237,7 @@ fn secured(settings: &Nats, mut options: ConnectOptions) -> Result<ConnectOption
 
 /// Reads a small file, so that a missing one is told with its key.
 fn read(key: &'static str, path: &Path) -> Result<String, ConnectError> {
-    std::fs::read_to_string(path).map_err(|source| ConnectError::File {
-        key,
-        path: path.display().to_string(),
-        source,
-    })
+    std::fs::read_to_string(path).map_err(|source| ConnectError::File { key, path: path.display().to_string(), source })
 }
 
 /// The error and its causes, with what to look at.

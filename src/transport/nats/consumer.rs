@@ -170,7 +170,9 @@ impl Tail {
         match (self.last, self.since) {
             (0, Since::Now) => DeliverPolicy::New,
             (0, Since::Start) => DeliverPolicy::All,
-            (0, Since::Sequence(start_sequence)) => DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) },
+            (0, Since::Sequence(start_sequence)) => {
+                DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) }
+            }
             (0, Since::Time(ns)) => match OffsetDateTime::from_unix_timestamp_nanos(i128::from(ns)) {
                 Ok(start_time) => DeliverPolicy::ByStartTime { start_time },
                 Err(_) => DeliverPolicy::All,

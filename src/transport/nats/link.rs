@@ -9,8 +9,8 @@ use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
 use super::connect::{self, ConnectError};
-use super::wire::{self, Asked, Replies, Subjects};
 use super::window::{Answer, Expect, Key, Send};
+use super::wire::{self, Asked, Replies, Subjects};
 use crate::config::settings::Nats;
 
 /// Events of a connection that wait to be handled; more of them say nothing new.

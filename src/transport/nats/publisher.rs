@@ -323,9 +323,10 @@ impl Publisher {
     fn unreadable(&mut self, error: &ReadError) {
         let text = error.to_string();
         let now = clock::now();
-        let due = self.complained.as_ref().is_none_or(|(last, at)| {
-            *last != text || now.saturating_duration_since(*at) >= COMPLAIN_EVERY
-        });
+        let due = self
+            .complained
+            .as_ref()
+            .is_none_or(|(last, at)| *last != text || now.saturating_duration_since(*at) >= COMPLAIN_EVERY);
         if due {
             let waiting = self.shared.window.borrow().stats().waiting;
             tracing::warn!(err = text, waiting, "cannot publish, trying again");

@@ -5,7 +5,8 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use async_nats::jetstream::{self, ErrorCode, stream::LastRawMessageErrorKind};
+use async_nats::jetstream::stream::{LastRawMessageError, LastRawMessageErrorKind};
+use async_nats::jetstream::{self, ErrorCode};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::connect::{Chain, ConnectError};
@@ -142,7 +143,7 @@ fn last_record(subject: &str, seq: u64, payload: &[u8]) -> Result<Option<TailRec
     }
 }
 
-fn is_empty(error: &async_nats::jetstream::stream::LastRawMessageError) -> bool {
+fn is_empty(error: &LastRawMessageError) -> bool {
     match error.kind() {
         LastRawMessageErrorKind::NoMessageFound => true,
         LastRawMessageErrorKind::JetStream(error) => error.error_code() == ErrorCode::NO_MESSAGE_FOUND,

@@ -294,7 +294,9 @@ mod tests {
 
     #[test]
     fn batches_are_asked_for_where_the_server_has_them() {
-        for (version, has) in [("2.10.26", false), ("2.13.9", false), ("2.14.0", true), ("2.15.1", true), ("3.0.0", true)] {
+        for (version, has) in
+            [("2.10.26", false), ("2.13.9", false), ("2.14.0", true), ("2.15.1", true), ("3.0.0", true)]
+        {
             assert_eq!(takes_batches(version), has, "{version}");
         }
         assert!(!takes_batches("dev"));

@@ -226,7 +226,8 @@ mod tests {
         let subject = replies.subject(Reply::Token(255)).unwrap();
         assert_eq!(replies.read(&subject), Some(Asked::Token(255)));
         assert_eq!(replies.subject(Reply::None), None);
-        for foreign in ["_INBOX.abd.t.1", "_INBOX.abc.t.256", "_INBOX.abc.OTHER-7.62.fail.1.0.$FI", "_INBOX.abc.RUN-x"] {
+        for foreign in ["_INBOX.abd.t.1", "_INBOX.abc.t.256", "_INBOX.abc.OTHER-7.62.fail.1.0.$FI", "_INBOX.abc.RUN-x"]
+        {
             assert_eq!(replies.read(foreign), None, "{foreign}");
         }
         for seq in 0..5_000 {
@@ -251,10 +252,7 @@ mod tests {
         assert_eq!(of(batch, gap), Answer::Refused { at, refusal: Refusal::BatchLost });
         let wrong = r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 4"},"seq":0}"#;
         assert_eq!(of(batch, wrong), Answer::Refused { at, refusal: Refusal::WrongSequence });
-        assert_eq!(
-            of(token, wrong),
-            Answer::Refused { at: RefusedAt::Token(5), refusal: Refusal::WrongSequence }
-        );
+        assert_eq!(of(token, wrong), Answer::Refused { at: RefusedAt::Token(5), refusal: Refusal::WrongSequence });
         let none = answer(token, Some(503), b"").unwrap();
         assert_eq!(none, Answer::Refused { at: RefusedAt::Token(5), refusal: Refusal::NoStream });
         assert!(answer(token, None, b"<html>").is_err());

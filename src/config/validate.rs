@@ -1,0 +1,164 @@
+//! What settings must be beyond their types: ranges, and values that only make sense together. All problems at once.
+//!
+//! It knows no venue; whether a symbol exists is for the venue's room to say.
+
+use std::collections::BTreeMap;
+
+use super::load::Origin;
+use super::settings::{JetStream, Nats, Settings};
+use super::units::Span;
+
+/// Every problem, one line each: the key, where its value came from, what is wrong, what would do.
+#[must_use]
+pub fn problems(settings: &Settings, origins: &BTreeMap<String, Origin>) -> Vec<String> {
+    let mut check = Check { origins, problems: Vec::new() };
+    check.range("shards", settings.shards as u64, 1, 64);
+    check.positive("shutdown_timeout", settings.shutdown_timeout);
+    feed(settings, &mut check);
+    ipc(settings, &mut check);
+    nats(&settings.transport.nats, &mut check);
+    jetstream(&settings.transport.nats.jetstream, &mut check);
+    http(settings, &mut check);
+    for (name, exchange) in &settings.exchanges {
+        let path = |key: &str| format!("exchanges.{name}.{key}");
+        check.url(&path("ws_url"), &exchange.ws_url, &["ws", "wss"]);
+        check.url(&path("rest_url"), &exchange.rest_url, &["http", "https"]);
+        if exchange.symbols.iter().any(|symbol| symbol.trim().is_empty()) {
+            check.refuse(&path("symbols"), "holds an empty name");
+        }
+    }
+    check.problems
+}
+
+fn feed(settings: &Settings, check: &mut Check<'_>) {
+    let feed = &settings.feed;
+    check.positive("feed.connect_timeout", feed.connect_timeout);
+    check.positive("feed.backoff_min", feed.backoff_min);
+    if feed.backoff_max < feed.backoff_min {
+        check.refuse("feed.backoff_max", &format!("{} is below feed.backoff_min = {}", feed.backoff_max, feed.backoff_min));
+    }
+    check.range("feed.frame_bytes_max", feed.frame_bytes_max.get(), 1 << 10, 64 << 20);
+}
+
+fn ipc(settings: &Settings, check: &mut Check<'_>) {
+    let ipc = &settings.transport.ipc;
+    check.range("transport.ipc.capacity", ipc.capacity, 64, 1 << 30);
+    if !ipc.capacity.is_power_of_two() {
+        let next = ipc.capacity.checked_next_power_of_two().unwrap_or(1 << 30);
+        check.refuse("transport.ipc.capacity", &format!("{} is no power of two; {next} is the next one", ipc.capacity));
+    }
+    check.range("transport.ipc.symbols_max", u64::from(ipc.symbols_max), 1, 1 << 20);
+    let mode = u32::from_str_radix(ipc.mode.trim_start_matches("0o"), 8).unwrap_or(u32::MAX);
+    if mode > 0o777 || mode & 0o600 != 0o600 {
+        check.refuse("transport.ipc.mode", &format!("{:?} is no mode of a file that we can write; \"0640\" is", ipc.mode));
+    }
+    let name = ipc.shm_path_prefix.trim_start_matches('/');
+    if name.is_empty() || name.contains('/') {
+        let text = format!("{:?} is no name in /dev/shm; one slash in front and none behind", ipc.shm_path_prefix);
+        check.refuse("transport.ipc.shm_path_prefix", &text);
+    }
+}
+
+fn nats(nats: &Nats, check: &mut Check<'_>) {
+    check.range("transport.nats.window", nats.window as u64, 1, 100_000);
+    check.range("transport.nats.pack", nats.pack as u64, 1, 1_000);
+    check.positive("transport.nats.ack_timeout", nats.ack_timeout);
+    check.range("transport.nats.outbox", nats.outbox.get(), 1 << 16, 1 << 40);
+    if nats.linger.duration() >= nats.ack_timeout.duration() {
+        check.refuse("transport.nats.linger", "a record must not wait for company longer than ack_timeout");
+    }
+    if nats.inbox_prefix.is_empty() || !is_subject(&nats.inbox_prefix) {
+        check.refuse("transport.nats.inbox_prefix", "must be a subject without wildcards, as in \"_INBOX\"");
+    }
+}
+
+fn jetstream(stream: &JetStream, check: &mut Check<'_>) {
+    let key = |name: &str| format!("transport.nats.jetstream.{name}");
+    if stream.stream_name.is_empty() || stream.stream_name.contains(|c: char| c.is_whitespace() || ".*>/\\".contains(c)) {
+        check.refuse(&key("stream_name"), &format!("{:?}: a name has no white space, '.', '*', '>' or slash", stream.stream_name));
+    }
+    if !is_subject(&stream.subject_prefix) {
+        check.refuse(&key("subject_prefix"), &format!("{:?} is no subject without wildcards", stream.subject_prefix));
+    }
+    check.range(&key("replicas"), stream.replicas as u64, 1, 5);
+    let age = stream.max_age.duration();
+    if !age.is_zero() && stream.duplicate_window.duration() > age {
+        check.refuse(&key("duplicate_window"), &format!("{} is longer than max_age = {}", stream.duplicate_window, stream.max_age));
+    }
+}
+
+fn http(settings: &Settings, check: &mut Check<'_>) {
+    let listen = &settings.http.listen;
+    if !listen.is_empty() && listen.parse::<std::net::SocketAddr>().is_err() {
+        check.refuse("http.listen", &format!("{listen:?} is no address and port, as in \"127.0.0.1:9464\"; empty for no HTTP"));
+    }
+}
+
+fn is_subject(text: &str) -> bool {
+    !text.is_empty()
+        && text.split('.').all(|token| !token.is_empty())
+        && !text.contains(|c: char| c.is_whitespace() || c == '*' || c == '>')
+}
+
+struct Check<'a> {
+    origins: &'a BTreeMap<String, Origin>,
+    problems: Vec<String>,
+}
+
+impl Check<'_> {
+    fn refuse(&mut self, key: &str, text: &str) {
+        let origin = self.origins.get(key).unwrap_or(&Origin::Default);
+        self.problems.push(format!("{origin}: {key}: {text}"));
+    }
+
+    fn range(&mut self, key: &str, value: u64, min: u64, max: u64) {
+        if !(min..=max).contains(&value) {
+            self.refuse(key, &format!("{value} is out of range; {min} to {max}"));
+        }
+    }
+
+    fn positive(&mut self, key: &str, value: Span) {
+        if value.is_zero() {
+            self.refuse(key, "must be longer than nothing");
+        }
+    }
+
+    fn url(&mut self, key: &str, value: &str, schemes: &[&str]) {
+        if value.is_empty() {
+            return;
+        }
+        let rest = schemes.iter().find_map(|scheme| value.strip_prefix(&format!("{scheme}://")));
+        if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
+            self.refuse(key, &format!("{value:?} is no URL; write {}://host, a port where it is another", schemes.join(":// or ")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_right() {
+        assert_eq!(problems(&Settings::default(), &BTreeMap::new()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_problem_is_told_with_its_origin() {
+        let mut settings = Settings::default();
+        settings.transport.ipc.capacity = 1_000;
+        settings.transport.ipc.mode = "0440".to_owned();
+        settings.transport.nats.window = 0;
+        settings.transport.nats.jetstream.max_age = Span::secs(1);
+        settings.transport.nats.jetstream.stream_name = "A B".to_owned();
+        settings.transport.nats.jetstream.subject_prefix = "a.*".to_owned();
+        settings.http.listen = "localhost".to_owned();
+        settings.feed.backoff_max = Span::millis(1);
+        settings.exchanges.entry("x".to_owned()).or_default().ws_url = "http://a".to_owned();
+        let origins = BTreeMap::from([("transport.nats.window".to_owned(), Origin::Env("W".to_owned()))]);
+        let found = problems(&settings, &origins);
+        assert_eq!(found.len(), 9, "{found:#?}");
+        assert!(found.iter().any(|text| text.starts_with("$W: transport.nats.window: 0 is out of range; 1 to 100000")));
+        assert!(found.iter().any(|text| text.contains("1024 is the next one")), "{found:#?}");
+    }
+}
