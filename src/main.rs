@@ -1,2 +1,5 @@
-//! Placeholder.
-fn main() {}
+//! The `data-manager` binary: arguments in, exit code out.
+
+fn main() -> std::process::ExitCode {
+    data_manager::cli::main()
+}

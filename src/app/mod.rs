@@ -1,1 +1,12 @@
-//! Placeholder.
+//! A running daemon: what to run, threads that run it, what it says of itself, and how it ends.
+
+pub mod board;
+pub mod http;
+pub mod outlet;
+pub mod plan;
+pub mod report;
+pub mod shard;
+pub mod supervisor;
+
+pub use plan::Plan;
+pub use supervisor::{Ended, ServeError, serve};

@@ -1,1 +1,138 @@
-//! Placeholder of the room `cli`.
+//! The command line: one file a subcommand. Here are the tree of arguments, and what becomes of an error.
+
+mod capture;
+mod config;
+mod decode;
+mod format;
+mod serve;
+mod settings;
+mod sim;
+mod symbols;
+mod tail;
+
+use std::fmt;
+use std::future::Future;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::telemetry::{build, logging};
+
+/// Wrong usage.
+const USAGE: u8 = 2;
+/// Wrong configuration, as in sysexits.
+const CONFIG: u8 = 78;
+
+const AFTER_HELP: &str = "\
+Examples:
+  data-manager serve --sim --nats --ipc            try it: simulated venues, a local nats-server, shared memory
+  data-manager serve --exchange binance --symbols BTCUSDT,ETHUSDT --ipc
+  data-manager tail --ipc --format pretty          see what it writes
+  data-manager config show                         every setting and where its value comes from
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.
+Settings come from flags, then DATA_MANAGER__SECTION__KEY, then --config files, then defaults.";
+
+/// Every trade of a venue, once, in order, exact, to NATS JetStream and to shared memory.
+#[derive(Debug, Parser)]
+#[command(name = "data-manager", version = build::LONG, after_help = AFTER_HELP, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon: read venues, publish to NATS JetStream and to shared memory.
+    Serve(serve::Args),
+    /// Run simulated venues: real WebSocket and REST, generated trades or a capture.
+    Sim(sim::Args),
+    /// Turn raw frames on stdin into normalized trades on stdout.
+    Decode(decode::Args),
+    /// Record the raw frames of a live connection.
+    Capture(capture::Args),
+    /// Read trades back from shared memory or from the stream.
+    Tail(tail::Args),
+    /// Show or check the configuration.
+    Config(config::Args),
+    /// List a venue's instruments.
+    Symbols(symbols::Args),
+}
+
+/// Why a command failed, with its exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl Failure {
+    /// It did not work: exit code 1.
+    pub(crate) fn failed(message: impl fmt::Display) -> Self {
+        Self { code: 1, message: message.to_string() }
+    }
+
+    /// The arguments make no sense together: exit code 2.
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
+        Self { code: USAGE, message: message.to_string() }
+    }
+
+    /// The configuration is wrong: exit code 78.
+    pub(crate) fn config(message: impl fmt::Display) -> Self {
+        Self { code: CONFIG, message: message.to_string() }
+    }
+
+    /// It did not work, and all there is to say was said.
+    pub(crate) const fn silent() -> Self {
+        Self { code: 1, message: String::new() }
+    }
+}
+
+/// Runs the command that the arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = error.exit_code();
+            // Help that cannot be printed has nobody to read it.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(code).unwrap_or(USAGE));
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            for line in failure.message.lines() {
+                eprintln!("error: {line}");
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Serve(args) => serve::run(args),
+        Command::Sim(args) => sim::run(args),
+        Command::Decode(args) => decode::run(&args),
+        Command::Capture(args) => capture::run(&args),
+        Command::Tail(args) => tail::run(&args),
+        Command::Config(args) => config::run(&args),
+        Command::Symbols(args) => symbols::run(&args),
+    }
+}
+
+/// Runs a future on this thread, tasks and all.
+fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
+    tokio::task::LocalSet::new().block_on(&runtime, future)
+}
+
+/// Starts logging for commands that have no settings of their own for it: warnings, for people.
+fn log_warnings() -> Result<(), Failure> {
+    logging::start("warn", logging::Format::Auto).map_err(Failure::config)
+}

@@ -35,7 +35,10 @@ fn feed(settings: &Settings, check: &mut Check<'_>) {
     check.positive("feed.connect_timeout", feed.connect_timeout);
     check.positive("feed.backoff_min", feed.backoff_min);
     if feed.backoff_max < feed.backoff_min {
-        check.refuse("feed.backoff_max", &format!("{} is below feed.backoff_min = {}", feed.backoff_max, feed.backoff_min));
+        check.refuse(
+            "feed.backoff_max",
+            &format!("{} is below feed.backoff_min = {}", feed.backoff_max, feed.backoff_min),
+        );
     }
     check.range("feed.frame_bytes_max", feed.frame_bytes_max.get(), 1 << 10, 64 << 20);
 }
@@ -50,7 +53,10 @@ fn ipc(settings: &Settings, check: &mut Check<'_>) {
     check.range("transport.ipc.symbols_max", u64::from(ipc.symbols_max), 1, 1 << 20);
     let mode = u32::from_str_radix(ipc.mode.trim_start_matches("0o"), 8).unwrap_or(u32::MAX);
     if mode > 0o777 || mode & 0o600 != 0o600 {
-        check.refuse("transport.ipc.mode", &format!("{:?} is no mode of a file that we can write; \"0640\" is", ipc.mode));
+        check.refuse(
+            "transport.ipc.mode",
+            &format!("{:?} is no mode of a file that we can write; \"0640\" is", ipc.mode),
+        );
     }
     let name = ipc.shm_path_prefix.trim_start_matches('/');
     if name.is_empty() || name.contains('/') {
@@ -74,8 +80,12 @@ fn nats(nats: &Nats, check: &mut Check<'_>) {
 
 fn jetstream(stream: &JetStream, check: &mut Check<'_>) {
     let key = |name: &str| format!("transport.nats.jetstream.{name}");
-    if stream.stream_name.is_empty() || stream.stream_name.contains(|c: char| c.is_whitespace() || ".*>/\\".contains(c)) {
-        check.refuse(&key("stream_name"), &format!("{:?}: a name has no white space, '.', '*', '>' or slash", stream.stream_name));
+    if stream.stream_name.is_empty() || stream.stream_name.contains(|c: char| c.is_whitespace() || ".*>/\\".contains(c))
+    {
+        check.refuse(
+            &key("stream_name"),
+            &format!("{:?}: a name has no white space, '.', '*', '>' or slash", stream.stream_name),
+        );
     }
     if !is_subject(&stream.subject_prefix) {
         check.refuse(&key("subject_prefix"), &format!("{:?} is no subject without wildcards", stream.subject_prefix));
@@ -83,14 +93,20 @@ fn jetstream(stream: &JetStream, check: &mut Check<'_>) {
     check.range(&key("replicas"), stream.replicas as u64, 1, 5);
     let age = stream.max_age.duration();
     if !age.is_zero() && stream.duplicate_window.duration() > age {
-        check.refuse(&key("duplicate_window"), &format!("{} is longer than max_age = {}", stream.duplicate_window, stream.max_age));
+        check.refuse(
+            &key("duplicate_window"),
+            &format!("{} is longer than max_age = {}", stream.duplicate_window, stream.max_age),
+        );
     }
 }
 
 fn http(settings: &Settings, check: &mut Check<'_>) {
     let listen = &settings.http.listen;
     if !listen.is_empty() && listen.parse::<std::net::SocketAddr>().is_err() {
-        check.refuse("http.listen", &format!("{listen:?} is no address and port, as in \"127.0.0.1:9464\"; empty for no HTTP"));
+        check.refuse(
+            "http.listen",
+            &format!("{listen:?} is no address and port, as in \"127.0.0.1:9464\"; empty for no HTTP"),
+        );
     }
 }
 
@@ -129,7 +145,10 @@ impl Check<'_> {
         }
         let rest = schemes.iter().find_map(|scheme| value.strip_prefix(&format!("{scheme}://")));
         if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
-            self.refuse(key, &format!("{value:?} is no URL; write {}://host, a port where it is another", schemes.join(":// or ")));
+            self.refuse(
+                key,
+                &format!("{value:?} is no URL; write {}://host, a port where it is another", schemes.join(":// or ")),
+            );
         }
     }
 }

@@ -4,6 +4,7 @@
 //! [`mod@run`] puts them together.
 
 pub mod backoff;
+pub mod instruments;
 pub mod run;
 pub mod sequence;
 pub mod session;

@@ -18,7 +18,9 @@ pub enum Format {
 
 /// Why logging does not start.
 #[derive(Debug, thiserror::Error)]
-#[error("log level {filter:?}: {reason}; write a level such as \"info\", or a filter such as \"info,data_manager::feed=debug\"")]
+#[error(
+    "log level {filter:?}: {reason}; write a level such as \"info\", or a filter such as \"info,data_manager::feed=debug\""
+)]
 pub struct LogError {
     /// The filter.
     pub filter: String,

@@ -13,7 +13,8 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 pub const PREFIX: &str = "data_manager_";
 
 /// Label values of `reason` in gaps, by the number in a gap record.
-pub const GAP_REASONS: [&str; 6] = ["other", "venue_disconnect", "stall", "outbox_overflow", "broker_lost", "undecodable_frame"];
+pub const GAP_REASONS: [&str; 6] =
+    ["other", "venue_disconnect", "stall", "outbox_overflow", "broker_lost", "undecodable_frame"];
 
 /// Label values of `kind` in undecodable frames.
 pub const PARSE_ERRORS: [&str; 7] = ["json", "frame_type", "number", "time", "value", "unknown_symbol", "too_long"];
@@ -202,12 +203,12 @@ impl Metrics {
             }
             for values in combinations(metric.labels(), exchanges) {
                 let names = label_names(metric.labels());
-                let labels = names.into_iter().zip(&values).map(|(name, value)| Label::new(name, value.clone())).collect();
+                let labels =
+                    names.into_iter().zip(&values).map(|(name, value)| Label::new(name, value.clone())).collect();
                 let labels = match metric {
-                    Metric::BuildInfo => vec![
-                        Label::new("version", version.to_owned()),
-                        Label::new("git_sha", git_sha.to_owned()),
-                    ],
+                    Metric::BuildInfo => {
+                        vec![Label::new("version", version.to_owned()), Label::new("git_sha", git_sha.to_owned())]
+                    }
                     _ => labels,
                 };
                 // A time that was never set would read as 1970.
@@ -240,7 +241,11 @@ impl Metrics {
             self.handles.insert(known.clone(), Some(handle));
         }
         match self.handles.get(&known) {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "totals are whole and positive")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "totals are whole and positive"
+            )]
             Some(Some(Handle::Counter(counter))) => counter.absolute(value as u64),
             Some(Some(Handle::Gauge(gauge))) => gauge.set(value),
             Some(None) | None => {}
@@ -291,7 +296,8 @@ fn combinations(labels: Labels, exchanges: &[&str]) -> Vec<Vec<String>> {
         Labels::None => vec![vec![]],
         Labels::Exchange => exchanges.iter().map(|exchange| vec![owned(exchange)]).collect(),
         Labels::ExchangeAnd(_, values) => {
-            let of = |exchange: &&str| values.iter().map(|value| vec![owned(exchange), owned(value)]).collect::<Vec<_>>();
+            let of =
+                |exchange: &&str| values.iter().map(|value| vec![owned(exchange), owned(value)]).collect::<Vec<_>>();
             exchanges.iter().flat_map(of).collect()
         }
         Labels::One(_, values) => values.iter().map(|value| vec![owned(value)]).collect(),

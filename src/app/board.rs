@@ -1,0 +1,167 @@
+//! What shards publish of themselves and the main thread reads: nothing here is ever waited for.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::feed::{FeedState, FeedStatus};
+use crate::telemetry::clock;
+use crate::transport::TransportStats;
+use crate::transport::nats::{NatsState, NatsStatus};
+
+/// A shard that has not shown itself for this long is stuck.
+const STUCK: Duration = Duration::from_secs(5);
+
+/// A publisher that reads what is stored counts as ready for this long.
+const RECONCILE_GRACE: Duration = Duration::from_secs(5);
+
+/// The daemon's state, as all threads see it.
+#[derive(Debug)]
+pub struct Board {
+    shards: Vec<Mutex<Option<ShardView>>>,
+    draining: AtomicBool,
+    clock_steps: AtomicU64,
+    /// When the daemon started, nanoseconds since the Unix epoch.
+    pub started_ns: u64,
+    started: Instant,
+}
+
+/// One shard at one moment.
+#[derive(Clone, Debug)]
+pub struct ShardView {
+    /// When.
+    pub at: Instant,
+    /// Its venues.
+    pub venues: Vec<VenueView>,
+    /// Its rings: exchange and path, and what all of them have done.
+    pub ring: Option<(Vec<(&'static str, PathBuf)>, TransportStats)>,
+    /// Its publisher.
+    pub nats: Option<NatsStatus>,
+    /// When the publisher was last seen publishing.
+    pub published_at: Option<Instant>,
+}
+
+/// One venue at one moment.
+#[derive(Clone, Debug)]
+pub struct VenueView {
+    /// The exchange's token.
+    pub exchange: &'static str,
+    /// Its connections: name, state, and canonical symbols by route.
+    pub feeds: Vec<FeedView>,
+}
+
+/// One connection at one moment.
+#[derive(Clone, Debug)]
+pub struct FeedView {
+    /// Such as `binance/0`.
+    pub name: String,
+    /// What it says.
+    pub status: FeedStatus,
+    /// Route, canonical and venue symbol.
+    pub symbols: Arc<[(u32, String, String)]>,
+}
+
+impl Board {
+    /// A board for this many shards.
+    #[must_use]
+    pub fn new(shards: usize) -> Self {
+        Self {
+            shards: (0..shards).map(|_| Mutex::new(None)).collect(),
+            draining: AtomicBool::new(false),
+            clock_steps: AtomicU64::new(0),
+            started_ns: clock::wall_ns(),
+            started: clock::now(),
+        }
+    }
+
+    /// A shard shows itself.
+    pub fn show(&self, shard: usize, view: ShardView) {
+        if let Some(place) = self.shards.get(shard) {
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
+        }
+    }
+
+    /// What every shard showed last; `None` where one has not yet.
+    pub fn views(&self) -> Vec<Option<ShardView>> {
+        self.shards.iter().map(|place| place.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
+    }
+
+    /// From here on the daemon is not ready.
+    pub fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// Whether it drains.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// The wall clock stepped.
+    pub fn count_clock_step(&self) {
+        self.clock_steps.fetch_add(1, Relaxed);
+    }
+
+    /// How often the wall clock stepped.
+    #[must_use]
+    pub fn clock_steps(&self) -> u64 {
+        self.clock_steps.load(Relaxed)
+    }
+
+    /// How long the daemon has run.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        clock::now().saturating_duration_since(self.started)
+    }
+
+    /// Why the daemon does not live; empty: it does. Only what a restart could mend.
+    #[must_use]
+    pub fn ailments(&self, now: Instant) -> Vec<String> {
+        let mut list = Vec::new();
+        for (shard, view) in self.views().iter().enumerate() {
+            let age = view.as_ref().map_or_else(|| self.uptime(), |view| now.saturating_duration_since(view.at));
+            if age > STUCK {
+                list.push(format!("shard {shard} has not shown itself for {} s", age.as_secs()));
+            }
+        }
+        list
+    }
+
+    /// Why the daemon does not do its job; empty: it does.
+    #[must_use]
+    pub fn reasons(&self, now: Instant) -> Vec<String> {
+        if self.is_draining() {
+            return vec!["draining".to_owned()];
+        }
+        let mut list = self.ailments(now);
+        for (shard, view) in self.views().iter().enumerate() {
+            match view {
+                Some(view) => view.reasons(now, &mut list),
+                None => list.push(format!("shard {shard} is starting")),
+            }
+        }
+        list
+    }
+}
+
+impl ShardView {
+    fn reasons(&self, now: Instant, list: &mut Vec<String>) {
+        for venue in &self.venues {
+            let live = venue.feeds.iter().filter(|feed| feed.status.state == FeedState::Live).count();
+            if live == 0 {
+                let error =
+                    venue.feeds.iter().map(|feed| feed.status.last_error.as_str()).find(|error| !error.is_empty());
+                let why = error.map(|error| format!(": {error}")).unwrap_or_default();
+                list.push(format!("{} has no live connection{why}", venue.exchange));
+            }
+        }
+        if let Some(nats) = &self.nats {
+            let recently = self.published_at.is_some_and(|at| now.saturating_duration_since(at) < RECONCILE_GRACE);
+            if nats.state != NatsState::Publishing && !recently {
+                let why = if nats.last_error.is_empty() { String::new() } else { format!(": {}", nats.last_error) };
+                list.push(format!("nats is {}{why}", nats.state.as_str()));
+            }
+        }
+    }
+}

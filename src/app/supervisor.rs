@@ -1,0 +1,252 @@
+//! Starts what the plan says, watches it, drains it at the first signal and leaves at the second.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::board::Board;
+use super::http::{self, Pages};
+use super::plan::Plan;
+use super::report::Scribe;
+use super::shard::{self, ShardSpec};
+use crate::config::Settings;
+use crate::telemetry::{build, clock};
+use crate::transport::ipc::IpcTransport;
+use crate::transport::nats::DrainReport;
+
+/// The wall clock is compared with the monotonic one this often.
+const CLOCK_LOOK: Duration = Duration::from_secs(1);
+
+/// A difference that grew by more than this between two looks is a step.
+const CLOCK_STEP: Duration = Duration::from_millis(500);
+
+/// What shards get to end beyond their own drain.
+const JOIN_GRACE: Duration = Duration::from_secs(2);
+
+/// Why the daemon does not start, or ended.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// It could not start.
+    #[error("{0}")]
+    Start(String),
+    /// A part that it cannot do without ended by itself.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// How the daemon ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything that was taken is stored, or declared.
+    Drained,
+    /// The drain's time was over; this many records were not acknowledged.
+    Unacknowledged(u64),
+    /// A second signal came.
+    AtOnce,
+}
+
+/// Runs the daemon until a signal.
+///
+/// # Errors
+/// [`ServeError`] when it cannot start, or a part of it ended by itself.
+pub async fn serve(settings: Settings, plan: Plan) -> Result<Ended, ServeError> {
+    let signals = Signals::new().map_err(|error| ServeError::Start(format!("cannot listen to signals: {error}")))?;
+    raise_file_limit();
+    let settings = Arc::new(settings);
+    let board = Arc::new(Board::new(plan.shards.len()));
+    let exchanges = plan.exchanges();
+    let nats = settings.transport.nats.clone();
+    let pages = Pages { board: Arc::clone(&board), scribe: Mutex::new(Scribe::new(&exchanges, nats)) };
+    let http_stop = CancellationToken::new();
+    let http = match settings.http.listen.as_str() {
+        "" => None,
+        listen => {
+            let (listener, address) = http::bind(listen).await.map_err(ServeError::Start)?;
+            Some((address, tokio::spawn(http::answer(listener, Arc::new(pages), http_stop.clone()))))
+        }
+    };
+    let symbols: usize = plan.venues().map(|venue| venue.instruments.len()).sum();
+    tracing::info!(
+        version = build::LONG,
+        exchanges = exchanges.join(","),
+        symbols,
+        shards = plan.shards.len(),
+        http = http.as_ref().map(|(address, _)| address.to_string()),
+        "started"
+    );
+    let stop = CancellationToken::new();
+    let shards = Shards::start(&settings, plan, &board, &stop)?;
+    let ended = watch(shards, signals, &board, &stop, settings.shutdown_timeout.duration()).await;
+    http_stop.cancel();
+    ended
+}
+
+/// The threads.
+struct Shards {
+    left: usize,
+    ended: mpsc::Receiver<Result<DrainReport, String>>,
+}
+
+impl Shards {
+    fn start(
+        settings: &Arc<Settings>,
+        plan: Plan,
+        board: &Arc<Board>,
+        stop: &CancellationToken,
+    ) -> Result<Self, ServeError> {
+        let count = plan.shards.len();
+        let (tell, ended) = mpsc::channel(count.max(1));
+        let mut specs = Vec::with_capacity(count);
+        for (number, plan) in plan.shards.into_iter().enumerate() {
+            let ipc = &settings.transport.ipc;
+            let ring = ipc.enabled.then(|| IpcTransport::create(ipc, &plan.universe)).transpose();
+            let ring = ring.map_err(|error| ServeError::Start(error.to_string()))?;
+            for (exchange, path) in ring.iter().flat_map(IpcTransport::rings) {
+                tracing::info!(exchange, segment = %path.display(), capacity = ipc.capacity, "ring created");
+            }
+            let (settings, board, stop) = (Arc::clone(settings), Arc::clone(board), stop.clone());
+            specs.push(ShardSpec { number, plan, settings, board, stop, sole: count == 1, ring });
+        }
+        for spec in specs {
+            let tell = tell.clone();
+            let number = spec.number;
+            let body = move || {
+                let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shard::run(spec)));
+                let result = result.unwrap_or_else(|_| Err(format!("shard {number} panicked; the log has the place")));
+                // Nobody hears it any more only when the daemon is leaving at once.
+                let _ = tell.try_send(result);
+            };
+            std::thread::Builder::new()
+                .name(format!("shard-{number}"))
+                .spawn(body)
+                .map_err(|error| ServeError::Start(format!("no thread for shard {number}: {error}")))?;
+        }
+        Ok(Self { left: count, ended })
+    }
+}
+
+async fn watch(
+    mut shards: Shards,
+    mut signals: Signals,
+    board: &Board,
+    stop: &CancellationToken,
+    drain: Duration,
+) -> Result<Ended, ServeError> {
+    let mut clock_look = ClockLook::new();
+    let mut tick = tokio::time::interval(CLOCK_LOOK);
+    loop {
+        tokio::select! {
+            name = signals.next() => {
+                tracing::info!(signal = name, "draining");
+                break;
+            }
+            ended = shards.ended.recv() => {
+                let why = match ended {
+                    Some(Err(why)) => why,
+                    _ => "a shard ended by itself".to_owned(),
+                };
+                tracing::error!(why, "stopping: a part that the daemon cannot do without has ended");
+                board.drain();
+                stop.cancel();
+                return Err(ServeError::Failed(why));
+            }
+            _ = tick.tick() => if clock_look.stepped() {
+                tracing::warn!("the wall clock stepped");
+                board.count_clock_step();
+            },
+        }
+    }
+    // First of all /readyz says no: whoever routes by it has the whole drain to notice.
+    board.drain();
+    stop.cancel();
+    let deadline = clock::now() + drain + JOIN_GRACE;
+    let mut total = DrainReport::default();
+    while shards.left > 0 {
+        tokio::select! {
+            ended = shards.ended.recv() => match ended {
+                Some(Ok(report)) => {
+                    shards.left -= 1;
+                    total.acked += report.acked;
+                    total.unacked += report.unacked;
+                    total.dropped += report.dropped;
+                }
+                Some(Err(why)) => return Err(ServeError::Failed(why)),
+                None => return Err(ServeError::Failed("a shard was lost".to_owned())),
+            },
+            name = signals.next() => {
+                tracing::warn!(signal = name, "a second signal: leaving at once");
+                return Ok(Ended::AtOnce);
+            }
+            () = tokio::time::sleep_until(deadline.into()) => {
+                return Err(ServeError::Failed(format!("{} shards did not end within the drain's time", shards.left)));
+            }
+        }
+    }
+    Ok(report(total))
+}
+
+fn report(total: DrainReport) -> Ended {
+    if total.unacked > 0 {
+        tracing::error!(
+            unacked = total.unacked,
+            acked = total.acked,
+            "the drain's time was over before the broker had all"
+        );
+        return Ended::Unacknowledged(total.unacked);
+    }
+    tracing::info!(acked = total.acked, dropped = total.dropped, "drained");
+    Ended::Drained
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    term: Signal,
+    int: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.term.recv() => "SIGTERM",
+            _ = self.int.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Compares the wall clock with the monotonic one.
+struct ClockLook {
+    wall_ns: u64,
+    at: std::time::Instant,
+}
+
+impl ClockLook {
+    fn new() -> Self {
+        Self { wall_ns: clock::wall_ns(), at: clock::now() }
+    }
+
+    fn stepped(&mut self) -> bool {
+        let (wall_ns, at) = (clock::wall_ns(), clock::now());
+        let wall = i128::from(wall_ns) - i128::from(self.wall_ns);
+        let monotonic = i128::try_from(at.saturating_duration_since(self.at).as_nanos()).unwrap_or(i128::MAX);
+        (self.wall_ns, self.at) = (wall_ns, at);
+        wall.abs_diff(monotonic) > CLOCK_STEP.as_nanos()
+    }
+}
+
+/// As many sockets as the system allows: the default of 1,024 is for other programs.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current < limit.maximum {
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+        tracing::debug!(ok = raised.is_ok(), limit = limit.maximum, "open files");
+    }
+}

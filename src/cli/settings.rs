@@ -1,0 +1,84 @@
+//! From flags to settings: files, environment, flags; and what can be said of them without starting anything.
+
+use std::path::PathBuf;
+
+use super::Failure;
+use crate::config::settings::LogFormat;
+use crate::config::{self, Loaded, Override, validate};
+use crate::telemetry::logging;
+use crate::transport::nats::connect;
+
+/// Where settings come from.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// A configuration file; given several times, later ones beat earlier ones.
+    #[arg(long = "config", value_name = "FILE", env = "DATA_MANAGER_CONFIG")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Which exchanges and symbols.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct VenueArgs {
+    /// An exchange, such as `binance`; may be given several times. Default: the configured ones.
+    #[arg(long = "exchange", value_name = "NAME")]
+    pub(crate) exchanges: Vec<String>,
+    /// Canonical symbols, such as `BTCUSDT,ETHUSDT`. Default: the configured ones.
+    #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
+    pub(crate) symbols: Vec<String>,
+}
+
+impl ConfigArgs {
+    /// Loads settings with these flags on top.
+    pub(crate) fn load(&self, flags: &[Override]) -> Result<Loaded, Failure> {
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        config::load(&self.files, environment, flags).map_err(Failure::config)
+    }
+}
+
+impl VenueArgs {
+    /// Lets `--exchange` choose among the configured exchanges, or add one, and `--symbols` replace their symbols.
+    pub(crate) fn apply(&self, loaded: &mut Loaded) {
+        let exchanges = &mut loaded.settings.exchanges;
+        if !self.exchanges.is_empty() {
+            exchanges.retain(|name, _| self.exchanges.contains(name));
+            for name in &self.exchanges {
+                exchanges.entry(name.clone()).or_default();
+            }
+        }
+        if !self.symbols.is_empty() {
+            for (name, table) in exchanges {
+                table.symbols = self.symbols.iter().map(|symbol| symbol.trim().to_owned()).collect();
+                let origin = config::Origin::Flag("--symbols".to_owned());
+                loaded.origins.insert(format!("exchanges.{name}.symbols"), origin);
+            }
+        }
+    }
+}
+
+/// A flag that sets a key.
+pub(crate) fn flag(flag: &str, path: &str, value: &str) -> Override {
+    Override { flag: flag.to_owned(), path: path.to_owned(), value: value.to_owned() }
+}
+
+/// Everything that is wrong with settings beyond their types.
+pub(crate) fn check(loaded: &Loaded) -> Result<(), Failure> {
+    let mut problems = validate::problems(&loaded.settings, &loaded.origins);
+    if let Err(error) = connect::check(&loaded.settings.transport.nats) {
+        problems.push(error.to_string());
+    }
+    if let Err(error) = logging::filter(&loaded.settings.log.level) {
+        problems.push(format!("log.level: {error}"));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Failure::config(problems.join("\n"))) }
+}
+
+/// Starts logging as settings say.
+pub(crate) fn start_logging(loaded: &Loaded) -> Result<(), Failure> {
+    let format = match loaded.settings.log.format {
+        LogFormat::Auto => logging::Format::Auto,
+        LogFormat::Pretty => logging::Format::Pretty,
+        LogFormat::Json => logging::Format::Json,
+    };
+    logging::start(&loaded.settings.log.level, format).map_err(Failure::config)
+}

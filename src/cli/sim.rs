@@ -1,0 +1,93 @@
+//! `sim`: simulated venues on their own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Failure, block_on};
+use crate::sim::{Pace, Sim, SimConfig, Source, VenueConfig};
+
+/// Progress is told this often.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
+
+/// What `sim` is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The first venue listens on --listen, the others on the next ports. Point a daemon at them:
+  data-manager sim --exchange binance &
+  DATA_MANAGER__EXCHANGES__BINANCE__WS_URL=ws://127.0.0.1:9480 \\
+    data-manager serve --exchange binance --symbols BTCUSDT --ipc
+
+More examples:
+  data-manager sim --exchange binance --capture btcusdt.jsonl             at its own pace
+  data-manager sim --exchange binance --capture btcusdt.jsonl --rate 0    flat out
+  data-manager sim --rate 5000 --seed 7                                   generated, 5,000 a second")]
+pub(crate) struct Args {
+    /// A venue to simulate; may be given several times. Default: all that can be.
+    #[arg(long = "exchange", value_name = "NAME")]
+    exchanges: Vec<String>,
+    /// Canonical symbols. Default: the usual ones, or those of the capture.
+    #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
+    symbols: Vec<String>,
+    /// Where the first venue listens; port 0 takes a free one for each.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9480")]
+    listen: SocketAddr,
+    /// Replay these recorded frames (.jsonl or .jsonl.gz) of one venue.
+    #[arg(long, value_name = "FILE")]
+    capture: Option<PathBuf>,
+    /// Trades a second over all venues, or frames of a capture; 0 is flat out [default: 1000, or the capture's own pace].
+    #[arg(long, value_name = "N", conflicts_with = "speed")]
+    rate: Option<f64>,
+    /// Replay a capture this many times as fast as it was recorded.
+    #[arg(long, value_name = "X", requires = "capture")]
+    speed: Option<f64>,
+    /// Decides every generated trade.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+}
+
+pub(crate) fn run(args: Args) -> Result<(), Failure> {
+    super::log_warnings()?;
+    let exchanges = match (&args.exchanges, &args.capture) {
+        (named, _) if !named.is_empty() => named.clone(),
+        (_, Some(_)) => return Err(Failure::usage("a capture is of one venue; name it with --exchange")),
+        _ => Sim::exchanges().into_iter().map(str::to_owned).collect(),
+    };
+    let venues =
+        exchanges.into_iter().map(|exchange| VenueConfig { exchange, symbols: args.symbols.clone() }).collect();
+    let source = match (args.capture, args.rate) {
+        (Some(path), Some(0.0)) => Source::Capture { path, pace: Pace::FlatOut },
+        (Some(path), Some(rate)) => Source::Capture { path, pace: Pace::Rate(rate) },
+        (Some(path), None) => Source::Capture { path, pace: Pace::Original { speed: args.speed.unwrap_or(1.0) } },
+        (None, rate) => Source::Generate { rate: rate.unwrap_or(1_000.0) },
+    };
+    let config = SimConfig { venues, listen: args.listen, source, seed: args.seed, ..SimConfig::default() };
+    let sim = Sim::spawn(config).map_err(Failure::failed)?;
+    for exchange in sim.venues() {
+        if let Some(endpoint) = sim.endpoint(exchange) {
+            println!("{exchange}  ws_url = {:?}  rest_url = {:?}", endpoint.ws_url, endpoint.rest_url);
+            println!("{exchange}  symbols = {:?}", sim.symbols(exchange));
+        }
+    }
+    block_on(async {
+        let mut term =
+            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(Failure::failed)?;
+        let mut tick = tokio::time::interval(PROGRESS_EVERY);
+        tick.tick().await;
+        loop {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => break,
+                _ = term.recv() => break,
+                _ = tick.tick() => progress(&sim),
+            }
+        }
+        sim.shutdown().await;
+        Ok(())
+    })
+}
+
+fn progress(sim: &Sim) {
+    let lines: Vec<String> = sim.venues().map(|name| format!("{name} {:?}", sim.sent(name))).collect();
+    let over = if sim.finished() { "; all tapes have ended" } else { "" };
+    eprintln!("{}{over}", lines.join("; "));
+}

@@ -1,0 +1,304 @@
+//! `tail`: trades read back, as any consumer would, from shared memory or from the stream.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::format::{self, Format, Place};
+use super::settings::{self, ConfigArgs, VenueArgs};
+use super::{Failure, block_on};
+use crate::config::Settings;
+use crate::market::Record;
+use crate::telemetry::clock;
+use crate::transport::ipc::{DIRECTORY, Next, OpenError, Reader, Reopened, segment_path, segments};
+use crate::transport::nats::consumer::{Filter, Since, Tail, TailError};
+
+/// A ring without anything new is looked at again after this.
+const NAP: Duration = Duration::from_millis(1);
+/// Whether a ring's writer lives is looked at this often.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// A writer that shows no life for this long is told.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// What `tail` is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+--since takes `now`, `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, with --nats, a sequence (`#1000`).
+
+Examples:
+  data-manager tail --ipc --format pretty
+  data-manager tail --nats --exchange binance --symbols BTCUSDT --since 5m --format json
+  data-manager tail --nats --since start --count 100 --format csv")]
+pub(crate) struct Args {
+    /// Read the rings in shared memory (the default).
+    #[arg(long, conflicts_with = "nats")]
+    ipc: bool,
+    /// Read the stream; a URL beats the configured servers.
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    nats: Option<String>,
+    #[command(flatten)]
+    venues: VenueArgs,
+    /// Where to begin.
+    #[arg(long, value_name = "WHEN", default_value = "now")]
+    since: String,
+    /// How records are printed.
+    #[arg(long, value_enum, default_value_t = Format::Pretty)]
+    format: Format,
+    /// End after this many records.
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    super::log_warnings()?;
+    let since = since(&args.since, clock::wall_ns()).map_err(Failure::usage)?;
+    let flags: Vec<_> = args
+        .nats
+        .iter()
+        .filter(|url| !url.is_empty())
+        .map(|url| settings::flag("--nats", "transport.nats.servers", url))
+        .collect();
+    let loaded = args.config.load(&flags)?;
+    settings::check(&loaded)?;
+    let mut out = Printer::new(args)?;
+    let done = if args.nats.is_some() {
+        block_on(stream(&loaded.settings, args, since, &mut out))
+    } else {
+        rings(&loaded.settings, args, since, &mut out)
+    };
+    done.and_then(|()| out.finish())
+}
+
+async fn stream(settings: &Settings, args: &Args, since: Since, out: &mut Printer) -> Result<(), Failure> {
+    let upper = |symbols: &[String]| symbols.iter().map(|symbol| symbol.trim().to_ascii_uppercase()).collect();
+    let filter = Filter { exchanges: args.venues.exchanges.clone(), symbols: upper(&args.venues.symbols) };
+    let mut tail = Tail::open(&settings.transport.nats, filter, since).await.map_err(Failure::failed)?;
+    while !out.is_full() {
+        match tail.next().await {
+            Ok(item) => {
+                out.print(&item.exchange, &item.symbol, &item.record)?;
+                out.flush()?;
+            }
+            Err(error @ TailError::Message { .. }) => eprintln!("{error}"),
+            Err(error) => return Err(Failure::failed(error)),
+        }
+    }
+    Ok(())
+}
+
+/// One ring that is read.
+struct Ring {
+    exchange: String,
+    reader: Option<Reader>,
+    told: String,
+}
+
+fn rings(settings: &Settings, args: &Args, since: Since, out: &mut Printer) -> Result<(), Failure> {
+    if let Since::Sequence(_) = since {
+        return Err(Failure::usage("--since with a sequence is for --nats; a ring has `now`, `start` and times"));
+    }
+    let prefix = &settings.transport.ipc.shm_path_prefix;
+    let directory = Path::new(DIRECTORY);
+    let mut names = args.venues.exchanges.clone();
+    if names.is_empty() {
+        names = segments(directory, prefix).map_err(Failure::failed)?;
+    }
+    if names.is_empty() {
+        let hint = "start `data-manager serve --ipc`, or name the exchange to wait for it";
+        return Err(Failure::failed(format!("no segment {DIRECTORY}{prefix}* in shared memory; {hint}")));
+    }
+    let mut rings: Vec<Ring> =
+        names.into_iter().map(|exchange| Ring { exchange, reader: None, told: String::new() }).collect();
+    let mut check_at = clock::now();
+    while !out.is_full() {
+        let now = clock::now();
+        if now >= check_at {
+            for ring in &mut rings {
+                ring.look(directory, prefix, since, now)?;
+            }
+            check_at = now + CHECK_EVERY;
+        }
+        let mut any = false;
+        for ring in &mut rings {
+            any |= ring.read(&args.venues.symbols, since, out)?;
+        }
+        if !any {
+            out.flush()?;
+            std::thread::sleep(NAP);
+        }
+    }
+    Ok(())
+}
+
+impl Ring {
+    /// Opens the ring where it is not open, and tells once what is wrong with its writer.
+    fn look(&mut self, directory: &Path, prefix: &str, since: Since, now: Instant) -> Result<(), Failure> {
+        let Some(reader) = &mut self.reader else { return self.open(directory, prefix, since) };
+        let Some(gone) = reader.check(now, SILENCE) else {
+            self.told.clear();
+            return Ok(());
+        };
+        match reader.reopen() {
+            Ok(Reopened::New { .. }) => self.tell("a new writer has taken over".to_owned()),
+            Ok(Reopened::Same) => self.tell(format!("the writer shows no life: {gone:?}")),
+            Err(error) => {
+                self.tell(format!("{gone:?}; {error}"));
+                self.reader = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, directory: &Path, prefix: &str, since: Since) -> Result<(), Failure> {
+        let path = segment_path(directory, prefix, &self.exchange).map_err(Failure::usage)?;
+        match Reader::open(&path) {
+            Ok(mut reader) => {
+                // A ring that appears while we wait is new in all of it.
+                if since == Since::Now && self.told.is_empty() {
+                    reader.from_newest()
+                } else {
+                    reader.from_oldest()
+                }
+                self.reader = Some(reader);
+                self.told.clear();
+            }
+            Err(error @ (OpenError::Permission { .. } | OpenError::Io { .. })) => return Err(Failure::failed(error)),
+            Err(error) => self.tell(format!("{error}; waiting for it")),
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, text: String) {
+        if self.told != text {
+            eprintln!("{}: {text}", self.exchange);
+            self.told = text;
+        }
+    }
+
+    /// Prints what is new, up to a burst; whether there was anything.
+    fn read(&mut self, symbols: &[String], since: Since, out: &mut Printer) -> Result<bool, Failure> {
+        let Some(reader) = &mut self.reader else { return Ok(false) };
+        for at in 0..1_024 {
+            if out.is_full() {
+                return Ok(true);
+            }
+            match reader.poll() {
+                Next::Record(record, _) => {
+                    let symbol = reader.symbol(record.instrument_id()).map(ToString::to_string);
+                    let symbol = symbol.unwrap_or_else(|| format!("#{}", record.instrument_id()));
+                    let wanted =
+                        symbols.is_empty() || symbols.iter().any(|name| name.trim().eq_ignore_ascii_case(&symbol));
+                    if wanted && !is_older(&record, since) {
+                        out.print(&self.exchange, &symbol, &record)?;
+                    }
+                }
+                Next::Unknown { kind, .. } => eprintln!("{}: a record of unknown kind {kind}", self.exchange),
+                Next::Lagged { lost } => eprintln!("{}: too slow, {lost} records lost", self.exchange),
+                Next::Empty | Next::WriterGone(_) => return Ok(at > 0),
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn is_older(record: &Record, since: Since) -> bool {
+    let Since::Time(from) = since else { return false };
+    match record {
+        Record::Trade(trade) => trade.ts_recv < from,
+        Record::Gap(gap) => gap.ts_end < from,
+    }
+}
+
+/// Reads `now`, `start`, `5m`, a time or `#sequence`.
+fn since(text: &str, now_ns: u64) -> Result<Since, String> {
+    if let Some(sequence) = text.strip_prefix('#') {
+        return sequence.parse().map(Since::Sequence).map_err(|_| format!("--since {text}: no sequence"));
+    }
+    match text {
+        "now" => return Ok(Since::Now),
+        "start" => return Ok(Since::Start),
+        _ => {}
+    }
+    if let Ok(ago) = humantime::parse_duration(text) {
+        let ago = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
+        return Ok(Since::Time(now_ns.saturating_sub(ago)));
+    }
+    let time =
+        OffsetDateTime::parse(text, &Rfc3339).ok().and_then(|time| u64::try_from(time.unix_timestamp_nanos()).ok());
+    time.map(Since::Time)
+        .ok_or_else(|| format!("--since {text:?} is neither `now`, `start`, `5m`, `2026-01-31T08:00:00Z` nor `#1000`"))
+}
+
+/// Writes lines until there are enough.
+struct Printer {
+    out: Box<dyn Write>,
+    format: Format,
+    left: u64,
+}
+
+impl Printer {
+    fn new(args: &Args) -> Result<Self, Failure> {
+        let mut this = Self {
+            out: Box::new(io::BufWriter::new(io::stdout())),
+            format: args.format,
+            left: args.count.unwrap_or(u64::MAX),
+        };
+        if args.format == Format::Csv {
+            let header = writeln!(this.out, "{}", format::csv_header(false));
+            this.done(header)?;
+        }
+        Ok(this)
+    }
+
+    const fn is_full(&self) -> bool {
+        self.left == 0
+    }
+
+    fn print(&mut self, exchange: &str, symbol: &str, record: &Record) -> Result<(), Failure> {
+        let place = Place { exchange, symbol, frame: None };
+        let written = writeln!(self.out, "{}", format::line(self.format, place, record));
+        self.left -= 1;
+        self.done(written)
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        let flushed = self.out.flush();
+        self.done(flushed)
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        self.flush()
+    }
+
+    /// A reader that went away has had enough.
+    fn done(&mut self, result: io::Result<()>) -> Result<(), Failure> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.left = 0;
+                Ok(())
+            }
+            result => result.map_err(Failure::failed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beginnings_are_read() {
+        assert_eq!(since("now", 9), Ok(Since::Now));
+        assert_eq!(since("start", 9), Ok(Since::Start));
+        assert_eq!(since("#12", 9), Ok(Since::Sequence(12)));
+        assert_eq!(since("2s", 5_000_000_000), Ok(Since::Time(3_000_000_000)));
+        assert_eq!(since("1970-01-01T00:00:01Z", 0), Ok(Since::Time(1_000_000_000)));
+        assert!(since("yesterday", 0).unwrap_err().contains("2026-01-31T08:00:00Z"));
+        assert!(since("#x", 0).is_err());
+    }
+}
