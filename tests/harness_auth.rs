@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::ConnectOptions;
 use async_nats::jetstream;
 use support::Server;
-use support::auth::{Nkey, Operator, PASSWORD, TOKEN, USER, password_config, token_config};
+use support::auth::{Nkey, Operator, PASSWORD, TOKEN, USER, base64url, password_config, token_config};
 use support::tls::Pki;
 
 mod support;
@@ -88,4 +88,11 @@ async fn a_server_with_mtls_asks_for_a_certificate() {
     enters(base().add_client_certificate(pki.client_cert(), pki.client_key()), &server.url()).await;
     is_refused(base().add_client_certificate(stranger.client_cert(), stranger.client_key()), &server.url()).await;
     is_refused(base(), &server.url()).await;
+}
+
+#[test]
+fn base64url_is_that_of_the_standard() {
+    let of = |text: &str| base64url(text.as_bytes());
+    assert_eq!([of(""), of("f"), of("fo"), of("foo"), of("foob")], ["", "Zg", "Zm8", "Zm9v", "Zm9vYg"]);
+    assert_eq!(base64url(&[0xfb, 0xff]), "-_8");
 }

@@ -120,7 +120,7 @@ fn account_claims(jetstream: bool) -> Value {
 /// A JWT about `subject`, signed by `issuer`.
 fn sign(issuer: &KeyPair, subject: &KeyPair, name: &str, expires: Option<u64>, nats: Value) -> String {
     let header = json!({"typ": "JWT", "alg": "ed25519-nkey"});
-    let id: String = (0..52).map(|_| fastrand::choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".chars()).unwrap()).collect();
+    let id = format!("{:032X}", fastrand::u128(..));
     let mut claims = json!({
         // A moment that is past on every machine, however its clock stands.
         "jti": id, "iat": 1_700_000_000, "iss": issuer.public_key(), "name": name, "sub": subject.public_key(),
@@ -135,7 +135,7 @@ fn sign(issuer: &KeyPair, subject: &KeyPair, name: &str, expires: Option<u64>, n
 }
 
 /// Base64 in the alphabet of URLs, without padding.
-fn base64url(bytes: &[u8]) -> String {
+pub fn base64url(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
@@ -145,11 +145,4 @@ fn base64url(bytes: &[u8]) -> String {
         }
     }
     text
-}
-
-#[test]
-fn base64url_is_that_of_the_standard() {
-    let of = |text: &str| base64url(text.as_bytes());
-    assert_eq!([of(""), of("f"), of("fo"), of("foo"), of("foob")], ["", "Zg", "Zm8", "Zm9v", "Zm9vYg"]);
-    assert_eq!(base64url(&[0xfb, 0xff]), "-_8");
 }

@@ -56,7 +56,7 @@ impl Proxy {
         let (state, seen) = watch::channel(start);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(accept(TcpListener::from_std(listener), target.into(), seen));
+            runtime.block_on(accept(listener, target.into(), seen));
         });
         Self { port, state, thread: Some(thread) }
     }
@@ -96,8 +96,8 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: std::io::Result<TcpListener>, target: Arc<str>, state: watch::Receiver<State>) {
-    let listener = listener.unwrap();
+async fn accept(listener: std::net::TcpListener, target: Arc<str>, state: watch::Receiver<State>) {
+    let listener = TcpListener::from_std(listener).unwrap();
     let mut stopped = state.clone();
     loop {
         let client = tokio::select! {
@@ -111,7 +111,7 @@ async fn accept(listener: std::io::Result<TcpListener>, target: Arc<str>, state:
     }
 }
 
-async fn connection(client: TcpStream, target: Arc<str>, mut state: watch::Receiver<State>) {
+async fn connection(client: TcpStream, target: Arc<str>, state: watch::Receiver<State>) {
     // From here on dropping a socket resets its connection.
     let _ = client.set_zero_linger();
     let _ = client.set_nodelay(true);
