@@ -115,7 +115,7 @@ async fn a_server_without_jetstream_serves_none() {
 #[tokio::test]
 async fn a_cluster_elects_another_leader_and_takes_a_node_back() {
     let mut cluster = Cluster::start(3);
-    let client = client(&cluster.urls()).await;
+    let client = client(&cluster.url()).await;
     let context = create(&client, 3).await;
     let expected = publish(&context, 30).await;
     let old = cluster.leader("TRADES").await;
@@ -185,16 +185,20 @@ async fn a_black_hole_holds_one_way_or_both_until_it_is_passed() {
 }
 
 #[tokio::test]
-async fn a_delay_holds_each_way_as_long_and_keeps_the_order() {
+async fn a_delay_holds_back_and_keeps_the_order() {
     let server = Server::start();
     let proxy = Proxy::start(&format!("127.0.0.1:{}", server.port()));
-    let client = client(&proxy.url()).await;
-    let context = create(&client, 1).await;
-    let delay = Duration::from_millis(50);
-    proxy.delay(delay);
-    let start = tokio::time::Instant::now();
-    let expected = publish(&context, 300).await;
-    assert!(start.elapsed() >= 2 * delay);
+    let (behind, direct) = (client(&proxy.url()).await, client(&server.url()).await);
+    let (ours, theirs) = (jetstream::new(behind), create(&direct, 1).await);
+    proxy.delay(Duration::from_secs(3_600));
+    let delayed = ours.publish(subject(0), record(0).to_vec().into()).await.unwrap().into_future();
+    let second = ours.publish(subject(0), record(1).to_vec().into()).await.unwrap().into_future();
+    let overtaking = theirs.publish(subject(0), record(2).to_vec().into()).await.unwrap().await.unwrap();
     proxy.pass();
-    trades::compare(&expected, &read_all(&client, "TRADES").await).assert_clean();
+    let acks = timeout(DEADLINE, async { (delayed.await.unwrap(), second.await.unwrap()) }).await.unwrap();
+    assert_eq!((overtaking.sequence, acks.0.sequence, acks.1.sequence), (1, 2, 3));
+    proxy.delay(Duration::from_millis(20));
+    let expected = publish(&ours, 300).await;
+    let read: Vec<support::Read> = read_all(&direct, "TRADES").await.split_off(3);
+    trades::compare(&expected, &read).assert_clean();
 }

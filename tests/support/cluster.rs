@@ -48,10 +48,16 @@ impl Cluster {
         cluster
     }
 
-    /// The URLs of all nodes, separated by commas.
+    /// The URLs of all nodes, running or not.
     #[must_use]
-    pub fn urls(&self) -> String {
-        self.nodes.iter().map(Server::url).collect::<Vec<_>>().join(",")
+    pub fn urls(&self) -> Vec<String> {
+        self.nodes.iter().map(Server::url).collect()
+    }
+
+    /// As `urls`, separated by commas, as `client` takes them.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.urls().join(",")
     }
 
     #[must_use]
@@ -100,49 +106,52 @@ impl Cluster {
         running.len() <= all / 2 || running.iter().all(|node| node.is_healthy() && meta_size(node) == Some(all))
     }
 
-    /// The index of the node that leads `stream`.
+    /// The index of the node that leads `stream`; waits until one does.
     pub async fn leader(&self, stream: &str) -> usize {
-        self.leader_of(&client(&self.urls()).await, stream, |_| true).await.expect("a leader before the deadline")
+        leader(&client(&self.url()).await, stream, DEADLINE, |_| true).await.expect("a leader before the deadline")
     }
 
     /// Asks the leader of `stream` to step down, waits until another node leads it, and says which.
     pub async fn step_down(&self, stream: &str) -> usize {
-        let client = client(&self.urls()).await;
-        let old = self.leader_of(&client, stream, |_| true).await.expect("a leader before the deadline");
+        let client = client(&self.url()).await;
+        let old = leader(&client, stream, DEADLINE, |_| true).await.expect("a leader before the deadline");
         let start = Instant::now();
         while start.elapsed() < DEADLINE {
             let answer = client.request(format!("$JS.API.STREAM.LEADER.STEPDOWN.{stream}"), "".into()).await;
             let done = answer.ok().and_then(|answer| serde_json::from_slice::<Value>(&answer.payload).ok());
             if !done.is_some_and(|done| done["success"] == true) {
                 tokio::time::sleep(10 * PAUSE).await;
-            } else if let Some(new) = self.leader_of(&client, stream, |leader| leader != old).await {
+            }
+            // Even an answer that never came may have done it.
+            if let Some(new) = leader(&client, stream, PATIENCE, |leader| leader != old).await {
                 return new;
             }
         }
         panic!("no other node leads stream {stream} within {DEADLINE:?}");
     }
+}
 
-    /// The leader of a stream as soon as it is one that is wanted, or nobody after a while.
-    async fn leader_of(
-        &self,
-        client: &async_nats::Client,
-        stream: &str,
-        wanted: impl Fn(usize) -> bool,
-    ) -> Option<usize> {
-        let context = jetstream::new(client.clone());
-        let start = Instant::now();
-        while start.elapsed() < PATIENCE {
-            if let Ok(found) = context.get_stream(stream).await {
-                let name = found.cached_info().cluster.as_ref().and_then(|cluster| cluster.leader.clone());
-                let index = name.and_then(|name| name.strip_prefix('n')?.parse().ok());
-                if let Some(index) = index.filter(|index| wanted(*index)) {
-                    return Some(index);
-                }
+/// The leader of a stream as soon as it is one that is wanted, or nobody when the time is over.
+async fn leader(
+    client: &async_nats::Client,
+    stream: &str,
+    limit: Duration,
+    wanted: impl Fn(usize) -> bool,
+) -> Option<usize> {
+    let mut context = jetstream::new(client.clone());
+    context.set_timeout(Duration::from_secs(1));
+    let start = Instant::now();
+    while start.elapsed() < limit {
+        if let Ok(found) = context.get_stream(stream).await {
+            let name = found.cached_info().cluster.as_ref().and_then(|cluster| cluster.leader.clone());
+            let index = name.and_then(|name| name.strip_prefix('n')?.parse().ok());
+            if let Some(index) = index.filter(|index| wanted(*index)) {
+                return Some(index);
             }
-            tokio::time::sleep(PAUSE).await;
         }
-        None
+        tokio::time::sleep(PAUSE).await;
     }
+    None
 }
 
 /// How many nodes the meta group has in the eyes of a node that knows its leader.

@@ -66,7 +66,7 @@ impl Proxy {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Forwards everything, without delay; what a black hole held back arrives.
+    /// Forwards everything, without delay; what a black hole or a delay held back arrives.
     pub fn pass(&self) {
         self.state.send_modify(|state| (state.hole, state.delay) = (None, Duration::ZERO));
     }
@@ -76,7 +76,7 @@ impl Proxy {
         self.state.send_modify(|state| state.hole = Some(way));
     }
 
-    /// What is read from now on arrives so much later, both ways.
+    /// Everything arrives so much later than it came, both ways.
     pub fn delay(&self, delay: Duration) {
         self.state.send_modify(|state| state.delay = delay);
     }
@@ -145,15 +145,20 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, mut 
         loop {
             let _ = seen.wait_for(|state| state.passes(way)).await;
             let Ok(length @ 1..) = from.read(&mut chunk).await else { return };
-            let due = Instant::now() + seen.borrow().delay;
-            if into.send((due, chunk[..length].to_vec())).await.is_err() {
+            if into.send((Instant::now(), chunk[..length].to_vec())).await.is_err() {
                 return;
             }
         }
     };
     let write = async move {
-        while let Some((due, chunk)) = queue.recv().await {
-            tokio::time::sleep_until(due).await;
+        while let Some((read_at, chunk)) = queue.recv().await {
+            loop {
+                let due = read_at + state.borrow_and_update().delay;
+                tokio::select! {
+                    () = tokio::time::sleep_until(due) => break,
+                    changed = state.changed() => if changed.is_err() { return },
+                }
+            }
             let _ = state.wait_for(|state| state.passes(way)).await;
             if to.write_all(&chunk).await.is_err() {
                 return;

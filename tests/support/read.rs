@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use async_nats::ConnectOptions;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use async_nats::jetstream::{self, stream};
+use async_nats::{ConnectOptions, ServerAddr};
 use futures_util::StreamExt as _;
 
 use super::server::DEADLINE;
@@ -14,10 +14,11 @@ pub type Read = (u64, String, Vec<u8>);
 
 /// A client of the server at `url` (several, separated by commas), without credentials.
 pub async fn client(url: &str) -> async_nats::Client {
+    let addresses: Vec<ServerAddr> = url.split(',').map(|url| url.parse().unwrap()).collect();
     let start = Instant::now();
     loop {
         let options = ConnectOptions::new().connection_timeout(DEADLINE / 6);
-        match options.connect(url).await {
+        match options.connect(addresses.as_slice()).await {
             Ok(client) => return client,
             Err(error) if start.elapsed() > DEADLINE => panic!("no connection to {url} within {DEADLINE:?}: {error}"),
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
