@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::context::ContextBuilder;
+use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture};
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, Subject};
 use bytes::Bytes;
@@ -74,7 +74,7 @@ async fn windowed(url: String, n: u64, window: usize) -> Duration {
     let context = connect(&url).await;
     fresh_stream(&context).await;
     let subjects = subjects();
-    let mut flight = FuturesOrdered::new();
+    let mut flight = FuturesOrdered::<<PublishAckFuture as IntoFuture>::IntoFuture>::new();
     let start = Instant::now();
     for (k, subject) in (0..n).zip(subjects.iter().cycle()) {
         if flight.len() == window {
@@ -147,7 +147,7 @@ fn main() {
             rates[leg].push(measure(&LEGS[leg], &server, records / LEGS[leg].fewer));
         }
     }
-    println!("nats-server {}, file storage, one replica, {RECORD_BYTES}-byte records", support::DEFAULT_VERSION);
+    println!("nats-server {}, file storage, one replica, {RECORD_BYTES}-byte records", version(&server));
     println!("{records} records a leg (fewer for slow ones), median of {rounds} rounds\n");
     table(&rates);
 }
@@ -163,6 +163,11 @@ fn measure(leg: &Leg, server: &Server, records: u64) -> f64 {
 
 async fn stored(url: &str) -> u64 {
     connect(url).await.get_stream(STREAM).await.unwrap().cached_info().state.messages
+}
+
+fn version(server: &Server) -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { support::client(&server.url()).await.server_info().version })
 }
 
 fn table(rates: &[Vec<f64>]) {

@@ -1,4 +1,5 @@
 //! The harness itself: that servers, clusters, the proxy and the credentials of `support` are what they say.
+#![allow(clippy::unwrap_used, reason = "a test that cannot run must stop")]
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -110,6 +111,30 @@ async fn a_server_without_jetstream_serves_none() {
     let server = Server::builder().without_jetstream().start();
     let context = jetstream::new(client(&server.url()).await);
     assert!(context.query_account().await.is_err());
+}
+
+#[tokio::test]
+async fn a_server_keeps_no_more_than_it_may() {
+    let server = Server::builder().max_file_store("1MB").start();
+    let context = jetstream::new(client(&server.url()).await);
+    let config = |max_bytes| stream::Config { name: "TRADES".to_owned(), max_bytes, ..stream::Config::default() };
+    assert!(context.create_stream(config(2_000_000)).await.is_err());
+    context.create_stream(config(500_000)).await.unwrap();
+}
+
+#[test]
+fn a_dropped_server_is_gone_with_its_store_also_when_a_test_panics() {
+    let (told, seen) = std::sync::mpsc::channel();
+    let test = std::thread::spawn(move || {
+        let server = Server::start();
+        assert!(server.store().exists());
+        told.send((server.port(), server.store())).unwrap();
+        panic!("on purpose");
+    });
+    let (port, store) = seen.recv().unwrap();
+    assert!(test.join().is_err());
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+    assert!(!store.exists());
 }
 
 #[tokio::test]

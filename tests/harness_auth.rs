@@ -1,4 +1,5 @@
 //! The credentials of `support`: a client with them gets in and may use JetStream, one without does not.
+#![allow(clippy::unwrap_used, reason = "a test that cannot run must stop")]
 
 use std::time::Duration;
 

@@ -116,7 +116,7 @@ impl Builder {
             server.monitor.get(),
         );
         if self.jetstream {
-            let (store, size) = (server.path("store"), &self.max_file_store);
+            let (store, size) = (server.store(), &self.max_file_store);
             text += &format!("jetstream {{ store_dir: {store:?}, max_memory_store: 256MB, max_file_store: {size} }}\n");
         }
         text + &self.config
@@ -307,6 +307,12 @@ impl Server {
         } else {
             panic!("nats-server ended at its start, {status}:\n{}", self.log_tail());
         }
+    }
+
+    /// Where JetStream keeps its files.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.path("store")
     }
 
     fn path(&self, name: &str) -> PathBuf {
