@@ -98,12 +98,17 @@ async fn two_hundred_thousand_messages_are_read_in_order() {
 
 #[tokio::test]
 async fn a_paused_server_is_silent_and_goes_on() {
-    let server = Server::start();
+    let mut server = Server::start();
     let client = client(&server.url()).await;
+    for _ in 0..2 {
+        server.pause();
+        assert!(timeout(QUIET, jetstream::new(client.clone()).query_account()).await.is_err());
+        server.resume();
+        timeout(DEADLINE, jetstream::new(client.clone()).query_account()).await.unwrap().unwrap();
+    }
+    assert!(server.is_running());
     server.pause();
-    assert!(timeout(QUIET, jetstream::new(client.clone()).query_account()).await.is_err());
-    server.resume();
-    timeout(DEADLINE, jetstream::new(client).query_account()).await.unwrap().unwrap();
+    server.kill9();
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
-use async_nats::jetstream::{self, stream};
 use async_nats::{ConnectOptions, ServerAddr};
 use futures_util::StreamExt as _;
 
@@ -33,45 +33,54 @@ pub async fn read_all(client: &async_nats::Client, stream: &str) -> Vec<Read> {
 
 /// As `read_all`, with a deadline of the test's own.
 pub async fn read_all_within(client: &async_nats::Client, stream: &str, limit: Duration) -> Vec<Read> {
-    let mut read = Vec::new();
-    let mut wanted = None;
-    let done = tokio::time::timeout(limit, fill(client, stream, &mut read, &mut wanted)).await;
-    let wanted = wanted.map_or_else(|| "an unknown number of".to_owned(), |wanted: u64| wanted.to_string());
-    assert!(done.is_ok(), "read {} of {wanted} messages of stream {stream} within {limit:?}", read.len());
+    let mut reader = Reader { read: Vec::new(), wanted: None, trouble: None };
+    let done = tokio::time::timeout(limit, reader.run(client, stream)).await;
+    let Reader { read, wanted, trouble } = reader;
+    let wanted = wanted.map_or_else(|| "an unknown number of".to_owned(), |wanted| wanted.to_string());
+    let trouble = trouble.unwrap_or_else(|| "nothing more came".to_owned());
+    assert!(done.is_ok(), "read {} of {wanted} messages of stream {stream} within {limit:?}: {trouble}", read.len());
     read
 }
 
-async fn fill(client: &async_nats::Client, name: &str, read: &mut Vec<Read>, wanted: &mut Option<u64>) {
-    let stream = open(client, name).await;
-    let state = stream.cached_info().state.clone();
-    *wanted = Some(state.messages);
-    if state.messages == 0 {
-        return;
-    }
-    read.reserve(usize::try_from(state.messages).unwrap());
-    let config = OrderedConfig::default();
-    let consumer = stream.create_consumer(config).await.unwrap_or_else(|error| panic!("a reader of {name}: {error}"));
-    let mut messages = consumer.messages().await.unwrap();
-    while let Some(message) = messages.next().await {
-        let message = message.unwrap_or_else(|error| panic!("reading {name}: {error}"));
-        let info = message.info().unwrap();
-        let (sequence, pending) = (info.stream_sequence, info.pending);
-        read.push((sequence, message.subject.to_string(), message.payload.to_vec()));
-        // The last messages may have been deleted, so that the last sequence never comes.
-        if sequence >= state.last_sequence || pending == 0 {
-            return;
-        }
-    }
+/// How far the reading of a stream is.
+struct Reader {
+    read: Vec<Read>,
+    wanted: Option<u64>,
+    /// The last thing that went wrong; after a restart or an election it may take a while until somebody answers.
+    trouble: Option<String>,
 }
 
-/// The stream, as soon as somebody answers for it: after a restart or an election that takes a moment.
-async fn open(client: &async_nats::Client, name: &str) -> stream::Stream {
-    let context = jetstream::new(client.clone());
-    loop {
-        match context.get_stream(name).await {
-            Ok(stream) => return stream,
-            Err(error) if error.to_string().contains("not found") => panic!("stream {name}: {error}"),
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+impl Reader {
+    async fn run(&mut self, client: &async_nats::Client, name: &str) {
+        while let Err(trouble) = self.attempt(client, name).await {
+            assert!(!trouble.contains("stream not found"), "stream {name}: {trouble}");
+            self.trouble = Some(trouble);
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    async fn attempt(&mut self, client: &async_nats::Client, name: &str) -> Result<(), String> {
+        self.read.clear();
+        let context = jetstream::new(client.clone());
+        let stream = context.get_stream(name).await.map_err(|error| error.to_string())?;
+        let state = stream.cached_info().state.clone();
+        self.wanted = Some(state.messages);
+        if state.messages == 0 {
+            return Ok(());
+        }
+        self.read.reserve(usize::try_from(state.messages).unwrap());
+        let consumer = stream.create_consumer(OrderedConfig::default()).await.map_err(|error| error.to_string())?;
+        let mut messages = consumer.messages().await.map_err(|error| error.to_string())?;
+        while let Some(message) = messages.next().await {
+            let message = message.map_err(|error| error.to_string())?;
+            let info = message.info().unwrap();
+            let (sequence, pending) = (info.stream_sequence, info.pending);
+            self.read.push((sequence, message.subject.to_string(), message.payload.to_vec()));
+            // The last messages may have been deleted, so that the last sequence never comes.
+            if sequence >= state.last_sequence || pending == 0 {
+                return Ok(());
+            }
+        }
+        Err("the reader ended early".to_owned())
     }
 }

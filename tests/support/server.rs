@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 
 use super::ports::Reserved;
@@ -217,16 +217,21 @@ impl Server {
 
     /// Nothing answers any more, every connection stays open.
     pub fn pause(&self) {
-        self.signal(Signal::STOP);
+        let pid = self.signal(Signal::STOP);
+        // Its threads run on for a moment after the signal was sent.
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(pid), stopped).unwrap();
+        assert!(status.is_some_and(|status| status.stopped()), "nats-server ended:\n{}", self.log_tail());
     }
 
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
-    fn signal(&self, signal: Signal) {
-        let child = self.child.as_ref().expect("the nats-server runs");
-        kill_process(Pid::from_child(child), signal).unwrap();
+    fn signal(&self, signal: Signal) -> Pid {
+        let pid = Pid::from_child(self.child.as_ref().expect("the nats-server runs"));
+        kill_process(pid, signal).unwrap();
+        pid
     }
 
     /// What the server logged, over all its restarts.
