@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
-use support::{Cluster, Proxy, Server, Way, client, read_all, trades};
+use support::{Cluster, Proxy, Server, Way, client, read_all, read_all_within, trades};
 use tokio::time::timeout;
 
 mod support;
@@ -94,6 +94,17 @@ async fn two_hundred_thousand_messages_are_read_in_order() {
     let read = read_all(&client, "TRADES").await;
     assert!(read.iter().map(|(sequence, _, _)| *sequence).eq(1..=200_000));
     trades::compare(&expected, &read).assert_clean();
+}
+
+#[tokio::test]
+#[should_panic(expected = "read 0 of an unknown number of messages of stream TRADES within")]
+async fn reading_gives_up_and_says_how_far_it_came() {
+    let server = Server::start();
+    let proxy = Proxy::start(&server.url());
+    let client = client(&proxy.url()).await;
+    create(&client, 1).await;
+    proxy.black_hole(Way::ToClient);
+    read_all_within(&client, "TRADES", QUIET).await;
 }
 
 #[tokio::test]
