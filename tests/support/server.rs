@@ -1,0 +1,360 @@
+//! One nats-server process with JetStream, a store of its own and a port that it keeps over restarts.
+
+use std::fs::File;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use tempfile::TempDir;
+
+use super::ports::Reserved;
+
+/// What the tests run against when they name no version; `NATS_SERVER` may name another binary for it.
+pub const DEFAULT_VERSION: &str = "2.15.1";
+/// Long enough for any machine; reached only when something is broken.
+pub(super) const DEADLINE: Duration = Duration::from_secs(60);
+/// Between two looks at something that is waited for.
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
+/// How many of the last lines of a log a failure shows.
+const LOG_LINES: usize = 40;
+
+/// What a server is to be.
+pub struct Builder {
+    version: String,
+    name: String,
+    config: String,
+    jetstream: bool,
+    max_file_store: String,
+    port: Option<u16>,
+    clustered: bool,
+}
+
+impl Builder {
+    /// A release that `make tools` fetches, such as `2.12.8`.
+    #[must_use]
+    pub fn version(mut self, version: &str) -> Self {
+        self.version = version.to_owned();
+        self
+    }
+
+    #[must_use]
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// More lines of the server's configuration; may be called again.
+    #[must_use]
+    pub fn config(mut self, lines: &str) -> Self {
+        self.config.push_str(lines);
+        self.config.push('\n');
+        self
+    }
+
+    #[must_use]
+    pub const fn without_jetstream(mut self) -> Self {
+        self.jetstream = false;
+        self
+    }
+
+    /// How much JetStream may keep on disk, such as `1MB`.
+    #[must_use]
+    pub fn max_file_store(mut self, size: &str) -> Self {
+        self.max_file_store = size.to_owned();
+        self
+    }
+
+    /// This port instead of any free one.
+    #[must_use]
+    pub const fn port(mut self, port: u16) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Ready as soon as clients may connect: JetStream of a cluster waits for the other nodes.
+    #[must_use]
+    pub(super) const fn clustered(mut self) -> Self {
+        self.clustered = true;
+        self
+    }
+
+    /// Starts it, without waiting until it answers.
+    #[must_use]
+    pub fn launch(self) -> Server {
+        let dir = TempDir::with_prefix("data-manager-nats-").unwrap();
+        let port = self.port.map_or_else(Reserved::any, Reserved::fixed);
+        let mut server = Server {
+            binary: binary(&self.version),
+            dir,
+            port,
+            monitor: Reserved::any(),
+            clustered: self.clustered,
+            child: None,
+            log_start: 0,
+        };
+        std::fs::write(server.path("server.conf"), self.text(&server)).unwrap();
+        server.launch();
+        server
+    }
+
+    /// Starts it and waits until it answers.
+    #[must_use]
+    pub fn start(self) -> Server {
+        let mut server = self.launch();
+        server.wait_ready();
+        server
+    }
+
+    fn text(&self, server: &Server) -> String {
+        let mut text = format!(
+            "server_name: \"{}\"\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\n",
+            self.name,
+            server.port(),
+            server.monitor.get(),
+        );
+        if self.jetstream {
+            let (store, size) = (server.store(), &self.max_file_store);
+            text += &format!("jetstream {{ store_dir: {store:?}, max_memory_store: 256MB, max_file_store: {size} }}\n");
+        }
+        text + &self.config
+    }
+}
+
+/// A running (or killed) nats-server; gone with its store when dropped.
+pub struct Server {
+    binary: PathBuf,
+    dir: TempDir,
+    port: Reserved,
+    monitor: Reserved,
+    clustered: bool,
+    child: Option<Child>,
+    /// Where in the log the present process began.
+    log_start: usize,
+}
+
+impl Server {
+    /// The default version with JetStream, answering.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::builder().start()
+    }
+
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder {
+            version: DEFAULT_VERSION.to_owned(),
+            name: "test".to_owned(),
+            config: String::new(),
+            jetstream: true,
+            max_file_store: "8GB".to_owned(),
+            port: None,
+            clustered: false,
+        }
+    }
+
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port())
+    }
+
+    #[must_use]
+    pub const fn port(&self) -> u16 {
+        self.port.get()
+    }
+
+    /// Whether there is a process; a paused one is one.
+    #[must_use]
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().unwrap().is_none())
+    }
+
+    /// As a crash: nothing is flushed, no connection is closed in order.
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// As an operator stops it: SIGTERM, then waits for its end.
+    pub fn terminate(&mut self) -> Option<ExitStatus> {
+        let mut child = self.child.take()?;
+        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+        let start = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return Some(status);
+            }
+            if start.elapsed() > DEADLINE {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("nats-server did not end within {DEADLINE:?} after SIGTERM:\n{}", self.log_tail());
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Starts it on its port with its store (after a kill, if it still runs) and blocks until it answers.
+    pub fn restart(&mut self) {
+        self.kill9();
+        self.launch();
+        self.wait_ready();
+    }
+
+    /// As `restart`, while the other tasks of this thread go on.
+    pub async fn restart_live(&mut self) {
+        self.kill9();
+        self.launch();
+        let start = Instant::now();
+        while !self.is_ready() {
+            self.check(start);
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Nothing answers any more, every connection stays open.
+    pub fn pause(&self) {
+        let pid = self.signal(Signal::STOP);
+        // Its threads run on for a moment after the signal was sent.
+        let stopped = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::Pid(pid), stopped).unwrap();
+        assert!(status.is_some_and(|status| status.stopped()), "nats-server ended:\n{}", self.log_tail());
+    }
+
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) -> Pid {
+        let pid = Pid::from_child(self.child.as_ref().expect("the nats-server runs"));
+        kill_process(pid, signal).unwrap();
+        pid
+    }
+
+    /// What the server logged, over all its restarts.
+    #[must_use]
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.path("server.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
+    /// Starts the process and waits for nothing.
+    pub fn launch(&mut self) {
+        self.kill9();
+        self.log_start = self.log().len();
+        let log = File::options().create(true).append(true).open(self.path("server.log")).unwrap();
+        let child = Command::new(&self.binary)
+            .arg("-c")
+            .arg(self.path("server.conf"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {}: {error}", self.binary.display()));
+        self.child = Some(child);
+    }
+
+    /// Blocks until it answers.
+    pub fn wait_ready(&mut self) {
+        let start = Instant::now();
+        while !self.is_ready() {
+            self.check(start);
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Whether clients may connect and, on a single server, JetStream is up.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        if self.clustered { self.greets() } else { self.is_healthy() }
+    }
+
+    /// Whether the server calls itself healthy; in a cluster that asks for a meta leader that it follows.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.monitor("/healthz?js-server-only=true").is_some_and(|text| text.contains("\"ok\""))
+    }
+
+    fn greets(&self) -> bool {
+        let Some(mut stream) = connect(self.port()) else { return false };
+        let mut start = [0; 4];
+        stream.read_exact(&mut start).is_ok() && &start == b"INFO"
+    }
+
+    /// What a page of the monitoring port says; asked without blocking for long.
+    #[must_use]
+    pub fn monitor(&self, page: &str) -> Option<String> {
+        let mut stream = connect(self.monitor.get())?;
+        write!(stream, "GET {page} HTTP/1.0\r\n\r\n").ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        head.lines().next()?.contains(" 200 ").then(|| body.to_owned())
+    }
+
+    /// Panics when the server will not come up any more; starts it again when its port was not free yet.
+    fn check(&mut self, start: Instant) {
+        assert!(start.elapsed() < DEADLINE, "nats-server not ready within {DEADLINE:?}:\n{}", self.log_tail());
+        let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().unwrap()) else { return };
+        let log = self.log();
+        if log[self.log_start..].contains("address already in use") {
+            std::thread::sleep(10 * PAUSE);
+            self.launch();
+        } else {
+            panic!("nats-server ended at its start, {status}:\n{}", self.log_tail());
+        }
+    }
+
+    /// Where JetStream keeps its files.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.path("store")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // A second panic would abort the whole test program.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the end of the nats-server's log ---\n{}", self.log_tail());
+        }
+    }
+}
+
+fn connect(port: u16) -> Option<TcpStream> {
+    let stream = TcpStream::connect_timeout(&([127, 0, 0, 1], port).into(), Duration::from_millis(500)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    Some(stream)
+}
+
+/// The binary of a version, from `NATS_SERVER` or from where `make tools` puts it.
+fn binary(version: &str) -> PathBuf {
+    if let Some(named) = std::env::var_os("NATS_SERVER").filter(|name| version == DEFAULT_VERSION && !name.is_empty()) {
+        return named.into();
+    }
+    let path = format!("{}/.tools/nats-server-{version}/nats-server", env!("CARGO_MANIFEST_DIR"));
+    match std::fs::metadata(&path) {
+        Ok(_) => path.into(),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            panic!("there is no nats-server {version} in .tools/: run `make tools`")
+        }
+        Err(error) => panic!("{path}: {error}"),
+    }
+}
