@@ -65,8 +65,8 @@ fn parts(decimal: Decimal) -> (bool, u64, u8) {
         Err(error) => {
             assert_eq!(error, DecimalError::Negative);
             let text = decimal.to_string();
-            let positive = Decimal::parse(text.strip_prefix('-').unwrap()).unwrap();
-            (true, positive.size().unwrap(), decimal.scale())
+            let positive = Decimal::parse(text.trim_start_matches('-')).and_then(Decimal::size);
+            (true, positive.unwrap_or_else(|error| panic!("{text}: {error}")), decimal.scale())
         }
     }
 }
@@ -94,7 +94,7 @@ proptest! {
         let read = Decimal::parse(&written.to_string()).unwrap();
         let same = u128::from(read.size().unwrap()) * 10_u128.pow(u32::from(scale - read.scale()));
         prop_assert_eq!(same, u128::from(magnitude));
-        prop_assert!(read.scale() == 0 || read.size().unwrap() % 10 != 0, "a trailing zero stays in {read}");
+        prop_assert!(read.scale() == 0 || !read.size().unwrap().is_multiple_of(10), "a trailing zero stays in {read}");
         let price = magnitude.cast_signed();
         let read = Decimal::parse(&Decimal::from_price(price, scale).to_string()).unwrap();
         let same = i128::from(read.price().unwrap()) * 10_i128.pow(u32::from(scale - read.scale()));
@@ -347,7 +347,7 @@ fn instruments_that_share_an_id_cannot_stand_beside_each_other() {
     assert_eq!(refusal, named);
     assert!(refusal.to_string().contains(&first.name()) && refusal.to_string().contains(&second.name()));
     assert_eq!(universe.add(first.clone()), Err(InstrumentError::Twice { name: first.name() }));
-    assert_eq!(universe.instruments(), [first.clone()]);
+    assert_eq!(universe.instruments(), [first]);
     let elsewhere = Instrument::new("coinbase", second.symbol.clone(), second.venue_symbol);
     assert_eq!(universe.add(elsewhere), Ok(1));
     assert_eq!(universe.of_exchange("binance").map(|(index, _)| index).collect::<Vec<_>>(), [0]);
