@@ -147,6 +147,21 @@ fn silence_is_a_stall_and_the_loss_says_so() {
 }
 
 #[test]
+fn a_pause_of_the_process_is_no_stall_while_data_waits() {
+    on_a_thread(async {
+        let venue = Venue::start().await;
+        let scene = Setup { stall: Some(Duration::from_millis(700)), ..Setup::default() }.start(venue.url());
+        let mut conn = venue.accept_binance().await;
+        scene.live().await;
+        conn.text(&trade(1)).await;
+        // Nothing runs on this thread now, the feed included.
+        std::thread::sleep(Duration::from_millis(1_000));
+        assert_eq!(scene.ids(1).await, [1]);
+        assert_eq!(scene.stop().await.disconnects, 0);
+    });
+}
+
+#[test]
 fn a_ping_is_answered_with_its_payload() {
     on_a_thread(async {
         let venue = Venue::start().await;
@@ -174,6 +189,8 @@ fn a_notice_of_shutdown_brings_a_successor_and_nothing_is_lost_or_doubled() {
         new.text(&trade(2)).await;
         scene.records(2).await;
         new.text(&trade(4)).await;
+        scene.until("frame", |status| status.frames == 6).await;
+        assert_eq!(scene.ids(2).await, [1, 2], "4 waits for 3");
         old.text(&trade(2)).await;
         old.text(&trade(3)).await;
         old.text(&trade(4)).await;

@@ -85,12 +85,15 @@ fn deadly() -> Vec<(&'static str, Vec<u8>)> {
     let long = "x".repeat(FRAME_BYTES_MAX + 1);
     let half = "x".repeat(FRAME_BYTES_MAX / 2 + 1);
     let parts = [frame(TEXT, half.as_bytes()), frame(FIN | CONTINUATION, half.as_bytes())];
+    let announced = u16::try_from(long.len()).unwrap().to_be_bytes();
     let mut huge = vec![FIN | TEXT, 127];
     huge.extend((1_u64 << 40).to_be_bytes());
     vec![
         ("too long", frame(FIN | TEXT, long.as_bytes())),
         ("too long", parts.concat()),
         ("too long", huge),
+        // The announcement alone is enough: nobody waits for the payload.
+        ("too long", [[FIN | TEXT, 126], announced].concat()),
         ("UTF-8", frame(FIN | TEXT, b"\xff\xfe")),
         ("Continue frame but nothing to continue", frame(FIN | CONTINUATION, b"{}")),
         ("Reserved bits are non-zero", frame(FIN | TEXT | 0x40, b"{}")),
