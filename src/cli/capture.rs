@@ -25,7 +25,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 With -o FILE.jsonl the receive times go to FILE.recv_ns.txt, one a line, so that `sim --capture FILE.jsonl` can replay
-it at its own pace. Without -o frames go to stdout, without times. Ctrl-C ends it.
+it at its own pace. Without -o frames go to stdout, without times. Ctrl-C or SIGTERM ends it.
 
 Example:
   data-manager capture --exchange binance --symbols BTCUSDT -o btcusdt.jsonl")]
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         return Err(Failure::usage("name one exchange: --exchange binance"));
     }
     let mut loaded = args.config.load(&[])?;
-    args.venues.apply(&mut loaded);
+    args.venues.apply(&mut loaded)?;
     settings::check(&loaded)?;
     let plan = Plan::of(&loaded.settings).map_err(|problems| Failure::config(problems.join("\n")))?;
     let venue = plan.venues().next().ok_or_else(|| Failure::usage("name one exchange"))?;
@@ -110,6 +110,9 @@ async fn record(
         rules: Rules::new(&settings.feed, venue.stall),
         seed: fastrand::u64(..),
     };
+    // `timeout` and supervisors end a command so; what was recorded must be whole then too.
+    let mut term =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(Failure::failed)?;
     let stop = done.clone();
     let watch = async {
         let mut tick = tokio::time::interval(PROGRESS_EVERY);
@@ -118,6 +121,7 @@ async fn record(
             tokio::select! {
                 () = done.cancelled() => return,
                 _ = tokio::signal::ctrl_c() => return,
+                _ = term.recv() => return,
                 () = tokio::time::sleep(time.unwrap_or(Duration::MAX)) => return,
                 _ = tick.tick() => progress(&recording.borrow(), &status.borrow()),
             }

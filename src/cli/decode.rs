@@ -13,7 +13,7 @@ use crate::market::Record;
 /// What `decode` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Frames that fail go to stderr with their line number and the reason; the exit code is then 1.
+Frames that fail go to stderr with their line number, from 0 as in the output, and the reason; the exit code is then 1.
 
 Example:
   data-manager decode --exchange binance < frames.jsonl > trades.jsonl")]

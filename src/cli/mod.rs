@@ -25,10 +25,10 @@ const CONFIG: u8 = 78;
 
 const AFTER_HELP: &str = "\
 Examples:
-  data-manager serve --sim --nats --ipc            try it: simulated venues, a local nats-server, shared memory
+  data-manager serve --sim --nats --ipc            try it; wants a nats-server
   data-manager serve --exchange binance --symbols BTCUSDT,ETHUSDT --ipc
   data-manager tail --ipc --format pretty          see what it writes
-  data-manager config show                         every setting and where its value comes from
+  data-manager config show                         every setting, and its origin
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.
 Settings come from flags, then DATA_MANAGER__SECTION__KEY, then --config files, then defaults.";

@@ -50,13 +50,16 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
     let mut loaded = args.config.load(&args.flags())?;
-    args.venues.apply(&mut loaded);
+    args.venues.apply(&mut loaded)?;
     settings::check(&loaded)?;
     let transport = &loaded.settings.transport;
     if !transport.ipc.enabled && !transport.nats.enabled {
         return Err(Failure::usage(
             "nowhere to publish to: give --nats, --ipc or both, or set transport.nats.enabled or transport.ipc.enabled",
         ));
+    }
+    if transport.nats.enabled {
+        settings::check_secrets(&transport.nats)?;
     }
     settings::start_logging(&loaded)?;
     let sim = if args.sim { Some(args.simulate(&mut loaded)?) } else { None };

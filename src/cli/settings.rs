@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use super::Failure;
-use crate::config::settings::LogFormat;
+use crate::app::plan::unknown_exchange;
+use crate::config::settings::{LogFormat, Nats};
 use crate::config::{self, Loaded, Override, validate};
+use crate::exchange;
 use crate::telemetry::logging;
 use crate::transport::nats::connect;
 
@@ -38,7 +40,13 @@ impl ConfigArgs {
 
 impl VenueArgs {
     /// Lets `--exchange` choose among the configured exchanges, or add one, and `--symbols` replace their symbols.
-    pub(crate) fn apply(&self, loaded: &mut Loaded) {
+    ///
+    /// # Errors
+    /// An exchange that is none.
+    pub(crate) fn apply(&self, loaded: &mut Loaded) -> Result<(), Failure> {
+        if let Some(unknown) = self.exchanges.iter().find(|name| exchange::by_name(name).is_none()) {
+            return Err(Failure::usage(format!("--exchange: {}", unknown_exchange(unknown))));
+        }
         let exchanges = &mut loaded.settings.exchanges;
         if !self.exchanges.is_empty() {
             exchanges.retain(|name, _| self.exchanges.contains(name));
@@ -53,6 +61,7 @@ impl VenueArgs {
                 loaded.origins.insert(format!("exchanges.{name}.symbols"), origin);
             }
         }
+        Ok(())
     }
 }
 
@@ -69,6 +78,36 @@ pub(crate) fn check(loaded: &Loaded) -> Result<(), Failure> {
     }
     if let Err(error) = logging::filter(&loaded.settings.log.level) {
         problems.push(format!("log.level: {error}"));
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Failure::config(problems.join("\n"))) }
+}
+
+/// Everything that authentication and TLS need and that cannot be had. A secret that is missing at start is a mistake
+/// to be told at once; one that goes missing later is tried again.
+pub(crate) fn check_secrets(nats: &Nats) -> Result<(), Failure> {
+    let secrets = [
+        ("token", &nats.token),
+        ("password", &nats.password),
+        ("nkey", &nats.nkey),
+        ("jwt", &nats.jwt),
+        ("seed", &nats.seed),
+    ];
+    let files = [
+        ("credentials", &nats.credentials),
+        ("tls.ca", &nats.tls.ca),
+        ("tls.cert", &nats.tls.cert),
+        ("tls.key", &nats.tls.key),
+    ];
+    let mut problems = Vec::new();
+    for (key, secret) in secrets.into_iter().filter_map(|(key, secret)| Some((key, secret.as_ref()?))) {
+        if let Err(error) = secret.reveal() {
+            problems.push(format!("transport.nats.{key}: {error}"));
+        }
+    }
+    for (key, path) in files.into_iter().filter_map(|(key, path)| Some((key, path.as_ref()?))) {
+        if let Err(error) = std::fs::File::open(path) {
+            problems.push(format!("transport.nats.{key}: cannot read {}: {error}", path.display()));
+        }
     }
     if problems.is_empty() { Ok(()) } else { Err(Failure::config(problems.join("\n"))) }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Failure, block_on};
-use crate::sim::{Pace, Sim, SimConfig, Source, VenueConfig};
+use crate::sim::{Pace, Sim, SimConfig, SimError, Source, VenueConfig};
 
 /// Progress is told this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
@@ -62,7 +62,10 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         (None, rate) => Source::Generate { rate: rate.unwrap_or(1_000.0) },
     };
     let config = SimConfig { venues, listen: args.listen, source, seed: args.seed, ..SimConfig::default() };
-    let sim = Sim::spawn(config).map_err(Failure::failed)?;
+    let sim = Sim::spawn(config).map_err(|error| match error {
+        SimError::Exchange { .. } | SimError::Symbol { .. } | SimError::Setting { .. } => Failure::usage(error),
+        error => Failure::failed(error),
+    })?;
     for exchange in sim.venues() {
         if let Some(endpoint) = sim.endpoint(exchange) {
             println!("{exchange}  ws_url = {:?}  rest_url = {:?}", endpoint.ws_url, endpoint.rest_url);

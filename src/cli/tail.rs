@@ -65,6 +65,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         .collect();
     let loaded = args.config.load(&flags)?;
     settings::check(&loaded)?;
+    if args.nats.is_some() {
+        settings::check_secrets(&loaded.settings.transport.nats)?;
+    }
     let mut out = Printer::new(args)?;
     let done = if args.nats.is_some() {
         block_on(stream(&loaded.settings, args, since, &mut out))

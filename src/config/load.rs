@@ -92,31 +92,43 @@ pub fn load(
     environment: impl IntoIterator<Item = (String, String)>,
     flags: &[Override],
 ) -> Result<Loaded, ConfigError> {
-    let mut builder = defaults()?;
+    let mut tables: Vec<toml::Table> = Vec::with_capacity(files.len());
     let mut origins = BTreeMap::new();
     let mut problems = Vec::new();
     for path in files {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.clone(), source })?;
         match strict(path, &text) {
-            Ok(lines) => origins.extend(lines),
+            Ok((table, lines)) => {
+                lines.iter().for_each(|(key, _)| replace_secret(&mut tables, key));
+                tables.push(table);
+                origins.extend(lines.into_iter().map(|(key, origin)| (whole(&key).to_owned(), origin)));
+            }
             Err(problem) => problems.push(problem),
         }
-        builder = builder.add_source(config::File::from_str(&text, config::FileFormat::Toml));
     }
     let from_env = environment.into_iter().filter_map(|(name, value)| {
         let path = env_path(&name)?;
         Some((path, value, Origin::Env(name)))
     });
     let from_flags = flags.iter().map(|f| (f.path.clone(), f.value.clone(), Origin::Flag(f.flag.clone())));
+    let mut overrides = Vec::new();
     for (path, value, origin) in from_env.chain(from_flags) {
         match alone(&path, &value) {
-            Ok(()) => builder = builder.set_override(&path, typed(&path, &value)).map_err(unexpected)?,
+            Ok(()) => overrides.push((path.clone(), value)),
             Err(problem) => problems.push(format!("{origin}: {problem}")),
         }
-        origins.insert(path, origin);
+        replace_secret(&mut tables, &path);
+        origins.insert(whole(&path).to_owned(), origin);
     }
     if !problems.is_empty() {
         return Err(ConfigError::Wrong { problems });
+    }
+    let mut builder = defaults()?;
+    for table in &tables {
+        builder = builder.add_source(config::Config::try_from(table).map_err(unexpected)?);
+    }
+    for (path, value) in overrides {
+        builder = builder.set_override(&path, typed(&path, &value)).map_err(unexpected)?;
     }
     let settings = builder.build().and_then(config::Config::try_deserialize).map_err(unexpected)?;
     Ok(Loaded { settings, origins })
@@ -159,8 +171,24 @@ fn env_path(name: &str) -> Option<String> {
     Some(parts.join("."))
 }
 
-/// Reads a file by itself, strictly; gives the line of each key.
-fn strict(path: &Path, text: &str) -> Result<Vec<(String, Origin)>, String> {
+/// The key that a path belongs to: a secret's `env` and `file` are no keys of their own.
+fn whole(path: &str) -> &str {
+    path.strip_suffix(".env").or_else(|| path.strip_suffix(".file")).unwrap_or(path)
+}
+
+/// A secret's table is one value: where a later layer gives another place, the earlier one must not stay beside it.
+fn replace_secret(earlier: &mut [toml::Table], path: &str) {
+    let Some((parent, key)) = whole(path).rsplit_once('.').filter(|_| whole(path) != path) else { return };
+    for table in earlier {
+        let mut parts = parent.split('.');
+        if let Some(table) = parts.try_fold(table, |table, part| table.get_mut(part)?.as_table_mut()) {
+            table.remove(key);
+        }
+    }
+}
+
+/// Reads a file by itself, strictly; gives its table and the line of each key.
+fn strict(path: &Path, text: &str) -> Result<(toml::Table, Vec<(String, Origin)>), String> {
     let place = |span: Option<std::ops::Range<usize>>| {
         let start = span.map_or(0, |span| span.start).min(text.len());
         let before = text.get(..start).unwrap_or_default();
@@ -172,11 +200,12 @@ fn strict(path: &Path, text: &str) -> Result<Vec<(String, Origin)>, String> {
         let (line, column) = place(error.span());
         format!("{}:{line}:{column}: {}", path.display(), with_hint(error.message()))
     })?;
-    let table = DeTable::parse(text).map_err(|error| error.message().to_owned())?;
+    let spans = DeTable::parse(text).map_err(|error| error.message().to_owned())?;
+    let table = toml::from_str(text).map_err(|error| error.message().to_owned())?;
     let mut keys = Vec::new();
-    collect(table.get_ref(), "", &mut keys);
+    collect(spans.get_ref(), "", &mut keys);
     let origin = |start: usize| Origin::File { path: path.to_owned(), line: place(Some(start..start)).0 };
-    Ok(keys.into_iter().map(|(key, start)| (key, origin(start))).collect())
+    Ok((table, keys.into_iter().map(|(key, start)| (key, origin(start))).collect()))
 }
 
 fn collect(table: &DeTable<'_>, prefix: &str, keys: &mut Vec<(String, usize)>) {
@@ -269,6 +298,20 @@ mod tests {
     fn several_problems_are_told_at_once() {
         let error = from_text("oops = 1\n", &[("DATA_MANAGER__SHARDS", "x")], &[]).unwrap_err();
         assert_eq!(error.lines().count(), 2, "{error}");
+    }
+
+    #[test]
+    fn a_later_place_of_a_secret_replaces_the_earlier_one() {
+        let (_one, first) = file("[transport.nats]\ntoken = { file = '/first' }\n");
+        let (_two, second) = file("[transport.nats]\ntoken = { env = 'SECOND' }\n");
+        let shown = |loaded: &Loaded| loaded.settings.transport.nats.token.as_ref().map(ToString::to_string);
+        let loaded = load(&[first.clone(), second], [], &[]).unwrap();
+        assert_eq!(shown(&loaded).as_deref(), Some("{ env = \"SECOND\" }"));
+        assert!(loaded.origins["transport.nats.token"].to_string().ends_with("dm.toml:2"));
+        let env = [("DATA_MANAGER__TRANSPORT__NATS__TOKEN__ENV".to_owned(), "THIRD".to_owned())];
+        let loaded = load(&[first], env, &[]).unwrap();
+        assert_eq!(shown(&loaded).as_deref(), Some("{ env = \"THIRD\" }"));
+        assert_eq!(loaded.origins["transport.nats.token"].to_string(), "$DATA_MANAGER__TRANSPORT__NATS__TOKEN__ENV");
     }
 
     #[test]

@@ -99,6 +99,11 @@ impl<'de> Deserialize<'de> for Secret {
 
 struct SecretVisitor;
 
+/// What is no text is refused without serde's own message, which would quote the value: it may well be the secret.
+fn not_text<E: serde::de::Error>() -> E {
+    E::custom("a secret is text: put it in quotes, or write { env = \"NAME\" } or { file = \"PATH\" }")
+}
+
 impl<'de> Visitor<'de> for SecretVisitor {
     type Value = Secret;
 
@@ -110,10 +115,35 @@ impl<'de> Visitor<'de> for SecretVisitor {
         Ok(Secret(Place::Here(SecretString::from(text))))
     }
 
+    fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Secret, E> {
+        Err(not_text())
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Secret, E> {
+        Err(not_text())
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<Secret, E> {
+        Err(not_text())
+    }
+
+    fn visit_i128<E: serde::de::Error>(self, _: i128) -> Result<Secret, E> {
+        Err(not_text())
+    }
+
+    fn visit_u128<E: serde::de::Error>(self, _: u128) -> Result<Secret, E> {
+        Err(not_text())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Secret, E> {
+        Err(not_text())
+    }
+
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Secret, A::Error> {
-        let Some((key, value)) = map.next_entry::<String, String>()? else {
+        let Some(key) = map.next_key::<String>()? else {
             return Err(A::Error::custom("a secret's table names env or file"));
         };
+        let value = map.next_value::<String>().map_err(|_| A::Error::custom(format!("{key} is a name in quotes")))?;
         let place = match key.as_str() {
             "env" => Place::Env(value),
             "file" => Place::File(PathBuf::from(value)),
@@ -146,6 +176,15 @@ mod tests {
             assert!(!shown.contains("hunter2"), "{shown}");
         }
         assert_eq!(secret.reveal().unwrap().expose_secret(), "hunter2");
+    }
+
+    #[test]
+    fn a_secret_of_another_type_is_refused_without_it() {
+        for text in ["8675309", "-8675309", "8675309.5", "{ env = 8675309 }", "{ file = 8675309 }", "[8675309]"] {
+            let error = read(&format!("secret = {text}")).unwrap_err();
+            assert!(!error.contains("8675309"), "{error}");
+        }
+        assert!(read("secret = true").unwrap_err().contains("in quotes"));
     }
 
     #[test]

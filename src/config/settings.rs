@@ -14,7 +14,8 @@ use super::units::{Bytes, Span};
 pub struct Settings {
     /// How long a drain may take at SIGTERM before the daemon gives up on what is still unacknowledged.
     pub shutdown_timeout: Span,
-    /// Threads that own venue connections; symbols are split over them by (exchange, symbol). 1..=64.
+    /// Threads that own venue connections. A venue stays on one of them, since its ring has one writer, so no more are
+    /// started than there are venues. 1..=64.
     pub shards: usize,
     /// One table a venue.
     pub exchanges: BTreeMap<String, Exchange>,

@@ -46,8 +46,8 @@ fn feed(settings: &Settings, check: &mut Check<'_>) {
 fn ipc(settings: &Settings, check: &mut Check<'_>) {
     let ipc = &settings.transport.ipc;
     check.range("transport.ipc.capacity", ipc.capacity, 64, 1 << 30);
-    if !ipc.capacity.is_power_of_two() {
-        let next = ipc.capacity.checked_next_power_of_two().unwrap_or(1 << 30);
+    if (64..=1 << 30).contains(&ipc.capacity) && !ipc.capacity.is_power_of_two() {
+        let next = ipc.capacity.next_power_of_two();
         check.refuse("transport.ipc.capacity", &format!("{} is no power of two; {next} is the next one", ipc.capacity));
     }
     check.range("transport.ipc.symbols_max", u64::from(ipc.symbols_max), 1, 1 << 20);
@@ -143,6 +143,10 @@ impl Check<'_> {
         if value.is_empty() {
             return;
         }
+        if value.contains('@') {
+            self.refuse(key, "holds a user or password; public data needs none, and a URL is printed");
+            return;
+        }
         let rest = schemes.iter().find_map(|scheme| value.strip_prefix(&format!("{scheme}://")));
         if rest.is_none_or(|rest| rest.is_empty() || rest.starts_with('/')) {
             self.refuse(
@@ -174,9 +178,11 @@ mod tests {
         settings.http.listen = "localhost".to_owned();
         settings.feed.backoff_max = Span::millis(1);
         settings.exchanges.entry("x".to_owned()).or_default().ws_url = "http://a".to_owned();
+        settings.exchanges.entry("y".to_owned()).or_default().ws_url = "wss://joe:hunter2@a".to_owned();
         let origins = BTreeMap::from([("transport.nats.window".to_owned(), Origin::Env("W".to_owned()))]);
         let found = problems(&settings, &origins);
-        assert_eq!(found.len(), 9, "{found:#?}");
+        assert_eq!(found.len(), 10, "{found:#?}");
+        assert!(!found.concat().contains("hunter2"), "{found:#?}");
         assert!(found.iter().any(|text| text.starts_with("$W: transport.nats.window: 0 is out of range; 1 to 100000")));
         assert!(found.iter().any(|text| text.contains("1024 is the next one")), "{found:#?}");
     }
