@@ -145,15 +145,15 @@ async fn narrow_rights_and_an_inbox_of_its_own_are_enough_to_publish() {
     narrow.inbox_prefix = "_INBOX_pub".to_owned();
     narrow.jetstream.manage = Manage::Verify;
     local(async {
-        // The second one finds trades there and reads them.
-        for already in [0, 300] {
+        // The second one reads what is there, and stores nothing twice.
+        for _ in 0..2 {
             let mut rig = Rig::publishing(narrow.clone()).await;
             rig.trades(300);
             rig.gap(1);
             rig.settled().await;
             let (report, _) = rig.stop().await;
             assert_eq!((report.unacked, report.dropped), (0, 0), "{report:?}");
-            assert_eq!(read_all(&admin_client, STREAM).await.len(), 301 + already / 300);
+            assert_eq!(read_all(&admin_client, STREAM).await.len(), 301);
         }
     })
     .await;

@@ -30,9 +30,11 @@ pub const DEADLINE: Duration = Duration::from_secs(60);
 /// The stream of the settings.
 pub const STREAM: &str = "MARKET_DATA";
 
-/// Settings for the server at `url`, otherwise the defaults.
+/// Settings for the server at `url`, otherwise the defaults with a bound that a test's server can hold.
 pub fn settings(url: &str) -> Nats {
-    Nats { servers: vec![url.to_owned()], ..Nats::default() }
+    let mut settings = Nats { servers: vec![url.to_owned()], ..Nats::default() };
+    settings.jetstream.max_bytes = (1 << 30).into();
+    settings
 }
 
 /// A secret that stands in the configuration itself.

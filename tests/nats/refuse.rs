@@ -30,7 +30,7 @@ async fn a_wrong_token_is_told() {
     let server = Server::builder().config(&token_config()).start();
     let text = refused(&server.url(), |nats| nats.token = secret("s3cr3t-but-wrong")).await;
     says(&text, &[&server.url(), "authorization violation", "look at token"]);
-    says(&refused(&server.url(), |_| {}).await, &["look at token"]);
+    says(&refused(&server.url(), |_| {}).await, &["asks who we are", "set token"]);
     assert!(!text.contains(TOKEN));
 }
 
