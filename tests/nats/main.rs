@@ -7,4 +7,5 @@ mod support;
 
 mod connect;
 mod kit;
+mod publish;
 mod refuse;
