@@ -7,5 +7,6 @@ mod support;
 
 mod connect;
 mod kit;
+mod outage;
 mod publish;
 mod refuse;
