@@ -24,41 +24,41 @@ use crate::support::trades::{Expected, compare};
 use crate::support::{Read, client, read_all};
 
 /// Every pinned server, the newest first.
-pub const VERSIONS: [&str; 4] = ["2.15.1", "2.14.6", "2.12.8", "2.10.26"];
+pub(crate) const VERSIONS: [&str; 4] = ["2.15.1", "2.14.6", "2.12.8", "2.10.26"];
 /// Long enough for any machine; reached only when something is broken.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 /// The stream of the settings.
-pub const STREAM: &str = "MARKET_DATA";
+pub(crate) const STREAM: &str = "MARKET_DATA";
 
 /// Settings for the server at `url`, otherwise the defaults with a bound that a test's server can hold.
-pub fn settings(url: &str) -> Nats {
+pub(crate) fn settings(url: &str) -> Nats {
     let mut settings = Nats { servers: vec![url.to_owned()], ..Nats::default() };
     settings.jetstream.max_bytes = (1 << 30).into();
     settings
 }
 
 /// A secret that stands in the configuration itself.
-pub fn secret(text: &str) -> Option<Secret> {
+pub(crate) fn secret(text: &str) -> Option<Secret> {
     Some(toml::Value::String(text.to_owned()).try_into().unwrap())
 }
 
 /// Runs what needs tasks on this thread.
-pub async fn local<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn local<T>(future: impl Future<Output = T>) -> T {
     LocalSet::new().run_until(future).await
 }
 
 /// The symbol of a route.
-pub fn symbol(route: u32) -> String {
+pub(crate) fn symbol(route: u32) -> String {
     format!("COIN{route}USDT")
 }
 
 /// The subject of a route.
-pub fn subject_of(route: u32, kind: SubjectKind) -> String {
+pub(crate) fn subject_of(route: u32, kind: SubjectKind) -> String {
     subject("market", "binance", &symbol(route), kind)
 }
 
 /// So many instruments of one venue.
-pub fn universe(instruments: u32) -> Universe {
+pub(crate) fn universe(instruments: u32) -> Universe {
     let mut universe = Universe::default();
     for route in 0..instruments {
         let symbol = Symbol::new(&symbol(route)).unwrap();
@@ -68,7 +68,7 @@ pub fn universe(instruments: u32) -> Universe {
 }
 
 /// The `n`th trade of a route.
-pub fn trade(universe: &Universe, route: u32, n: u64) -> TradeMsg {
+pub(crate) fn trade(universe: &Universe, route: u32, n: u64) -> TradeMsg {
     TradeMsg {
         ts_event: 1_700_000_000_000_000_000 + n * 1_000_000,
         ts_recv: 1_700_000_000_000_100_000 + n * 1_000_000,
@@ -84,12 +84,12 @@ pub fn trade(universe: &Universe, route: u32, n: u64) -> TradeMsg {
 }
 
 /// A publisher at work, and what it was given.
-pub struct Rig {
-    pub transport: NatsTransport,
+pub(crate) struct Rig {
+    pub(crate) transport: NatsTransport,
     /// What was pushed, by subject.
-    pub pushed: Expected,
+    pub(crate) pushed: Expected,
     /// What the publisher said of the last stored trade of each route: its trade id.
-    pub anchors: Rc<RefCell<Vec<(u32, Option<u64>)>>>,
+    pub(crate) anchors: Rc<RefCell<Vec<(u32, Option<u64>)>>>,
     universe: Universe,
     task: JoinHandle<DrainReport>,
     stop: CancellationToken,
@@ -98,12 +98,12 @@ pub struct Rig {
 
 impl Rig {
     /// The only publisher of its stream, for three instruments. Inside of `local`.
-    pub fn start(settings: Nats) -> Self {
+    pub(crate) fn start(settings: Nats) -> Self {
         Self::start_with(settings, 3, true, Duration::from_secs(30))
     }
 
     /// `drain` bounds what `stop` waits for.
-    pub fn start_with(settings: Nats, instruments: u32, sole: bool, drain: Duration) -> Self {
+    pub(crate) fn start_with(settings: Nats, instruments: u32, sole: bool, drain: Duration) -> Self {
         let universe = universe(instruments);
         let anchors = Rc::new(RefCell::new(Vec::new()));
         let heard = Rc::clone(&anchors);
@@ -117,14 +117,14 @@ impl Rig {
     }
 
     /// As `start`, when it publishes.
-    pub async fn publishing(settings: Nats) -> Self {
+    pub(crate) async fn publishing(settings: Nats) -> Self {
         let rig = Self::start(settings);
         rig.until("it publishes", |status| status.state == NatsState::Publishing).await;
         rig
     }
 
     /// Pushes so many trades, to one instrument after the other, and flushes.
-    pub fn trades(&mut self, count: u64) {
+    pub(crate) fn trades(&mut self, count: u64) {
         let routes = self.universe.instruments().len() as u64;
         for n in self.next..self.next + count {
             let route = u32::try_from(n % routes).unwrap();
@@ -136,7 +136,7 @@ impl Rig {
     }
 
     /// Pushes so many trades in small portions, with turns for the publisher between them.
-    pub async fn trades_slowly(&mut self, count: u64) {
+    pub(crate) async fn trades_slowly(&mut self, count: u64) {
         for _ in 0..count / 50 {
             self.trades(50);
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -144,7 +144,7 @@ impl Rig {
     }
 
     /// Pushes a gap of three trades.
-    pub fn gap(&mut self, route: u32) {
+    pub(crate) fn gap(&mut self, route: u32) {
         let trade = trade(&self.universe, route, self.next);
         let gap = GapMsg {
             ts_start: trade.ts_event,
@@ -169,12 +169,12 @@ impl Rig {
     }
 
     /// How many records were pushed.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.pushed.values().map(|records| records.len() as u64).sum()
     }
 
     /// Waits for what the status is to say.
-    pub async fn until(&self, what: &str, condition: impl Fn(&NatsStatus) -> bool) {
+    pub(crate) async fn until(&self, what: &str, condition: impl Fn(&NatsStatus) -> bool) {
         until(
             &format!("that {what}"),
             || condition(&self.transport.status()),
@@ -184,7 +184,7 @@ impl Rig {
     }
 
     /// Waits until all that was pushed is acknowledged.
-    pub async fn settled(&self) {
+    pub(crate) async fn settled(&self) {
         self.until("all is acknowledged", |status| {
             status.state == NatsState::Publishing && status.window.waiting + status.window.in_flight_records == 0
         })
@@ -192,13 +192,13 @@ impl Rig {
     }
 
     /// Drains, and ends.
-    pub async fn stop(self) -> (DrainReport, Expected) {
+    pub(crate) async fn stop(self) -> (DrainReport, Expected) {
         self.stop.cancel();
         (self.task.await.unwrap(), self.pushed)
     }
 
     /// Drains, and compares the stream with what was pushed: each record once, in order, nothing dropped.
-    pub async fn finish(self, url: &str) -> Vec<Read> {
+    pub(crate) async fn finish(self, url: &str) -> Vec<Read> {
         let count = self.count();
         let (report, pushed) = self.stop().await;
         assert_eq!((report.unacked, report.dropped), (0, 0), "{report:?}");
@@ -210,7 +210,7 @@ impl Rig {
 }
 
 /// Packed messages as their records.
-pub fn each_record(read: &[Read]) -> Vec<Read> {
+pub(crate) fn each_record(read: &[Read]) -> Vec<Read> {
     let records = |(sequence, subject, payload): &Read| {
         let (sequence, subject) = (*sequence, subject.clone());
         let parts: Vec<Read> =
@@ -221,7 +221,7 @@ pub fn each_record(read: &[Read]) -> Vec<Read> {
 }
 
 /// Waits for a condition; `describe` says what there is instead.
-pub async fn until(what: &str, mut condition: impl FnMut() -> bool, describe: impl Fn() -> String) {
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool, describe: impl Fn() -> String) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < DEADLINE, "waited for {what} for {DEADLINE:?}: {}", describe());
@@ -230,7 +230,7 @@ pub async fn until(what: &str, mut condition: impl FnMut() -> bool, describe: im
 }
 
 /// The subject and the message id of every message.
-pub async fn message_ids(url: &str) -> Vec<(String, String)> {
+pub(crate) async fn message_ids(url: &str) -> Vec<(String, String)> {
     let stream = jetstream::new(client(url).await).get_stream(STREAM).await.unwrap();
     let count = usize::try_from(stream.cached_info().state.messages).unwrap();
     let consumer = stream.create_consumer(OrderedConfig::default()).await.unwrap();

@@ -10,3 +10,6 @@ mod kit;
 mod outage;
 mod publish;
 mod refuse;
+mod stream;
+mod stream_errors;
+mod trouble;
