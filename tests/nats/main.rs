@@ -6,6 +6,7 @@
 mod support;
 
 mod connect;
+mod consumer;
 mod kit;
 mod outage;
 mod publish;
