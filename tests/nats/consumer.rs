@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, stream::Config};
-use data_manager::config::settings::{Nats, Storage};
+use async_nats::jetstream;
+use async_nats::jetstream::stream::{Config, RetentionPolicy};
+use data_manager::config::settings::Nats;
 use data_manager::market::{Record, SubjectKind, TradeMsg, subject};
 use data_manager::transport::nats::consumer::{Filter, Item, Since, Tail, TailError};
 use data_manager::transport::nats::stream_manager;
@@ -215,22 +216,44 @@ async fn a_connection_that_is_cut_costs_the_reader_nothing() {
 }
 
 #[tokio::test]
-async fn a_reader_from_now_on_that_read_nothing_yet_loses_nothing_either() {
-    let mut server = Server::start();
+async fn a_reader_that_read_nothing_yet_goes_on_where_it_was_to_begin() {
+    for (stored, version) in [(0, "2.15.1"), (30, "2.15.1"), (30, "2.10.26")] {
+        let mut server = Server::builder().version(version).start();
+        let settings = settings(&server.url());
+        fill(&settings, stored).await;
+        let mut tail = open(&settings, Since::Now).await;
+        server.kill9();
+        server.restart_live().await;
+        fill(&settings, stored + 30).await;
+        assert_eq!(brief(&take(&mut tail, 30).await), filled(stored + 1..=stored + 30), "{version}");
+        assert!(is_at_end(&mut tail).await, "{version}");
+    }
+}
+
+#[tokio::test]
+async fn a_reader_goes_on_in_a_stream_that_was_made_again() {
+    let server = Server::start();
     let settings = settings(&server.url());
     fill(&settings, 30).await;
-    let mut tail = open(&settings, Since::Now).await;
-    server.kill9();
-    server.restart_live().await;
-    local(async {
-        let mut rig = Rig::publishing(settings.clone()).await;
-        rig.trades(60);
-        rig.settled().await;
-        // Whatever the reader did meanwhile: what came after it was opened is its to read.
-        assert_eq!(brief(&take(&mut tail, 30).await), filled(31..=60));
-        rig.finish(&server.url()).await;
-    })
-    .await;
+    let mut tail = open(&settings, Since::Sequence(31)).await;
+    let context = jetstream::new(client(&server.url()).await);
+    context.delete_stream(STREAM).await.unwrap();
+    fill(&settings, 9).await;
+    // What is stored when the reader notices is not its to read; what comes then is.
+    let reading = async { take(&mut tail, 1).await };
+    let writing = async {
+        let subject = subject_of(0, SubjectKind::Trades);
+        for n in 100.. {
+            let payload = trade(&universe(1), 0, n).as_bytes().to_vec();
+            context.publish(subject.clone(), payload.into()).await.unwrap().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let item = tokio::select! {
+        items = reading => items[0].clone(),
+        () = writing => unreachable!(),
+    };
+    assert!(item.sequence > 9 && brief(&[item])[0].1 > 1_000);
 }
 
 #[tokio::test]
@@ -273,13 +296,10 @@ async fn a_stream_that_cannot_be_read_is_told() {
     let text = error.to_string();
     assert!(text.contains("cannot read stream MARKET_DATA") && text.contains("stream not found"), "{text}");
 
-    let mut memory = settings.clone();
-    memory.jetstream.storage = Storage::Memory;
     let context = jetstream::new(client(&server.url()).await);
-    let queue =
-        Config { retention: jetstream::stream::RetentionPolicy::WorkQueue, ..stream_manager::config(&memory, true) };
+    let queue = Config { retention: RetentionPolicy::WorkQueue, ..stream_manager::config(&settings, true) };
     context.create_stream(queue).await.unwrap();
-    let Err(error) = Tail::open(&memory, Filter::default(), Since::Start).await else { panic!("read") };
+    let Err(error) = Tail::open(&settings, Filter::default(), Since::Start).await else { panic!("read") };
     assert!(error.to_string().contains("cannot read stream MARKET_DATA"), "{error}");
 
     let mut server = server;
