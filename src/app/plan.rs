@@ -51,8 +51,8 @@ impl Plan {
         let mut venues: Vec<(&'static dyn Exchange, &settings::Exchange, Vec<Instrument>)> = Vec::new();
         if settings.exchanges.is_empty() {
             problems.push(
-                "no exchange is configured: add [exchanges.binance] with symbols, or name one with --exchange and \
-                 --symbols"
+                "no exchange is configured: add an [exchanges.NAME] table with symbols, or name one with --exchange \
+                 and --symbols"
                     .to_owned(),
             );
         }
@@ -187,7 +187,7 @@ mod tests {
                 assert_eq!(shard.universe.get(*route as usize), Some(instrument));
             }
         }
-        assert_eq!(plan.venues().next().unwrap().ws_url.ends_with('/'), false);
+        assert!(!plan.venues().next().unwrap().ws_url.ends_with('/'));
     }
 
     #[test]
