@@ -9,6 +9,10 @@ use crate::sim::{Sim, SimConfig, Source, VenueConfig};
 /// Trades a second over all simulated venues, unless told otherwise.
 const SIM_RATE: f64 = 1_000.0;
 
+/// Newest trades kept a symbol for the simulated REST history: it is full within the first minute, so that the memory of a
+/// long run tells about the daemon and not about its venues.
+const SIM_HISTORY: usize = 2_000;
+
 /// What `serve` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -102,7 +106,8 @@ impl Args {
             .map(|(name, table)| VenueConfig { exchange: name.clone(), symbols: table.symbols.clone() })
             .collect();
         let source = Source::Generate { rate: self.rate.unwrap_or(SIM_RATE) };
-        let config = SimConfig { venues, source, seed: self.seed.unwrap_or(1), ..SimConfig::default() };
+        let config =
+            SimConfig { venues, source, seed: self.seed.unwrap_or(1), history: SIM_HISTORY, ..SimConfig::default() };
         let sim = Sim::spawn(config).map_err(Failure::config)?;
         for (name, table) in exchanges.iter_mut() {
             if let Some(endpoint) = sim.endpoint(name) {

@@ -22,6 +22,8 @@ use crate::telemetry::clock;
 
 /// Frames of one connection that are handled before anything else gets its turn.
 const BATCH_FRAMES: usize = 256;
+/// A trade whose time is further away is not counted for the delay, nanoseconds.
+const DELAY_MAX_NS: u64 = 3_600_000_000_000;
 /// Undecodable frames of one kind are logged this often, at most.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -108,6 +110,7 @@ pub async fn run<D: Deliver>(spec: FeedSpec, shared: FeedShared<D>, stop: Cancel
             () = tokio::time::sleep_until(wake.into()) => {}
         }
     }
+    feed.finish();
     for (_, socket) in feed.sockets.drain(..) {
         socket.close().await;
     }
@@ -142,6 +145,7 @@ impl<D: Deliver> Feed<D> {
         self.shared.sequencer.borrow_mut().expire(now, &mut self.out);
         if !self.out.is_empty() {
             self.deliver();
+            self.shared.status.borrow_mut().sequence = self.shared.sequencer.borrow().stats();
             self.shared.deliver.borrow_mut().batch_end();
         }
         let holding = self.shared.sequencer.borrow().holding();
@@ -151,6 +155,14 @@ impl<D: Deliver> Feed<D> {
                 self.act(action).await;
             }
         }
+    }
+
+    /// What was read and still waits goes out.
+    fn finish(&mut self) {
+        self.shared.sequencer.borrow_mut().finish(&mut self.out);
+        self.deliver();
+        self.shared.status.borrow_mut().sequence = self.shared.sequencer.borrow().stats();
+        self.shared.deliver.borrow_mut().batch_end();
     }
 
     fn wake_at(&self) -> Instant {
@@ -251,6 +263,7 @@ impl<D: Deliver> Feed<D> {
             Ok(event) => self.session.event(now, conn, event, &mut self.actions),
             Err(error) => {
                 self.session.heard(now, conn);
+                self.shared.sequencer.borrow_mut().undecodable();
                 self.complain(now, &error, message);
             }
         }
@@ -263,8 +276,12 @@ impl<D: Deliver> Feed<D> {
         status.trades += self.trades.rows().len() as u64;
         if let Some(row) = self.trades.rows().last() {
             status.last_trade_ns = recv;
-            status.delay_sum_ns = status.delay_sum_ns.saturating_add(recv.wrapping_sub(row.msg.ts_event).cast_signed());
-            status.delay_count += 1;
+            // A venue's time of zero, or of another unit, says nothing about the delay.
+            if recv.abs_diff(row.msg.ts_event) < DELAY_MAX_NS {
+                status.delay_sum_ns =
+                    status.delay_sum_ns.saturating_add(recv.wrapping_sub(row.msg.ts_event).cast_signed());
+                status.delay_count += 1;
+            }
         }
     }
 
@@ -322,10 +339,11 @@ impl<D: Deliver> Feed<D> {
             }
             Note::Subscribed(conn) => {
                 tracing::info!(conn = %name, number = conn, symbols = self.spec.instruments.len(), "subscribed");
+                self.accepted();
                 self.status_of(FeedState::Live);
             }
-            Note::Lost { conn, why, retry_in } => {
-                self.shared.status.borrow_mut().disconnects += 1;
+            Note::Lost { conn, why, retry_in, opened } => {
+                self.shared.status.borrow_mut().disconnects += u64::from(opened);
                 self.shared.status.borrow_mut().last_error.clone_from(&why);
                 if self.session.is_live() {
                     tracing::warn!(conn = %name, number = conn, err = why, ?retry_in, "one of two connections is gone");
@@ -343,9 +361,23 @@ impl<D: Deliver> Feed<D> {
         }
     }
 
+    /// What was refused without a name is subscribed after all.
+    fn accepted(&self) {
+        let refused: Vec<&str> = self.session.rejected_symbols().collect();
+        let mut status = self.shared.status.borrow_mut();
+        for (route, instrument) in &self.spec.instruments {
+            if !refused.contains(&instrument.venue_symbol.as_str())
+                && let Some(of_route) = status.routes.get_mut(route)
+            {
+                of_route.rejected.clear();
+            }
+        }
+    }
+
     fn rejected(&self, symbols: &[String], reason: &str) {
         tracing::error!(conn = %self.spec.name, symbols = symbols.join(","), reason, "the venue refuses a subscription");
         let mut status = self.shared.status.borrow_mut();
+        status.last_error = format!("the venue refuses a subscription: {reason}");
         for (route, instrument) in &self.spec.instruments {
             if symbols.contains(&instrument.venue_symbol) {
                 reason.clone_into(&mut status.routes.entry(*route).or_default().rejected);

@@ -4,6 +4,7 @@
 //! for a moment while a second connection may still bring what is missing. Asking the venue's REST history for it
 //! would start where `Sequencer::declare` is called.
 
+mod ends;
 mod state;
 
 use std::collections::BTreeMap;
@@ -54,7 +55,6 @@ pub struct Sequencer {
     hold: Duration,
     /// Two connections live: a hole may still be filled by the other one.
     overlap: bool,
-    cause: GapReason,
     routes: BTreeMap<u32, State>,
     stats: SequenceStats,
 }
@@ -63,14 +63,7 @@ impl Sequencer {
     /// A sequencer for ids of this kind; `hold` is how long trades behind a hole wait during an overlap.
     #[must_use]
     pub fn new(rule: IdRule, hold: Duration) -> Self {
-        Self {
-            rule,
-            hold,
-            overlap: false,
-            cause: GapReason::VenueDisconnect,
-            routes: BTreeMap::new(),
-            stats: SequenceStats::default(),
-        }
+        Self { rule, hold, overlap: false, routes: BTreeMap::new(), stats: SequenceStats::default() }
     }
 
     /// Totals so far.
@@ -92,9 +85,9 @@ impl Sequencer {
 
     /// No connection is live any more; holes that show from now on have this reason.
     pub fn disconnected(&mut self, reason: GapReason) {
-        self.cause = reason;
         self.overlap = false;
         for state in self.routes.values_mut() {
+            state.cause = Some(reason);
             state.doubt = self.rule != IdRule::Contiguous && state.last.is_some();
             state.beat = None;
         }
@@ -123,26 +116,6 @@ impl Sequencer {
         let behind = state.last.is_some_and(|last| last.id < id);
         if behind && state.beat.is_none() && self.rule == IdRule::Contiguous {
             state.beat = Some(Beat { mark: Mark { id, ts }, due: now + BEAT_GRACE });
-        }
-    }
-
-    /// What the stream holds of a symbol from an earlier run: trades go on behind it, and what is missing between it
-    /// and the first trade of this run is declared.
-    pub fn anchor(&mut self, route: u32, stored: &TradeMsg, out: &mut Out) {
-        if self.rule != IdRule::Contiguous {
-            return;
-        }
-        let state = self.routes.entry(route).or_default();
-        let mark = Mark { id: stored.trade_id, ts: stored.ts_event };
-        state.instrument_id = stored.instrument_id;
-        let Some(first) = state.first else {
-            if state.last.is_none_or(|last| last.id < mark.id) {
-                state.last = Some(mark);
-            }
-            return;
-        };
-        if first.id > mark.id + 1 {
-            self.declare(route, mark, first, GapStrength::Proved, out);
         }
     }
 
@@ -220,7 +193,7 @@ impl Sequencer {
             let last = self.routes.get(&route).and_then(|state| state.last);
             match last {
                 Some(last) if id <= last.id => self.stats.duplicates += 1,
-                Some(last) if id == last.id + 1 => self.deliver(route, msg, out),
+                Some(last) if Some(id) == last.id.checked_add(1) => self.deliver(route, msg, out),
                 _ => self.deliver_behind_gap(route, msg, out),
             }
         }
@@ -230,7 +203,7 @@ impl Sequencer {
         let Some(state) = self.routes.get_mut(&route) else { return };
         let Some(last) = state.last.filter(|last| last.id < mark.id && state.held.is_empty()) else { return };
         state.last = Some(mark);
-        let end = Mark { id: mark.id + 1, ts: mark.ts };
+        let end = Mark { id: mark.id.saturating_add(1), ts: mark.ts };
         self.declare(route, last, end, GapStrength::Proved, out);
     }
 
@@ -246,8 +219,14 @@ impl Sequencer {
     fn deliver(&mut self, route: u32, msg: TradeMsg, out: &mut Out) {
         let Some(state) = self.routes.get_mut(&route) else { return };
         let mark = Mark { id: msg.trade_id, ts: msg.ts_event };
+        if std::mem::take(&mut state.unknown_before) {
+            self.declare(route, Mark { id: 0, ts: 0 }, mark, GapStrength::Possible, out);
+        }
+        let Some(state) = self.routes.get_mut(&route) else { return };
         state.first.get_or_insert(mark);
         state.last = Some(mark);
+        // In order: whatever was feared has taken nothing of this symbol.
+        state.cause = None;
         state.restart.clear();
         if state.beat.is_some_and(|beat| beat.mark.id <= mark.id) {
             state.beat = None;
@@ -260,16 +239,17 @@ impl Sequencer {
     fn declare(&mut self, route: u32, after: Mark, before: Mark, strength: GapStrength, out: &mut Out) {
         let Some(state) = self.routes.get_mut(&route) else { return };
         let proved = strength == GapStrength::Proved;
-        let (first_id, last_id) = if proved { (after.id + 1, before.id - 1) } else { (0, 0) };
+        let (first_id, last_id) =
+            if proved { (after.id.saturating_add(1), before.id.saturating_sub(1)) } else { (0, 0) };
         let gap = GapMsg {
             ts_start: after.ts,
             ts_end: before.ts.max(after.ts),
             first_id,
             last_id,
-            missing: if proved { last_id - first_id + 1 } else { 0 },
+            missing: if proved { last_id.saturating_sub(first_id).saturating_add(1) } else { 0 },
             instrument_id: state.instrument_id,
             strength: strength as u8,
-            reason: self.cause as u8,
+            reason: state.cause.take().unwrap_or(GapReason::VenueDisconnect) as u8,
             flags: 0,
             kind: KIND_GAP_V1,
         };
@@ -307,7 +287,11 @@ impl Sequencer {
     fn known(&mut self, route: u32, last: Mark, msg: TradeMsg, out: &mut Out) {
         self.stats.duplicates += 1;
         let Some(state) = self.routes.get_mut(&route) else { return };
-        let follows = state.restart.last().is_none_or(|before| msg.trade_id == before.trade_id + 1);
+        if state.restart.last().is_some_and(|before| before.trade_id == msg.trade_id) {
+            // The other connection's copy.
+            return;
+        }
+        let follows = state.restart.last().is_none_or(|before| Some(msg.trade_id) == before.trade_id.checked_add(1));
         if msg.ts_event <= last.ts || !follows {
             state.restart.clear();
             return;

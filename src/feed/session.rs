@@ -14,7 +14,7 @@ pub use action::{Action, ConnId, DialFailure, Note, Rules};
 use super::backoff::{Backoff, Budget};
 use crate::exchange::{Event, Exchange, Heartbeat, Request};
 use crate::market::GapReason;
-use rotation::rotation_margin;
+use rotation::{QUIET_MIN, SETTLE, rotation_margin};
 
 /// A refusal that will not pass soon (bad request, banned, unavailable for legal reasons) is retried this late.
 const REFUSED_WAIT: Duration = Duration::from_secs(60);
@@ -34,6 +34,11 @@ pub struct Session {
     backoff: Backoff,
     rng: fastrand::Rng,
     rejected: BTreeSet<String>,
+    /// A venue that pings and sends no trade for this long gets a fresh connection beside the old one; it doubles while
+    /// that brings no trade either.
+    quiet: Duration,
+    /// When [`Self::poll`] was called last.
+    polled: Instant,
 }
 
 /// One connection.
@@ -43,8 +48,12 @@ struct Link {
     opened: Option<Instant>,
     heard: Instant,
     data: Instant,
+    /// The last trade, or the opening.
+    traded: Instant,
     pace: Budget,
     queue: VecDeque<Request>,
+    /// When the message limit lets the queue go on.
+    queue_at: Option<Instant>,
     unanswered: Vec<Asked>,
     wanted: BTreeSet<String>,
     subscribed: Option<Instant>,
@@ -77,6 +86,8 @@ impl Session {
             backoff: Backoff::new(rules.backoff.0, rules.backoff.1, seed),
             rng: fastrand::Rng::with_seed(seed),
             rejected: BTreeSet::new(),
+            quiet: QUIET_MIN,
+            polled: now,
         }
     }
 
@@ -98,6 +109,7 @@ impl Session {
         link.opened = Some(now);
         link.heard = now;
         link.data = now;
+        link.traded = now;
         link.rotate_at = exchange.profile().lifetime.map(|life| now + life - rotation_margin(life, jitter));
         if let Heartbeat::ClientText { every, .. } = exchange.profile().heartbeat {
             link.ping_at = Some(now + every);
@@ -135,7 +147,11 @@ impl Session {
         link.heard = now;
         link.data = now;
         match event {
-            Event::Trades | Event::Ignored | Event::LastTrade { .. } => {}
+            Event::Trades => {
+                link.traded = now;
+                self.quiet = QUIET_MIN;
+            }
+            Event::Ignored | Event::LastTrade { .. } => {}
             Event::Pong => link.pong_by = None,
             Event::Ping { reply } => out.push(Action::Send(conn, reply)),
             Event::AckedRequest(id) => {
@@ -163,6 +179,7 @@ impl Session {
 
     /// Lets time pass. `holding` says whether trades wait behind a hole that the old connection may still fill.
     pub fn poll(&mut self, now: Instant, budget: &mut Budget, holding: bool, out: &mut Vec<Action>) {
+        self.polled = now;
         self.watch(now, out);
         self.send_queued(now, out);
         self.finish_rotation(now, holding, out);
@@ -187,11 +204,10 @@ impl Session {
         let open = link.opened.is_some();
         let silence = open.then(|| self.silent_at(link));
         let answer = link.unanswered.iter().map(|asked| asked.due).min();
-        let queued = (open && !link.queue.is_empty()).then(|| link.heard + Duration::from_millis(100));
+        let queued = link.queue_at.filter(|_| open && !link.queue.is_empty());
         let rotate = link.rotate_at.filter(|_| self.successor.is_none() && self.successor_at.is_none());
-        // The end of an overlap is looked at often: it depends on what the sequencer still waits for.
-        let overlap = self.both_open().then(|| link.heard.max(link.data) + Duration::from_millis(200));
-        [silence, answer, queued, rotate, overlap, link.ping_at, link.pong_by].into_iter().flatten()
+        let quiet = self.quiet_at(link).filter(|_| self.successor.is_none() && self.successor_at.is_none());
+        [silence, answer, queued, rotate, quiet, self.overlap_ends(), link.ping_at, link.pong_by].into_iter().flatten()
     }
 
     fn silent_at(&self, link: &Link) -> Instant {
@@ -199,6 +215,14 @@ impl Session {
             Some(stall) => link.data + stall,
             None => link.heard + self.exchange.profile().silence,
         }
+    }
+
+    /// When the overlap is to be looked at: once what was under way has arrived, then at its end. What the sequencer waits
+    /// for wakes us by itself.
+    fn overlap_ends(&self) -> Option<Instant> {
+        let since = self.successor.as_ref().and_then(|link| link.subscribed)?;
+        let settled = since + SETTLE.min(self.rules.overlap);
+        Some(if self.polled < settled { settled } else { since + self.rules.overlap })
     }
 
     fn wanted(&self) -> Vec<String> {
@@ -267,7 +291,12 @@ impl Session {
         let ack_within = self.exchange.profile().ack_within;
         for link in [&mut self.primary, &mut self.successor].into_iter().flatten().filter(|link| link.opened.is_some())
         {
-            while !link.queue.is_empty() && link.pace.take(now).is_ok() {
+            link.queue_at = None;
+            while !link.queue.is_empty() {
+                if let Err(later) = link.pace.take(now) {
+                    link.queue_at = Some(later);
+                    break;
+                }
                 let Some(request) = link.queue.pop_front() else { break };
                 out.push(Action::Send(link.conn, request.text.clone()));
                 // Once a subscribe has been repeated, its next silence is the connection's end.
@@ -279,8 +308,10 @@ impl Session {
 
     /// Whether all of a connection's subscribes are answered now.
     fn settle(&mut self, now: Instant, conn: ConnId, out: &mut Vec<Action>) {
+        let nothing_left = self.wanted().is_empty();
         let Some(link) = self.link(conn) else { return };
-        if link.subscribed.is_none() && link.queue.is_empty() && link.unanswered.is_empty() {
+        // A connection on which nothing is subscribed is not live, whatever was answered.
+        if link.subscribed.is_none() && link.queue.is_empty() && link.unanswered.is_empty() && !nothing_left {
             link.subscribed = Some(now);
             out.push(Action::Note(Note::Subscribed(conn)));
         }
@@ -302,19 +333,21 @@ impl Session {
         let by_id = id.and_then(|id| link.unanswered.iter().position(|asked| asked.request.id == Some(id)));
         let only = (link.unanswered.len() == 1).then_some(0);
         let asked = by_symbol.or(by_id).or(only).map(|place| link.unanswered.swap_remove(place));
-        let symbols = match (&symbol, &asked) {
-            (Some(symbol), _) => vec![symbol.clone()],
-            (None, Some(asked)) => asked.request.symbols.clone(),
-            (None, None) => Vec::new(),
+        let Some(symbol) = symbol else {
+            // It may be a limit that passes, or any one of the request's symbols: none is given up for it.
+            let symbols = asked.map(|asked| asked.request.symbols).unwrap_or_default();
+            out.push(Action::Note(Note::Rejected { symbols, reason: reason.clone() }));
+            out.push(Action::Close(conn));
+            let why = format!("the venue refuses a subscription: {reason}");
+            return self.gone(now, conn, why, None, GapReason::VenueDisconnect, out);
         };
-        for symbol in &symbols {
-            link.wanted.remove(symbol);
-        }
+        link.wanted.remove(&symbol);
+        let symbols = vec![symbol];
         // One bad symbol fails a whole request on some venues: the others are asked for once more, without it.
         let others: Vec<String> = asked
             .iter()
             .flat_map(|asked| asked.request.symbols.iter())
-            .filter(|other| symbol.is_some() && !symbols.contains(*other))
+            .filter(|other| !symbols.contains(*other))
             .cloned()
             .collect();
         self.rejected.extend(symbols.iter().cloned());

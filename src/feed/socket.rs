@@ -22,6 +22,8 @@ use super::session::DialFailure;
 const READ_BUFFER_BYTES: usize = 16 << 10;
 /// Unacknowledged data or probes for this long mean that the peer is gone, whatever TCP would still try.
 const USER_TIMEOUT: Duration = Duration::from_secs(15);
+/// No venue is stayed away from for longer, whatever it asks for: somebody has to see that it still refuses.
+const RETRY_AFTER_MAX: u64 = 3_600;
 /// A peer that does not take a close or a small message in this time is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -207,7 +209,9 @@ fn refused(url: &str, error: &tungstenite::Error) -> DialFailure {
     DialFailure {
         message: format!("{url}: the venue answered HTTP {status}"),
         status: Some(status.as_u16()),
-        retry_after: after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs),
+        retry_after: after
+            .and_then(|text| text.trim().parse::<u64>().ok())
+            .map(|seconds| Duration::from_secs(seconds.min(RETRY_AFTER_MAX))),
     }
 }
 

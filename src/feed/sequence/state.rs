@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use crate::market::{GapMsg, TradeMsg};
+use crate::market::{GapMsg, GapReason, TradeMsg};
 
 /// What is known of one symbol.
 #[derive(Debug, Default)]
@@ -20,6 +20,10 @@ pub(super) struct State {
     /// The connection was lost since the last trade, on a venue whose ids prove nothing.
     pub(super) doubt: bool,
     pub(super) instrument_id: u32,
+    /// An earlier run's trades are gone from the stream: what lies before the first trade is unknown.
+    pub(super) unknown_before: bool,
+    /// Why trades may be missing before the next one.
+    pub(super) cause: Option<GapReason>,
 }
 
 /// A trade's place: id and time.

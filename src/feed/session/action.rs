@@ -40,6 +40,8 @@ pub enum Note {
         why: String,
         /// The next attempt comes after this.
         retry_in: Duration,
+        /// Whether it was ever open.
+        opened: bool,
     },
     /// A successor is on its way.
     Rotating(String),

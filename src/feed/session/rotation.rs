@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::{Action, ConnId, Link, Note, Session};
+use crate::exchange::Heartbeat;
 use crate::feed::backoff::Budget;
 use crate::market::GapReason;
 
@@ -11,9 +12,20 @@ use crate::market::GapReason;
 const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 /// After all of a successor's subscribes are acknowledged, the old connection runs on for at least this long: what it
 /// had under way still arrives.
-const SETTLE: Duration = Duration::from_secs(1);
+pub(super) const SETTLE: Duration = Duration::from_secs(1);
+
+/// A venue that pings on its own shows that the connection lives, and nothing about the data: without a trade for this long
+/// a successor is asked for.
+pub(super) const QUIET_MIN: Duration = Duration::from_secs(60);
+const QUIET_MAX: Duration = Duration::from_secs(3_600);
 
 impl Session {
+    /// When a connection that only pings is to be replaced; the venue's heartbeat or the settings' stall rule may say more.
+    pub(super) fn quiet_at(&self, link: &Link) -> Option<Instant> {
+        let pings = matches!(self.exchange.profile().heartbeat, Heartbeat::ServerPing { .. });
+        (pings && self.rules.stall.is_none() && link.subscribed.is_some()).then(|| link.traded + self.quiet)
+    }
+
     /// The primary should be replaced, with overlap.
     pub(super) fn rotate(&mut self, now: Instant, conn: ConnId, why: String, out: &mut Vec<Action>) {
         let is_primary = self.primary.as_ref().is_some_and(|link| link.conn == conn);
@@ -25,8 +37,15 @@ impl Session {
 
     pub(super) fn begin_rotation(&mut self, now: Instant, out: &mut Vec<Action>) {
         let Some(link) = &self.primary else { return };
+        let conn = link.conn;
         if link.rotate_at.is_some_and(|at| at <= now) {
-            self.rotate(now, link.conn, "the venue closes a connection of this age".to_owned(), out);
+            self.rotate(now, conn, "the venue closes a connection of this age".to_owned(), out);
+        } else if self.quiet_at(link).is_some_and(|at| at <= now)
+            && self.successor_at.is_none()
+            && self.successor.is_none()
+        {
+            self.rotate(now, conn, format!("no trade for {} s though the venue pings", self.quiet.as_secs()), out);
+            self.quiet = (self.quiet * 2).min(QUIET_MAX);
         }
     }
 
@@ -74,8 +93,10 @@ impl Session {
             opened: None,
             heard: now,
             data: now,
+            traded: now,
             pace: Budget::new(self.exchange.profile().messages),
             queue: VecDeque::new(),
+            queue_at: None,
             unanswered: Vec::new(),
             wanted: BTreeSet::new(),
             subscribed: None,
@@ -101,13 +122,14 @@ impl Session {
             return;
         }
         let gone = if is_primary { self.primary.take() } else { self.successor.take() };
-        let healthy = gone.and_then(|link| link.opened).is_some_and(|opened| now >= opened + HEALTHY_AFTER);
+        let opened = gone.and_then(|link| link.opened);
+        let healthy = opened.is_some_and(|opened| now >= opened + HEALTHY_AFTER);
         if healthy {
             self.backoff.reset();
         }
         let wait = self.backoff.wait().max(least.unwrap_or_default());
         out.push(Action::Overlap(false));
-        out.push(Action::Note(Note::Lost { conn, why, retry_in: wait }));
+        out.push(Action::Note(Note::Lost { conn, why, retry_in: wait, opened: opened.is_some() }));
         if is_successor {
             self.successor_at = Some(now + wait);
             return;

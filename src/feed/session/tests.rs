@@ -120,13 +120,66 @@ fn silence_is_a_stall_and_pings_are_life() {
     let mut scene = Scene::live();
     for _ in 0..10 {
         scene.now += Duration::from_secs(20);
-        scene.session.heard(scene.now, 1);
+        scene.event(1, Event::Trades);
         assert_eq!(scene.poll(), []);
     }
     let actions = scene.after(Duration::from_secs(61));
     assert_eq!(actions[0], Action::Close(1));
     assert!(actions.contains(&Action::Lost(GapReason::Stall)));
     assert!(scene.after(Duration::from_secs(1)).contains(&Action::Dial(2)));
+}
+
+#[test]
+fn pings_without_trades_bring_a_successor_ever_more_rarely() {
+    let mut scene = Scene::live();
+    let mut quiet = Duration::from_secs(60);
+    let mut from = scene.now;
+    for number in 1..=10 {
+        let actions = loop {
+            scene.now = scene.session.poll_at().unwrap().min(scene.now + Duration::from_secs(20));
+            scene.session.heard(scene.now, number);
+            let actions = scene.poll();
+            if !actions.is_empty() {
+                break actions;
+            }
+        };
+        assert!(actions.contains(&Action::Dial(number + 1)), "{actions:?}");
+        assert!(!actions.contains(&Action::Close(number)), "the old connection stays until the new one has taken over");
+        assert_eq!(scene.now - from, quiet);
+        quiet = (quiet * 2).min(Duration::from_secs(3_600));
+        from = scene.now;
+        scene.open(number + 1);
+        scene.event(number + 1, Event::AckedRequest(u64::from(number) + 1));
+        scene.after(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn nothing_is_polled_for_in_the_past_while_two_connections_run() {
+    let mut scene = Scene::live();
+    scene.event(1, Event::Closing { reason: "soon".into() });
+    scene.poll();
+    scene.open(2);
+    scene.event(2, Event::AckedRequest(2));
+    for _ in 0..2 {
+        scene.session.poll(scene.now, &mut scene.budget, true, &mut scene.actions);
+        let at = scene.session.poll_at().unwrap();
+        assert!(at > scene.now, "a hot loop");
+        scene.now = at;
+    }
+}
+
+#[test]
+fn a_refusal_that_names_nobody_gives_nobody_up() {
+    let mut scene = Scene::new("binance", &["BTCUSDT", "ETHUSDT"]);
+    scene.poll();
+    scene.open(1);
+    let refusal = Event::Rejected { id: Some(1), symbol: None, reason: "too many requests".into() };
+    let actions = scene.event(1, refusal);
+    assert!(actions.contains(&Action::Close(1)), "{actions:?}");
+    assert_eq!(scene.session.rejected_symbols().count(), 0);
+    assert!(!scene.session.is_live());
+    assert!(scene.after(Duration::from_secs(2)).contains(&Action::Dial(2)));
 }
 
 #[test]
@@ -139,7 +192,7 @@ fn a_connection_is_replaced_before_its_known_end_with_overlap() {
         let from = scene.now;
         let actions = loop {
             scene.now = scene.session.poll_at().unwrap();
-            scene.session.heard(scene.now, number);
+            scene.event(number, Event::Trades);
             let actions = scene.poll();
             if !actions.is_empty() {
                 break actions;

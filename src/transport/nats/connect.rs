@@ -140,7 +140,7 @@ pub async fn dial_with(
     let servers = settings.servers.join(",");
     match options.connect(&settings.servers).await {
         Ok(client) => Ok(client),
-        Err(error) => Err(ConnectError::Refused { reason: reason(&error), servers }),
+        Err(error) => Err(ConnectError::Refused { reason: reason(&error, settings), servers }),
     }
 }
 
@@ -241,15 +241,55 @@ fn read(key: &'static str, path: &Path) -> Result<String, ConnectError> {
 }
 
 /// The error and its causes, with what to look at.
-fn reason(error: &async_nats::ConnectError) -> String {
-    let hint = match error.kind() {
-        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            "; the server refuses who we are: look at token, user and password, nkey, jwt or credentials"
+fn reason(error: &async_nats::ConnectError, settings: &Nats) -> String {
+    let hint = match (error.kind(), tls_error(error)) {
+        (_, Some(error)) => tls_hint(error),
+        (ConnectErrorKind::Tls, None) => {
+            "; look at tls.ca, tls.cert and tls.key, and at the name in the server's certificate"
         }
-        ConnectErrorKind::Tls => "; look at tls.ca, tls.cert and tls.key, and at the name in the server's certificate",
+        (ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication, None) => auth_hint(settings),
+        (ConnectErrorKind::Io | ConnectErrorKind::Dns | ConnectErrorKind::TimedOut, None) => {
+            "; does a nats-server listen there? look at transport.nats.servers"
+        }
         _ => "",
     };
     format!("{}{hint}", Chain(error))
+}
+
+/// What the TLS library said. It comes wrapped in an error of IO.
+fn tls_error(error: &async_nats::ConnectError) -> Option<&rustls::Error> {
+    let io = std::error::Error::source(error)?.downcast_ref::<std::io::Error>()?;
+    io.get_ref()?.downcast_ref()
+}
+
+const fn tls_hint(error: &rustls::Error) -> &'static str {
+    match error {
+        rustls::Error::InvalidMessage(_) => {
+            "; the server does not speak TLS there: unset tls.required and write nats:// instead of tls://, or give \
+             the server a certificate"
+        }
+        rustls::Error::AlertReceived(_) => {
+            "; the server does not accept our certificate: set tls.cert and tls.key, signed by an authority that it \
+             trusts"
+        }
+        _ => {
+            "; the server's certificate is not trusted: set tls.ca to the authority that signed it, and look at the \
+             name in it"
+        }
+    }
+}
+
+fn auth_hint(settings: &Nats) -> &'static str {
+    match auth(settings) {
+        Ok(Auth::None) | Err(_) => {
+            "; the server asks who we are: set token, user and password, nkey, jwt and seed, or credentials"
+        }
+        Ok(Auth::Token(_)) => "; the server does not know this token: look at token",
+        Ok(Auth::User(..)) => "; the server does not know this user with this password: look at user and password",
+        Ok(Auth::Nkey(_)) => "; the server does not know this key: look at nkey, and at the public key in the server",
+        Ok(Auth::Jwt(..)) => "; jwt has expired, or its account is not trusted there, or seed is not the one it names",
+        Ok(Auth::Credentials(_)) => "; the JWT in credentials has expired, or its account is not trusted there",
+    }
 }
 
 /// An error with its causes in one line, each told once.

@@ -89,8 +89,8 @@ pub struct Tail {
     filter: Filter,
     since: Since,
     messages: Option<Ordered>,
-    /// The last sequence that was read.
-    last: u64,
+    /// The sequence to read from; the server says it when the first consumer is made.
+    from: Option<u64>,
     items: VecDeque<Item>,
     retry: Duration,
 }
@@ -106,11 +106,11 @@ impl Tail {
             filter,
             since,
             messages: None,
-            last: 0,
+            from: None,
             items: VecDeque::new(),
             retry: RETRY_MIN,
         };
-        tail.messages = Some(tail.begin().await?);
+        tail.begin().await?;
         Ok(tail)
     }
 
@@ -128,6 +128,8 @@ impl Tail {
                 continue;
             };
             match messages.next().await {
+                // The client makes its consumer anew after a silence, at the stream's start when nothing was read yet.
+                Some(Ok(message)) if self.is_before(&message) => self.messages = None,
                 Some(Ok(message)) => self.take(&message)?,
                 Some(Err(error)) => {
                     tracing::warn!(err = %Chain(&error), "reading the stream was interrupted, trying again");
@@ -140,10 +142,7 @@ impl Tail {
 
     async fn again(&mut self) {
         match self.begin().await {
-            Ok(messages) => {
-                self.messages = Some(messages);
-                self.retry = RETRY_MIN;
-            }
+            Ok(()) => self.retry = RETRY_MIN,
             Err(error) => {
                 tracing::warn!(err = %error, retry_in = ?self.retry, "cannot read the stream");
                 tokio::time::sleep(self.retry).await;
@@ -152,7 +151,7 @@ impl Tail {
         }
     }
 
-    async fn begin(&self) -> Result<Ordered, TailError> {
+    async fn begin(&mut self) -> Result<(), TailError> {
         let name = &self.settings.jetstream.stream_name;
         let fail = |reason: String| TailError::Read { stream: name.clone(), reason };
         let client = connect::dial(&self.settings).await?;
@@ -163,21 +162,24 @@ impl Tail {
             ..OrderedConfig::default()
         };
         let consumer = stream.create_consumer(config).await.map_err(|e| fail(Chain(&e).to_string()))?;
-        consumer.messages().await.map_err(|e| fail(Chain(&e).to_string()))
+        // Kept, so that a connection lost before the first message does not begin anew, at another place.
+        let from = consumer.cached_info().delivered.stream_sequence + 1;
+        self.messages = Some(consumer.messages().await.map_err(|e| fail(Chain(&e).to_string()))?);
+        self.from = Some(from);
+        Ok(())
     }
 
     fn policy(&self) -> DeliverPolicy {
-        match (self.last, self.since) {
-            (0, Since::Now) => DeliverPolicy::New,
-            (0, Since::Start) => DeliverPolicy::All,
-            (0, Since::Sequence(start_sequence)) => {
+        match (self.from, self.since) {
+            (None, Since::Now) => DeliverPolicy::New,
+            (None, Since::Start) => DeliverPolicy::All,
+            (Some(start_sequence), _) | (None, Since::Sequence(start_sequence)) => {
                 DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) }
             }
-            (0, Since::Time(ns)) => match OffsetDateTime::from_unix_timestamp_nanos(i128::from(ns)) {
+            (None, Since::Time(ns)) => match OffsetDateTime::from_unix_timestamp_nanos(i128::from(ns)) {
                 Ok(start_time) => DeliverPolicy::ByStartTime { start_time },
                 Err(_) => DeliverPolicy::All,
             },
-            (last, _) => DeliverPolicy::ByStartSequence { start_sequence: last + 1 },
         }
     }
 
@@ -195,9 +197,13 @@ impl Tail {
         subjects
     }
 
+    fn is_before(&self, message: &Message) -> bool {
+        message.info().is_ok_and(|info| self.from.is_some_and(|from| info.stream_sequence < from))
+    }
+
     fn take(&mut self, message: &Message) -> Result<(), TailError> {
-        let sequence = message.info().map_or(self.last + 1, |info| info.stream_sequence);
-        self.last = sequence;
+        let sequence = message.info().map_or(self.from.unwrap_or(1), |info| info.stream_sequence);
+        self.from = Some(sequence + 1);
         let subject = message.subject.as_str();
         let fail = |reason: String| TailError::Message { sequence, subject: subject.to_owned(), reason };
         let parts = subject::parse(&self.settings.jetstream.subject_prefix, subject)

@@ -159,7 +159,15 @@ fn heard(event: Event) -> Came {
         Event::Closed => Came::Gone("the connection was closed".to_owned()),
         Event::LameDuckMode => Came::Gone("the server is about to stop (lame duck)".to_owned()),
         // A publish that is not permitted gets no answer but this one.
-        Event::ServerError(error) => Came::Gone(format!("the server says: {error}")),
+        Event::ServerError(error) => {
+            let text = error.to_string();
+            let hint = if text.to_ascii_lowercase().contains("violation for subscription") {
+                "; set transport.nats.inbox_prefix to one that this user may subscribe to"
+            } else {
+                ""
+            };
+            Came::Gone(format!("the server says: {text}{hint}"))
+        }
         Event::ClientError(error) => Came::Word(error.to_string()),
         other => Came::Word(other.to_string()),
     }

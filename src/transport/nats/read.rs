@@ -70,16 +70,34 @@ pub(super) async fn read(reading: Reading, query: Query) -> Result<Outcome, Read
 
 async fn within(reading: &Reading, query: &Query) -> Result<Outcome, ReadError> {
     let mut link = Link::open(&reading.settings, &reading.run).await?;
+    let client = link.client().clone();
+    let look = async || stream_manager::ensure(&client, &reading.settings).await.map_err(ReadError::from);
     // The stream may have to be made before anything can be asked of it.
-    let mut stream = stream_manager::ensure(link.client(), &reading.settings).await?;
+    let mut stream = unless_gone(&mut link, look()).await?;
     if let Some(batch) = query.fence {
         fence(&mut link, reading, batch).await?;
-        stream.last_seq = stream_manager::ensure(link.client(), &reading.settings).await?.last_seq;
+        stream.last_seq = unless_gone(&mut link, look()).await?.last_seq;
     }
     let mode = mode(&stream, reading.sole)?;
-    let tails = tails(&link, reading, &query.subjects).await?;
+    let tails = unless_gone(&mut link, tails(&client, reading, &query.subjects)).await?;
     let stored = Stored { mode, last_seq: stream.last_seq, created: stream.created, tails };
     Ok(Outcome { link, stored, stream })
+}
+
+/// A request that is not permitted gets no answer but a word on the connection: it ends the wait, and is the reason.
+async fn unless_gone<T>(link: &mut Link, work: impl Future<Output = Result<T, ReadError>>) -> Result<T, ReadError> {
+    let gone = async {
+        loop {
+            if let Came::Gone(why) = link.next().await {
+                return why;
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        result = work => result,
+        why = gone => Err(ReadError::Other(why)),
+    }
 }
 
 /// The best way to publish that the stream has.
@@ -115,9 +133,9 @@ async fn fence(link: &mut Link, reading: &Reading, batch: u64) -> Result<(), Rea
 }
 
 /// The last message of each subject, from the stream's leader: a replica may be behind.
-async fn tails(link: &Link, reading: &Reading, keys: &[Key]) -> Result<Vec<Tail>, ReadError> {
+async fn tails(client: &async_nats::Client, reading: &Reading, keys: &[Key]) -> Result<Vec<Tail>, ReadError> {
     let name = &reading.settings.jetstream.stream_name;
-    let context = jetstream::new(link.client().clone());
+    let context = jetstream::new(client.clone());
     let stream = context.get_stream_no_info(name).await.map_err(|error| ReadError::Other(Chain(&error).to_string()))?;
     let stream = &stream;
     let one = |key: Key| async move {

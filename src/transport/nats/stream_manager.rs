@@ -255,7 +255,7 @@ fn hint(text: &str) -> &'static str {
     let text = text.to_ascii_lowercase();
     if text.contains("not enabled") {
         "; start the server with JetStream (-js)"
-    } else if text.contains("timed out") || text.contains("no responders") {
+    } else if ["timed out", "no responders", "resource does not exist"].iter().any(|word| text.contains(word)) {
         "; JetStream did not answer: is it on (-js), has the cluster a leader, may this user publish to $JS.API.>?"
     } else {
         ""

@@ -69,14 +69,15 @@ impl Window {
         }
         self.flight.batch = Batch::None;
         let reached = self.flight.reached();
-        if duplicate {
-            self.stats.duplicates += 1;
-            self.flight.rebase(reached.saturating_sub(1));
-        } else {
-            self.stats.foreign += seq.saturating_sub(reached);
-            self.stats.duplicates += reached.saturating_sub(seq);
-            self.flight.rebase(seq);
-        }
+        let (already, end) = match duplicate {
+            true => (1, reached.saturating_sub(1)),
+            false => (reached.saturating_sub(seq), seq),
+        };
+        // A record is counted once: as acknowledged or as a duplicate.
+        self.stats.acked = self.stats.acked.saturating_sub(already);
+        self.stats.duplicates += already;
+        self.stats.foreign += end.saturating_sub(reached);
+        self.flight.rebase(end);
     }
 
     fn on_refused(&mut self, now: Instant, at: RefusedAt, refusal: Refusal) {

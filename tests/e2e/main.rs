@@ -1,0 +1,16 @@
+//! The real binary between simulated venues and real nats-servers: what the venues issued is what the stream and the
+//! rings hold, whatever happens to the broker in between.
+//!
+//! Nothing is mocked: sockets, processes, signals and shared memory are the system's.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must stop")]
+#![allow(clippy::disallowed_methods, reason = "tests have deadlines")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod broker;
+mod capture;
+mod chain;
+mod daemon;
+mod life;
+mod truth;
