@@ -33,7 +33,7 @@ pub(super) async fn publish(url: String, n: u64, change: fn(&mut Nats)) -> Durat
 }
 
 async fn run(settings: Nats, universe: &Universe, n: u64) -> Duration {
-    let (mut transport, publisher) = publisher::new(settings, universe, true, Box::new(|_, _| {}));
+    let (mut transport, publisher) = publisher::new(settings, universe, true, Box::new(|_, _| None));
     let stop = CancellationToken::new();
     let task = tokio::task::spawn_local(publisher.run(stop.clone(), Duration::from_secs(60)));
     while transport.status().state != NatsState::Publishing {

@@ -13,7 +13,10 @@ use crate::transport::nats::{NatsState, NatsStatus};
 /// A shard that has not shown itself for this long is stuck.
 const STUCK: Duration = Duration::from_secs(5);
 
-/// A publisher that reads what is stored counts as ready for this long.
+/// One of several connections of a venue may be away for this long.
+const CONNECT_GRACE: Duration = Duration::from_secs(30);
+
+/// A publisher that does not get on counts as ready for this long.
 const RECONCILE_GRACE: Duration = Duration::from_secs(5);
 
 /// The daemon's state, as all threads see it.
@@ -38,7 +41,7 @@ pub struct ShardView {
     pub ring: Option<(Vec<(&'static str, PathBuf)>, TransportStats)>,
     /// Its publisher.
     pub nats: Option<NatsStatus>,
-    /// When the publisher was last seen publishing.
+    /// When the publisher last got on, or had nothing to do.
     pub published_at: Option<Instant>,
 }
 
@@ -149,6 +152,21 @@ impl ShardView {
     fn reasons(&self, now: Instant, list: &mut Vec<String>) {
         for venue in &self.venues {
             let live = venue.feeds.iter().filter(|feed| feed.status.state == FeedState::Live).count();
+            let long = |feed: &&FeedView| {
+                feed.status.since.is_none_or(|since| now.saturating_duration_since(since) > CONNECT_GRACE)
+            };
+            for feed in venue.feeds.iter().filter(|feed| feed.status.state != FeedState::Live && live > 0).filter(long)
+            {
+                list.push(format!("{} is {}: {}", feed.name, feed.status.state.as_str(), feed.status.last_error));
+            }
+            for feed in &venue.feeds {
+                for (route, symbol, _) in feed.symbols.iter() {
+                    let refused = feed.status.routes.get(route).filter(|route| !route.rejected.is_empty());
+                    if let Some(refused) = refused {
+                        list.push(format!("{} refuses {symbol}: {}", venue.exchange, refused.rejected));
+                    }
+                }
+            }
             if live == 0 {
                 let error =
                     venue.feeds.iter().map(|feed| feed.status.last_error.as_str()).find(|error| !error.is_empty());
@@ -158,9 +176,11 @@ impl ShardView {
         }
         if let Some(nats) = &self.nats {
             let recently = self.published_at.is_some_and(|at| now.saturating_duration_since(at) < RECONCILE_GRACE);
-            if nats.state != NatsState::Publishing && !recently {
+            if !recently {
                 let why = if nats.last_error.is_empty() { String::new() } else { format!(": {}", nats.last_error) };
-                list.push(format!("nats is {}{why}", nats.state.as_str()));
+                let stuck = nats.state == NatsState::Publishing;
+                let state = if stuck { "publishing, and nothing is acknowledged" } else { nats.state.as_str() };
+                list.push(format!("nats is {state}{why}"));
             }
         }
     }

@@ -32,6 +32,14 @@ impl Outlet {
         self.nats.as_ref()
     }
 
+    /// Puts a record into the ring and nowhere else.
+    pub fn ring_only(&mut self, route: u32, record: &Record) {
+        if let Some(ring) = &mut self.ring {
+            ring.publish(route, record);
+            ring.flush();
+        }
+    }
+
     /// Closes the rings: readers drain them and then see the end.
     pub fn close_rings(&mut self) {
         if let Some(ring) = self.ring.take() {

@@ -15,11 +15,13 @@ use super::plan::{ShardPlan, VenuePlan};
 use crate::config::Settings;
 use crate::feed::socket::Dialer;
 use crate::feed::{Budget, Deliver as _, FeedShared, FeedSpec, FeedStatus, Rules, Sequencer};
-use crate::market::{Record, TradeMsg};
+use crate::market::Record;
 use crate::telemetry::clock;
 use crate::transport::Transport as _;
 use crate::transport::ipc::IpcTransport;
-use crate::transport::nats::{DrainReport, NatsState, publisher};
+use crate::transport::nats::publisher::{self, Anchor};
+use crate::transport::nats::window::Stats;
+use crate::transport::nats::{DrainReport, NatsState, NatsStatus, NatsTransport};
 
 /// The stream's tails are waited for this long before feeds start: trades then go on behind what is stored. A broker
 /// that is away longer does not keep the ring waiting.
@@ -27,6 +29,9 @@ const ANCHOR_WAIT: Duration = Duration::from_secs(2);
 
 /// How often a shard shows itself on the board and shows life on its rings.
 const TICK: Duration = Duration::from_millis(250);
+
+/// What venue connections get to say good-bye when the daemon drains.
+const FEEDS_END: Duration = Duration::from_millis(1_500);
 
 /// A feed that panicked is started anew after this.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
@@ -49,14 +54,14 @@ pub struct ShardSpec {
     pub ring: Option<IpcTransport>,
 }
 
-/// Tails of the stream, as the publisher read them.
-type Anchors = Rc<RefCell<Vec<(u32, TradeMsg)>>>;
-
 struct Shard {
     spec: ShardSpec,
     outlet: Rc<RefCell<Outlet>>,
-    feeds: Vec<Feed>,
+    feeds: Rc<[Feed]>,
+    /// When the publisher last got on, or had nothing to do.
     published_at: Option<Instant>,
+    /// What the log was told of losses.
+    told: Stats,
 }
 
 /// A connection and what is kept of it across its lives.
@@ -78,39 +83,64 @@ pub fn run(spec: ShardSpec) -> Result<DrainReport, String> {
         .enable_all()
         .build()
         .map_err(|error| format!("shard {}: no runtime: {error}", spec.number))?;
-    LocalSet::new().block_on(&runtime, live(spec))
+    let report = LocalSet::new().block_on(&runtime, live(spec));
+    // A name that is being looked up must not hold the end up.
+    runtime.shutdown_background();
+    report
 }
 
 async fn live(mut spec: ShardSpec) -> Result<DrainReport, String> {
-    let anchors: Anchors = Rc::default();
     let anchored = Rc::new(Notify::new());
     let publish_stop = CancellationToken::new();
     let drain = spec.settings.shutdown_timeout.duration();
     let nats = spec.settings.transport.nats.clone();
+    let feeds: Rc<[Feed]> = feeds(&spec).into();
+    let outlet: Rc<RefCell<Outlet>> = Rc::default();
     let (transport, publishing) = if nats.enabled {
-        let (heard, told) = (Rc::clone(&anchors), Rc::clone(&anchored));
-        let on_anchor = Box::new(move |route: u32, trade: Option<&TradeMsg>| {
-            heard.borrow_mut().extend(trade.map(|trade| (route, *trade)));
-            told.notify_one();
-        });
+        let on_anchor = on_anchor(Rc::clone(&feeds), Rc::clone(&outlet), Rc::clone(&anchored));
         let (transport, publisher) = publisher::new(nats, &spec.plan.universe, spec.sole, on_anchor);
         let task = tokio::task::spawn_local(publisher.run(publish_stop.clone(), drain));
         (Some(transport), Some(task))
     } else {
         (None, None)
     };
-    let outlet = Rc::new(RefCell::new(Outlet::new(spec.ring.take(), transport)));
-    let feeds = feeds(&spec);
-    let mut shard = Shard { spec, outlet, feeds, published_at: None };
+    *outlet.borrow_mut() = Outlet::new(spec.ring.take(), transport);
+    let mut shard = Shard { spec, outlet, feeds, published_at: None, told: Stats::default() };
     shard.show();
     if publishing.is_some() {
         shard.wait_for_anchors(&anchored).await;
     }
-    shard.anchor(&anchors);
-    let report = shard.work(&anchors, &anchored, publishing, publish_stop).await;
+    let report = shard.work(publishing, publish_stop).await;
     shard.show();
     shard.outlet.borrow_mut().close_rings();
     report
+}
+
+/// Puts the sequencers behind what the stream holds. What is missing in between goes to the ring at once; the publisher
+/// sends it in front of all that waits.
+fn on_anchor(feeds: Rc<[Feed]>, outlet: Rc<RefCell<Outlet>>, anchored: Rc<Notify>) -> publisher::OnAnchor {
+    Box::new(move |route, anchor| {
+        anchored.notify_one();
+        let has = |feed: &&Feed| feed.spec.instruments.iter().any(|(known, _)| *known == route);
+        let feed = feeds.iter().find(has)?;
+        let instrument_id = feed.spec.instruments.iter().find(|(known, _)| *known == route).map(|(_, i)| i.id)?;
+        let mut out = Vec::new();
+        match anchor {
+            Anchor::Trade(trade) => feed.sequencer.borrow_mut().anchor(route, trade, &mut out),
+            Anchor::Forgotten => feed.sequencer.borrow_mut().anchor_lost(route, instrument_id, &mut out),
+            Anchor::Fresh => {}
+        }
+        let gap = out.iter().find_map(|(_, record)| match record {
+            Record::Gap(gap) => Some(*gap),
+            Record::Trade(_) => None,
+        })?;
+        tracing::warn!(conn = %feed.spec.name, route, missing = gap.missing, "trades are missing since the last run");
+        if let Some(count) = feed.status.borrow_mut().gaps_by_reason.get_mut(usize::from(gap.reason)) {
+            *count += 1;
+        }
+        outlet.borrow_mut().ring_only(route, &Record::Gap(gap));
+        Some(gap)
+    })
 }
 
 impl Shard {
@@ -129,30 +159,9 @@ impl Shard {
         }
     }
 
-    /// Hands the stream's tails to the sequencers, and what follows from them to the transports.
-    fn anchor(&self, anchors: &Anchors) {
-        let mut out = Vec::new();
-        for (route, trade) in anchors.borrow_mut().drain(..) {
-            let feed = self.feeds.iter().find(|feed| feed.spec.instruments.iter().any(|(known, _)| *known == route));
-            if let Some(feed) = feed {
-                feed.sequencer.borrow_mut().anchor(route, &trade, &mut out);
-            }
-        }
-        let mut outlet = self.outlet.borrow_mut();
-        for (route, record) in &out {
-            crate::feed::Deliver::record(&mut *outlet, *route, record);
-            if let Record::Gap(gap) = record {
-                tracing::warn!(route, missing = gap.missing, "trades are missing since the last run");
-            }
-        }
-        outlet.batch_end();
-    }
-
     /// Runs feeds until the daemon drains, then lets the publisher finish.
     async fn work(
         &mut self,
-        anchors: &Anchors,
-        anchored: &Notify,
         mut publishing: Option<tokio::task::JoinHandle<DrainReport>>,
         publish_stop: CancellationToken,
     ) -> Result<DrainReport, String> {
@@ -161,24 +170,33 @@ impl Shard {
         let dialer =
             Dialer::new(settings.feed.connect_timeout.duration(), frame_bytes_max).map_err(|e| e.to_string())?;
         let mut running = JoinSet::new();
-        for feed in &self.feeds {
+        for feed in self.feeds.iter() {
             running.spawn_local(keep_running(self.shared(feed, &dialer), feed.spec.clone(), self.spec.stop.clone()));
         }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let stop = self.spec.stop.clone();
+        let too_slow = async {
+            stop.cancelled().await;
+            tokio::time::sleep(FEEDS_END).await;
+        };
+        tokio::pin!(too_slow);
         loop {
             tokio::select! {
                 _ = tick.tick() => self.show(),
-                () = anchored.notified() => self.anchor(anchors),
                 done = running.join_next() => if done.is_none() { break },
                 ended = ended(&mut publishing) => return Err(format!("the publisher ended by itself: {ended}")),
+                () = &mut too_slow => {
+                    tracing::warn!("a venue connection does not end and is dropped");
+                    break;
+                }
             }
         }
+        drop(running);
         // No feed runs any more: what they left behind goes out.
         self.outlet.borrow_mut().batch_end();
         publish_stop.cancel();
-        let Some(publishing) = publishing else { return Ok(DrainReport::default()) };
-        let mut publishing = publishing;
+        let Some(mut publishing) = publishing else { return Ok(DrainReport::default()) };
         loop {
             tokio::select! {
                 report = &mut publishing => return report.map_err(|error| format!("the publisher failed: {error}")),
@@ -209,19 +227,42 @@ impl Shard {
             let paths = ring.rings().map(|(exchange, path)| (exchange, path.to_owned())).collect();
             (paths, ring.stats())
         });
-        let nats = outlet.nats().map(crate::transport::nats::NatsTransport::status);
+        let nats = outlet.nats().map(NatsTransport::status);
         drop(outlet);
         let now = clock::now();
-        if nats.as_ref().is_some_and(|nats| nats.state == NatsState::Publishing) {
-            self.published_at = Some(now);
+        if let Some(nats) = &nats {
+            self.judge(now, nats);
         }
         let view = ShardView { at: now, venues: self.venues(), ring, nats, published_at: self.published_at };
         self.spec.board.show(self.spec.number, view);
     }
 
+    /// Whether the publisher gets on, and what it lost since we last looked.
+    fn judge(&mut self, now: Instant, nats: &NatsStatus) {
+        let stats = &nats.window;
+        let idle = nats.state == NatsState::Publishing && stats.waiting + stats.in_flight_records == 0;
+        if idle || stats.acked > self.told.acked {
+            self.published_at = Some(now);
+        }
+        let losses = [
+            (stats.dropped, self.told.dropped, "records were dropped, each inside a declared gap: the outbox is full"),
+            (stats.poisoned, self.told.poisoned, "messages were refused for ever, and declared as gaps"),
+            (stats.broker_lost, self.told.broker_lost, "the broker lost records that it had acknowledged"),
+        ];
+        for (count, told, what) in losses {
+            if count > told {
+                tracing::error!(count = count - told, total = count, "{what}");
+            }
+        }
+        if self.spec.sole && stats.foreign > 0 && self.told.foreign == 0 {
+            tracing::warn!("somebody else writes to the stream: run one data-manager a stream");
+        }
+        self.told = stats.clone();
+    }
+
     fn venues(&self) -> Vec<VenueView> {
         let mut venues: Vec<VenueView> = Vec::new();
-        for feed in &self.feeds {
+        for feed in self.feeds.iter() {
             let status = feed.status.borrow().clone();
             let view = FeedView { name: feed.spec.name.clone(), status, symbols: Arc::clone(&feed.symbols) };
             match venues.last_mut() {
@@ -239,12 +280,23 @@ async fn keep_running(shared: impl Fn() -> FeedShared<Outlet>, spec: FeedSpec, s
         let life = tokio::task::spawn_local(crate::feed::run(spec.clone(), shared(), stop.clone()));
         let Err(error) = life.await else { return };
         tracing::error!(conn = %spec.name, err = %error, "a feed panicked and is started anew");
-        shared().sequencer.borrow_mut().disconnected(crate::market::GapReason::VenueDisconnect);
+        forget_undelivered(&shared());
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(RESTART_AFTER) => {}
         }
     }
+}
+
+/// What the sequencer had taken and nobody was given counts as not seen, so that its absence shows as a gap.
+fn forget_undelivered(shared: &FeedShared<Outlet>) {
+    let mut sequencer = shared.sequencer.borrow_mut();
+    for (route, status) in &shared.status.borrow().routes {
+        if status.trades > 0 {
+            sequencer.rewind(*route, status.last_id, status.last_ts);
+        }
+    }
+    sequencer.disconnected(crate::market::GapReason::VenueDisconnect);
 }
 
 /// Resolves when the publisher ends though nobody asked it to.

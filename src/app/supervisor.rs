@@ -24,7 +24,7 @@ const CLOCK_LOOK: Duration = Duration::from_secs(1);
 const CLOCK_STEP: Duration = Duration::from_millis(500);
 
 /// What shards get to end beyond their own drain.
-const JOIN_GRACE: Duration = Duration::from_secs(2);
+const JOIN_GRACE: Duration = Duration::from_secs(4);
 
 /// Why the daemon does not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -136,23 +136,35 @@ async fn watch(
     stop: &CancellationToken,
     drain: Duration,
 ) -> Result<Ended, ServeError> {
+    let failed = run_until_asked(&mut shards, &mut signals, board).await;
+    // First of all /readyz says no: whoever routes by it has the whole drain to notice.
+    board.drain();
+    stop.cancel();
+    let ended = drain_all(&mut shards, &mut signals, drain).await;
+    match failed {
+        Some(why) => Err(ServeError::Failed(why)),
+        None => ended,
+    }
+}
+
+/// Waits for a signal, or for a shard that ends by itself: then the reason is given, and the others are to be drained.
+async fn run_until_asked(shards: &mut Shards, signals: &mut Signals, board: &Board) -> Option<String> {
     let mut clock_look = ClockLook::new();
     let mut tick = tokio::time::interval(CLOCK_LOOK);
     loop {
         tokio::select! {
             name = signals.next() => {
                 tracing::info!(signal = name, "draining");
-                break;
+                return None;
             }
             ended = shards.ended.recv() => {
+                shards.left -= 1;
                 let why = match ended {
                     Some(Err(why)) => why,
                     _ => "a shard ended by itself".to_owned(),
                 };
                 tracing::error!(why, "stopping: a part that the daemon cannot do without has ended");
-                board.drain();
-                stop.cancel();
-                return Err(ServeError::Failed(why));
+                return Some(why);
             }
             _ = tick.tick() => if clock_look.stepped() {
                 tracing::warn!("the wall clock stepped");
@@ -160,23 +172,26 @@ async fn watch(
             },
         }
     }
-    // First of all /readyz says no: whoever routes by it has the whole drain to notice.
-    board.drain();
-    stop.cancel();
+}
+
+async fn drain_all(shards: &mut Shards, signals: &mut Signals, drain: Duration) -> Result<Ended, ServeError> {
     let deadline = clock::now() + drain + JOIN_GRACE;
     let mut total = DrainReport::default();
+    let mut failed = None;
     while shards.left > 0 {
         tokio::select! {
-            ended = shards.ended.recv() => match ended {
-                Some(Ok(report)) => {
-                    shards.left -= 1;
-                    total.acked += report.acked;
-                    total.unacked += report.unacked;
-                    total.dropped += report.dropped;
+            ended = shards.ended.recv() => {
+                shards.left -= 1;
+                match ended {
+                    Some(Ok(report)) => {
+                        total.acked += report.acked;
+                        total.unacked += report.unacked;
+                        total.dropped += report.dropped;
+                    }
+                    Some(Err(why)) => failed = Some(why),
+                    None => failed = Some("a shard was lost".to_owned()),
                 }
-                Some(Err(why)) => return Err(ServeError::Failed(why)),
-                None => return Err(ServeError::Failed("a shard was lost".to_owned())),
-            },
+            }
             name = signals.next() => {
                 tracing::warn!(signal = name, "a second signal: leaving at once");
                 return Ok(Ended::AtOnce);
@@ -186,7 +201,8 @@ async fn watch(
             }
         }
     }
-    Ok(report(total))
+    let ended = report(total);
+    failed.map_or(Ok(ended), |why| Err(ServeError::Failed(why)))
 }
 
 fn report(total: DrainReport) -> Ended {

@@ -115,6 +115,8 @@ async fn record(
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).map_err(Failure::failed)?;
     let stop = done.clone();
     let watch = async {
+        let over = tokio::time::sleep(time.unwrap_or(Duration::MAX));
+        tokio::pin!(over);
         let mut tick = tokio::time::interval(PROGRESS_EVERY);
         tick.tick().await;
         loop {
@@ -122,7 +124,7 @@ async fn record(
                 () = done.cancelled() => return,
                 _ = tokio::signal::ctrl_c() => return,
                 _ = term.recv() => return,
-                () = tokio::time::sleep(time.unwrap_or(Duration::MAX)) => return,
+                () = &mut over => return,
                 _ = tick.tick() => progress(&recording.borrow(), &status.borrow()),
             }
         }

@@ -183,7 +183,7 @@ pub struct JetStream {
 pub enum Manage {
     /// Create it where it is missing; report where an existing one differs, and leave it alone.
     Create,
-    /// Report where it is missing or differs, and stop if it is missing.
+    /// Report where it differs; wait, visibly, while it is missing.
     Verify,
     /// Do not look.
     None,

@@ -16,7 +16,7 @@ pub fn problems(settings: &Settings, origins: &BTreeMap<String, Origin>) -> Vec<
     check.positive("shutdown_timeout", settings.shutdown_timeout);
     feed(settings, &mut check);
     ipc(settings, &mut check);
-    nats(&settings.transport.nats, &mut check);
+    nats(&settings.transport.nats, settings.shards, &mut check);
     jetstream(&settings.transport.nats.jetstream, &mut check);
     http(settings, &mut check);
     for (name, exchange) in &settings.exchanges {
@@ -65,11 +65,14 @@ fn ipc(settings: &Settings, check: &mut Check<'_>) {
     }
 }
 
-fn nats(nats: &Nats, check: &mut Check<'_>) {
+fn nats(nats: &Nats, shards: usize, check: &mut Check<'_>) {
     check.range("transport.nats.window", nats.window as u64, 1, 100_000);
     check.range("transport.nats.pack", nats.pack as u64, 1, 1_000);
     check.positive("transport.nats.ack_timeout", nats.ack_timeout);
     check.range("transport.nats.outbox", nats.outbox.get(), 1 << 16, 1 << 40);
+    if shards > 1 && !nats.message_ids {
+        check.refuse("transport.nats.message_ids", "must stay on with several shards, which write beside each other");
+    }
     if nats.linger.duration() >= nats.ack_timeout.duration() {
         check.refuse("transport.nats.linger", "a record must not wait for company longer than ack_timeout");
     }

@@ -14,7 +14,7 @@ use data_manager::market::{
     GapMsg, GapReason, GapStrength, Instrument, Record, SubjectKind, Symbol, TradeMsg, Universe,
 };
 use data_manager::transport::Transport as _;
-use data_manager::transport::nats::publisher::{self, NatsTransport};
+use data_manager::transport::nats::publisher::{self, Anchor, NatsTransport};
 use data_manager::transport::nats::{DrainReport, NatsState, NatsStatus};
 use futures_util::StreamExt as _;
 use tokio::task::{JoinHandle, LocalSet};
@@ -107,8 +107,13 @@ impl Rig {
         let universe = universe(instruments);
         let anchors = Rc::new(RefCell::new(Vec::new()));
         let heard = Rc::clone(&anchors);
-        let on_anchor = Box::new(move |route, trade: Option<&TradeMsg>| {
-            heard.borrow_mut().push((route, trade.map(|trade| trade.trade_id)));
+        let on_anchor = Box::new(move |route, anchor: Anchor<'_>| {
+            let id = match anchor {
+                Anchor::Trade(trade) => Some(trade.trade_id),
+                Anchor::Fresh | Anchor::Forgotten => None,
+            };
+            heard.borrow_mut().push((route, id));
+            None
         });
         let (transport, publisher) = publisher::new(settings, &universe, sole, on_anchor);
         let stop = CancellationToken::new();

@@ -16,6 +16,9 @@ use crate::config::{Secret, SecretError};
 /// TCP, TLS and the NATS handshake with one server, together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Commands besides a window of publishes.
+const CLIENT_SPARE: usize = 256;
+
 /// A server that does not answer two pings is gone.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -130,7 +133,10 @@ pub async fn dial_with(
         .custom_inbox_prefix(&settings.inbox_prefix)
         .connection_timeout(CONNECT_TIMEOUT)
         .ping_interval(PING_INTERVAL)
-        // A first round over all servers, and no life of its own after a loss: what it had buffered would come late.
+        // A whole window fits, so that a publish never waits for the socket.
+        .client_capacity(settings.window + CLIENT_SPARE)
+        // A first round over all servers, and as little life of its own after a loss as it can have. What it had buffered
+        // may still come late: the window is made for that.
         .max_reconnects(settings.servers.len())
         .event_callback(move |event| {
             on_event(event);

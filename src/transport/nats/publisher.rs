@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::link::{Came, Link, NotSent};
 use super::read::{self, Outcome, ReadError, Reading};
 use super::status::{DrainReport, NatsState, NatsStatus};
-use super::window::{Action, Answer, Config, Doubt, Query, Refusal, RefusedAt, Send, Stored, Window};
+use super::window::{Action, Answer, Config, Doubt, Query, Refusal, RefusedAt, Send, Stored, Tail, Window};
 use super::wire::Subjects;
 use crate::config::settings::{Nats, Retention};
-use crate::market::{Record, SubjectKind, TradeMsg, Universe};
+use crate::market::{GapMsg, Record, SubjectKind, TradeMsg, Universe};
 use crate::telemetry::clock;
 use crate::transport::{Transport, TransportStats};
 
@@ -28,8 +28,20 @@ const BURST: usize = 256;
 /// A connection that cannot be had is complained of this often, at most.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
 
-/// Hears the last stored trade of each route, once, when the stream has been read for the first time.
-pub type OnAnchor = Box<dyn FnMut(u32, Option<&TradeMsg>)>;
+/// Hears what the stream holds of each route, once, when it has been read for the first time and before anything is
+/// sent. Gaps that follow from it are sent in front of all that waits.
+pub type OnAnchor = Box<dyn FnMut(u32, Anchor<'_>) -> Option<GapMsg>>;
+
+/// What the stream holds of an instrument when a publisher begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor<'a> {
+    /// Its last trade: an earlier run came that far.
+    Trade(&'a TradeMsg),
+    /// No trade, in a stream that holds others, or in a new one: nobody has stored any, as far as can be told.
+    Fresh,
+    /// No trade, in a stream that held messages and holds none any more: an earlier run is forgotten.
+    Forgotten,
+}
 
 /// The end that records are pushed into.
 pub struct NatsTransport {
@@ -140,7 +152,7 @@ impl Transport for NatsTransport {
         let stats = self.shared.window.borrow().stats();
         TransportStats {
             taken: stats.taken,
-            done: stats.acked + stats.duplicates,
+            done: (stats.acked + stats.duplicates).min(stats.taken),
             waiting: stats.waiting + stats.in_flight_records,
             dropped: stats.dropped,
         }
@@ -208,10 +220,7 @@ impl Publisher {
         if query.doubt != Doubt::Start && !matches!(query.doubt, Doubt::Unreadable { .. } | Doubt::Growing) {
             tracing::info!(why = %query.doubt, epoch = query.epoch, "in doubt: reading what is stored");
         }
-        let draining = self.shared.status.borrow().state == NatsState::Draining;
-        if !draining {
-            self.state(if query.first { NatsState::Connecting } else { NatsState::Reconciling });
-        }
+        self.unless_draining(if query.first { NatsState::Connecting } else { NatsState::Reconciling });
         let reading = Reading {
             settings: Rc::clone(&self.settings),
             subjects: Rc::clone(&self.subjects),
@@ -272,14 +281,7 @@ impl Publisher {
         let first = !self.announced.live;
         self.announce(&link, &stored, &stream);
         if first {
-            for tail in stored.tails.iter().filter(|tail| tail.key.kind == SubjectKind::Trades) {
-                let record = tail.last.and_then(|last| Record::from_bytes(&last.record).ok());
-                let trade = record.as_ref().and_then(|record| match record {
-                    Record::Trade(trade) => Some(trade),
-                    Record::Gap(_) => None,
-                });
-                (self.on_anchor)(tail.key.route, trade);
-            }
+            self.anchor(&stored);
         }
         {
             let mut status = self.shared.status.borrow_mut();
@@ -287,12 +289,27 @@ impl Publisher {
             status.server = link.server();
             status.rewinds += u64::from(!first);
             status.stream = Some(stream);
-            if status.state != NatsState::Draining {
-                status.state = NatsState::Publishing;
-            }
         }
+        self.unless_draining(NatsState::Publishing);
         self.link = Some(link);
         self.shared.window.borrow_mut().on_reconciled(clock::now(), stored);
+    }
+
+    /// Tells what the stream holds, and declares what follows from it before anything newer is sent: were we to die in
+    /// between, nobody would know of the hole any more.
+    fn anchor(&mut self, stored: &Stored) {
+        let forgotten = stored.last_seq > 0 && stored.tails.iter().all(|tail| tail.last.is_none());
+        for Tail { key, last } in stored.tails.iter().filter(|tail| tail.key.kind == SubjectKind::Trades) {
+            let record = last.and_then(|last| Record::from_bytes(&last.record).ok());
+            let anchor = match &record {
+                Some(Record::Trade(trade)) => Anchor::Trade(trade),
+                _ if forgotten => Anchor::Forgotten,
+                _ => Anchor::Fresh,
+            };
+            if let Some(gap) = (self.on_anchor)(key.route, anchor) {
+                self.shared.window.borrow_mut().declare(key.route, gap);
+            }
+        }
     }
 
     fn announce(&mut self, link: &Link, stored: &Stored, stream: &super::stream_manager::StreamReport) {
@@ -317,35 +334,34 @@ impl Publisher {
             tracing::info!(%server, stream = %name, last_seq = stored.last_seq, "publishing again");
         }
         self.announced.live = true;
-        self.complained = None;
+    }
+
+    /// Says why nothing is published: each reason when it comes up, the same one now and then.
+    fn complain(&mut self, text: &str) {
+        let now = clock::now();
+        let known = self.complained.as_ref().filter(|(last, _)| last == text);
+        if known.is_none_or(|(_, at)| now.saturating_duration_since(*at) >= COMPLAIN_EVERY) {
+            let waiting = self.shared.window.borrow().stats().waiting;
+            tracing::warn!(err = text, waiting, "cannot publish, trying again");
+            self.complained = Some((text.to_owned(), now));
+        }
+        text.clone_into(&mut self.shared.status.borrow_mut().last_error);
     }
 
     fn unreadable(&mut self, error: &ReadError) {
         let text = error.to_string();
-        let now = clock::now();
-        let due = self
-            .complained
-            .as_ref()
-            .is_none_or(|(last, at)| *last != text || now.saturating_duration_since(*at) >= COMPLAIN_EVERY);
-        if due {
-            let waiting = self.shared.window.borrow().stats().waiting;
-            tracing::warn!(err = text, waiting, "cannot publish, trying again");
-            self.complained = Some((text.clone(), now));
-        }
-        self.shared.window.borrow_mut().on_reconcile_failed(now, &text);
-        let mut status = self.shared.status.borrow_mut();
+        self.complain(&text);
+        self.shared.window.borrow_mut().on_reconcile_failed(clock::now(), &text);
         if error.is_unreachable() {
-            status.server.clear();
-            if status.state != NatsState::Draining {
-                status.state = NatsState::Connecting;
-            }
+            self.shared.status.borrow_mut().server.clear();
+            self.unless_draining(NatsState::Connecting);
         }
-        status.last_error = text;
     }
 
     fn answered(&mut self, answer: Answer) {
         if let Answer::Refused { refusal, .. } = &answer {
-            self.shared.status.borrow_mut().last_error = refusal.to_string();
+            self.complain(&format!("a publish was refused: {refusal}"));
+            self.unless_draining(NatsState::Reconciling);
         } else {
             self.shared.status.borrow_mut().last_ack_ns = clock::wall_ns();
         }
@@ -354,10 +370,17 @@ impl Publisher {
 
     fn gone(&mut self, why: &str) {
         if self.link.take().is_some() {
-            tracing::warn!(why, "the NATS connection is gone");
-            why.clone_into(&mut self.shared.status.borrow_mut().last_error);
+            self.complain(why);
         }
+        self.unless_draining(NatsState::Reconciling);
         self.shared.window.borrow_mut().on_disconnect(clock::now());
+    }
+
+    fn unless_draining(&self, state: NatsState) {
+        let mut status = self.shared.status.borrow_mut();
+        if status.state != NatsState::Draining {
+            status.state = state;
+        }
     }
 
     fn state(&self, state: NatsState) {

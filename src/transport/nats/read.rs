@@ -12,7 +12,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::connect::{Chain, ConnectError};
 use super::link::{Came, Link};
 use super::stream_manager::{self, StreamError, StreamReport};
-use super::window::{Key, Mode, Query, Stored, Tail, TailRecord};
+use super::window::{Answer, Key, Mode, Query, Refusal, Stored, Tail, TailRecord};
 use super::wire::{Asked, Subjects};
 use crate::config::settings::Nats;
 use crate::market::trade::RECORD_BYTES;
@@ -120,6 +120,8 @@ async fn fence(link: &mut Link, reading: &Reading, batch: u64) -> Result<(), Rea
     let answered = async {
         loop {
             match link.next().await {
+                // A word on the way says nothing yet of what is still being stored.
+                Came::Answer(_, Ok(Answer::Refused { refusal: Refusal::Other { code: 0, .. }, .. })) => {}
                 Came::Answer(Asked::Batch { batch: of, .. }, _) if of == batch => return Ok(()),
                 Came::Gone(why) => return Err(ReadError::Other(why)),
                 Came::Answer(..) | Came::Word(_) => {}

@@ -184,9 +184,14 @@ pub(super) fn answer(asked: Asked, status: Option<u16>, payload: &[u8]) -> Resul
         (Asked::Batch { batch, .. }, "ack") => {
             Answer::Flow { batch, seq: body.seq, msgs: u16::try_from(body.msgs).unwrap_or(u16::MAX) }
         }
-        (_, "gap" | "err") => Answer::Refused { at, refusal: Refusal::BatchLost },
+        // A word on the way; what the batch came to follows.
+        (_, "gap" | "err") => {
+            let text = format!("{} in a batch", body.kind);
+            Answer::Refused { at, refusal: Refusal::Other { code: 0, text } }
+        }
+        (Asked::Batch { .. }, "") if body.count == 0 => Answer::Refused { at, refusal: Refusal::BatchLost },
         (Asked::Batch { batch, .. }, "") => {
-            Answer::Closed { batch, seq: body.seq, count: body.count.max(1), duplicate: body.duplicate }
+            Answer::Closed { batch, seq: body.seq, count: body.count, duplicate: body.duplicate }
         }
         (Asked::Token(token), "") => Answer::Stored { token, seq: body.seq, duplicate: body.duplicate },
         (_, other) => return Err(format!("answer of unknown type {other:?}")),
@@ -249,7 +254,10 @@ mod tests {
         assert_eq!(of(batch, closed), Answer::Closed { batch: 3, seq: 90, count: 64, duplicate: false });
         let gap = r#"{"type":"gap","last_seq":3,"seq":5}"#;
         let at = RefusedAt::Batch { batch: 3, seq: 9 };
-        assert_eq!(of(batch, gap), Answer::Refused { at, refusal: Refusal::BatchLost });
+        let word = Refusal::Other { code: 0, text: "gap in a batch".to_owned() };
+        assert_eq!(of(batch, gap), Answer::Refused { at, refusal: word });
+        let nothing = r#"{"stream":"S","seq":0,"batch":"RUN-3","count":0}"#;
+        assert_eq!(of(batch, nothing), Answer::Refused { at, refusal: Refusal::BatchLost });
         let wrong = r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 4"},"seq":0}"#;
         assert_eq!(of(batch, wrong), Answer::Refused { at, refusal: Refusal::WrongSequence });
         assert_eq!(of(token, wrong), Answer::Refused { at: RefusedAt::Token(5), refusal: Refusal::WrongSequence });

@@ -6,7 +6,7 @@ use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::event::Key;
 use crate::market::trade::RECORD_BYTES;
-use crate::market::{Flags, Record};
+use crate::market::{Flags, Record, TradeMsg};
 
 /// A message, wherever it stands: waiting, in flight, or retained.
 #[derive(Clone, Debug)]
@@ -169,7 +169,11 @@ impl Mark {
 /// Whether two records are the same trade: a twin from a snapshot or from history may differ in its other fields.
 pub(super) fn same_trade(a: &Record, b: &Record) -> bool {
     match (a, b) {
-        (Record::Trade(a), Record::Trade(b)) => a.trade_id == b.trade_id && a.instrument_id == b.instrument_id,
+        (Record::Trade(a), Record::Trade(b)) => {
+            // Milliseconds: what a venue's history and its feed agree in. A venue that counts anew reuses ids at other times.
+            let at = |trade: &TradeMsg| trade.ts_event / 1_000_000;
+            a.trade_id == b.trade_id && a.instrument_id == b.instrument_id && at(a) == at(b)
+        }
         (Record::Gap(a), Record::Gap(b)) => a == b,
         _ => false,
     }

@@ -52,7 +52,7 @@ pub use event::{
     Stats, Stored, Tail, TailRecord,
 };
 
-use crate::market::Record;
+use crate::market::{GapMsg, Record};
 use flight::{Batch, Fence, Flight};
 use message::{History, Message};
 use outbox::{Dropped, Outbox};
@@ -157,6 +157,13 @@ impl Window {
         self.outbox.push(now, route, record);
         let dropped = self.outbox.enforce();
         self.count_dropped(dropped);
+    }
+
+    /// Declares trades that are missing before all that waits: the gap is the next thing to be sent.
+    pub fn declare(&mut self, route: u32, gap: GapMsg) {
+        if route < self.config.routes {
+            self.stats.declared += u64::from(self.outbox.declare_gap(route, gap));
+        }
     }
 
     /// The next thing to do, or `None` until something happens or [`Self::poll_at`] has come.
