@@ -187,7 +187,7 @@ mod tests {
                 assert_eq!(shard.universe.get(*route as usize), Some(instrument));
             }
         }
-        assert_eq!(plan.venues().next().unwrap().ws_url.ends_with('/'), false);
+        assert!(!plan.venues().next().unwrap().ws_url.ends_with('/'));
     }
 
     #[test]
