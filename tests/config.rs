@@ -1,5 +1,7 @@
 //! config/data-manager.toml, held against the settings: every key, each with its default.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot run must stop")]
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 

@@ -85,6 +85,8 @@ fn price(mantissa: i64, scale: u8) -> String {
 }
 
 fn nats(status: &NatsStatus) -> Value {
+    let differences = status.stream.as_ref().map(|stream| &stream.differences);
+    let differences: Option<Vec<String>> = differences.map(|all| all.iter().map(ToString::to_string).collect());
     let window = &status.window;
     json!({
         "state": status.state.as_str(),
@@ -102,7 +104,7 @@ fn nats(status: &NatsStatus) -> Value {
         "gaps_declared": window.declared,
         "broker_lost": window.broker_lost,
         "rewinds": status.rewinds,
-        "differences": status.stream.as_ref().map(|s| s.differences.iter().map(ToString::to_string).collect::<Vec<_>>()),
+        "differences": differences,
     })
 }
 

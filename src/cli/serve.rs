@@ -9,8 +9,8 @@ use crate::sim::{Sim, SimConfig, Source, VenueConfig};
 /// Trades a second over all simulated venues, unless told otherwise.
 const SIM_RATE: f64 = 1_000.0;
 
-/// Newest trades kept a symbol for the simulated REST history: it is full within the first minute, so that the memory of a
-/// long run tells about the daemon and not about its venues.
+/// Newest trades kept a symbol for the simulated REST history: it is full within the first minute, so that the memory
+/// of a long run tells about the daemon and not about its venues.
 const SIM_HISTORY: usize = 2_000;
 
 /// What `serve` is told.

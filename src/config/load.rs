@@ -125,7 +125,7 @@ pub fn load(
     }
     let mut builder = defaults()?;
     for table in &tables {
-        // As text, since a table without keys would be lost on the way through serde: `[exchanges.binance]` says enough.
+        // As text: serde would lose a table without keys, and an exchange's name alone says something.
         builder = builder.add_source(config::File::from_str(&table.to_string(), config::FileFormat::Toml));
     }
     for (path, value) in overrides {

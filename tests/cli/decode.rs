@@ -68,7 +68,7 @@ fn raw_is_48_bytes_a_trade() {
         let expected = lines(&fixture(venue, "trades.expected"));
         assert_eq!(done.stdout.len(), expected.len() * size_of::<TradeMsg>());
         for (bytes, expected) in done.stdout.chunks(48).zip(&expected) {
-            let record = Record::from_bytes(bytes.try_into().unwrap()).unwrap();
+            let record = Record::from_bytes(bytes).unwrap();
             let Record::Trade(trade) = record else { panic!("{record:?}") };
             assert_eq!(trade.trade_id.to_string(), expected["trade_id"].as_str().unwrap());
         }
