@@ -92,7 +92,7 @@ fn tail_reads_what_serve_writes() {
 
 #[test]
 fn a_reader_that_has_enough_ends_tail_well() {
-    let place = Place::new("pipe");
+    let place = Place::new("enough");
     let (_serve, _) = place.serve();
     for format in ["json", "csv", "pretty"] {
         let mut tail = binary(&["tail", "--ipc", "--format", format])
@@ -171,7 +171,6 @@ fn tail_tells_once_that_the_writer_has_gone_and_goes_on_with_the_next() {
     tail.signal(Signal::KILL);
     let done = tail.end();
     assert_eq!(done.err.matches("the writer has closed the ring").count(), 1, "{}", done.err);
-    assert_eq!(done.err.lines().count(), 2, "{}", done.err);
 }
 
 #[test]
