@@ -43,7 +43,7 @@ async fn run(settings: Nats, universe: &Universe, n: u64) -> Duration {
     let mut pushed = 0;
     while pushed < n {
         for k in pushed..(pushed + BURST).min(n) {
-            let route = (k % INSTRUMENTS as u64) as u32;
+            let route = u32::try_from(k % INSTRUMENTS as u64).unwrap();
             transport.publish(route, &record(k, route));
         }
         pushed = (pushed + BURST).min(n);

@@ -50,11 +50,11 @@ impl Plan {
         let mut all = Universe::default();
         let mut venues: Vec<(&'static dyn Exchange, &settings::Exchange, Vec<Instrument>)> = Vec::new();
         if settings.exchanges.is_empty() {
-            let example = exchange::registry::names().next().unwrap_or_default();
-            problems.push(format!(
-                "no exchange is configured: add [exchanges.{example}] with symbols, or name one with --exchange and \
-                 --symbols"
-            ));
+            problems.push(
+                "no exchange is configured: add an [exchanges.NAME] table with symbols, or name one with --exchange \
+                 and --symbols"
+                    .to_owned(),
+            );
         }
         for (name, table) in &settings.exchanges {
             match exchange::by_name(name) {

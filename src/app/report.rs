@@ -88,6 +88,8 @@ fn nats(status: &NatsStatus) -> Value {
     let differences = status.stream.as_ref().map(|stream| &stream.differences);
     let differences: Option<Vec<String>> = differences.map(|all| all.iter().map(ToString::to_string).collect());
     let window = &status.window;
+    let stream = status.stream.as_ref();
+    let differences = stream.map(|stream| stream.differences.iter().map(ToString::to_string).collect::<Vec<_>>());
     json!({
         "state": status.state.as_str(),
         "mode": status.mode.map(crate::transport::nats::window::Mode::as_str),
@@ -107,6 +109,9 @@ fn nats(status: &NatsStatus) -> Value {
         "differences": differences,
     })
 }
+
+/// A counter and where its total comes from.
+type Total<T> = (Metric, fn(&T) -> u64);
 
 /// Copies what the board says to the metrics.
 pub struct Scribe {
@@ -154,7 +159,7 @@ impl Scribe {
         }
         self.set(Metric::ConnectionAttempts, &[exchange, "ok"], sum(|feed| feed.status.connects));
         self.set(Metric::ConnectionAttempts, &[exchange, "failed"], sum(|feed| feed.status.connect_failures));
-        let totals: [(Metric, fn(&FeedView) -> u64); 11] = [
+        let totals: [Total<FeedView>; 11] = [
             (Metric::Disconnects, |feed| feed.status.disconnects),
             (Metric::Rotations, |feed| feed.status.rotations),
             (Metric::FramesReceived, |feed| feed.status.frames),
@@ -200,7 +205,7 @@ impl Scribe {
         let sum = |of: fn(&Stats) -> u64| all.iter().map(|status| of(&status.window)).sum::<u64>();
         let live = all.iter().filter(|status| status.state == crate::transport::nats::NatsState::Publishing).count();
         self.set(Metric::PublisherLive, &[], live as u64);
-        let totals: [(Metric, fn(&Stats) -> u64); 7] = [
+        let totals: [Total<Stats>; 7] = [
             (Metric::PublishedTrades, |stats| stats.acked),
             (Metric::PublishResent, |stats| stats.resent),
             (Metric::PublishDuplicates, |stats| stats.duplicates),

@@ -49,7 +49,7 @@ pub enum Ended {
     AtOnce,
 }
 
-/// Runs the daemon until a signal.
+/// Runs the daemon until a signal, inside of a `LocalSet`.
 ///
 /// # Errors
 /// [`ServeError`] when it cannot start, or a part of it ended by itself.
@@ -66,7 +66,7 @@ pub async fn serve(settings: Settings, plan: Plan) -> Result<Ended, ServeError> 
         "" => None,
         listen => {
             let (listener, address) = http::bind(listen).await.map_err(ServeError::Start)?;
-            Some((address, tokio::spawn(http::answer(listener, Arc::new(pages), http_stop.clone()))))
+            Some((address, tokio::task::spawn_local(http::answer(listener, Arc::new(pages), http_stop.clone()))))
         }
     };
     let symbols: usize = plan.venues().map(|venue| venue.instruments.len()).sum();

@@ -37,7 +37,8 @@ pub(crate) struct Args {
     /// Replay these recorded frames (.jsonl or .jsonl.gz) of one venue.
     #[arg(long, value_name = "FILE")]
     capture: Option<PathBuf>,
-    /// Trades a second over all venues, or frames of a capture; 0: flat out [default: 1000, or the capture's own pace].
+    /// Trades a second over all venues, or frames of a capture; 0 is flat out. Default: 1000, or the capture's own
+    /// pace.
     #[arg(long, value_name = "N", conflicts_with = "speed")]
     rate: Option<f64>,
     /// Replay a capture this many times as fast as it was recorded.

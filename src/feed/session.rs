@@ -217,8 +217,8 @@ impl Session {
         }
     }
 
-    /// When the overlap is to be looked at: once what was under way has arrived, then at its end. What the sequencer waits
-    /// for wakes us by itself.
+    /// When the overlap is to be looked at: once what was under way has arrived, then at its end. What the sequencer
+    /// waits for wakes us by itself.
     fn overlap_ends(&self) -> Option<Instant> {
         let since = self.successor.as_ref().and_then(|link| link.subscribed)?;
         let settled = since + SETTLE.min(self.rules.overlap);

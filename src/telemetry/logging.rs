@@ -33,7 +33,7 @@ pub struct LogError {
 /// # Errors
 /// [`LogError`] when it is no filter.
 pub fn filter(text: &str) -> Result<EnvFilter, LogError> {
-    // async-nats tells each failed dial, at a level of its own: the publisher says the same in its own words.
+    // async-nats tells each failed dial at a level of its own: the publisher says the same in its own words.
     let quiet = if text.contains("async_nats") { text.to_owned() } else { format!("async_nats=off,{text}") };
     EnvFilter::try_new(quiet).map_err(|error| LogError { filter: text.to_owned(), reason: error.to_string() })
 }

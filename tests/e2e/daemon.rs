@@ -150,7 +150,8 @@ impl Daemon {
             let rest = line.strip_prefix("data_manager_")?.strip_prefix(name)?;
             (rest.starts_with(['{', ' '])).then(|| rest.rsplit(' ').next()?.parse::<f64>().ok()).flatten()
         };
-        text.lines().filter_map(of).sum::<f64>() as u64
+        // Totals are whole; a scrape that failed counts as nothing.
+        format!("{:.0}", text.lines().filter_map(of).sum::<f64>()).parse().unwrap()
     }
 
     /// Where the ring of an exchange is.

@@ -89,12 +89,15 @@ pub(crate) struct Rig {
     /// What was pushed, by subject.
     pub(crate) pushed: Expected,
     /// What the publisher said of the last stored trade of each route: its trade id.
-    pub(crate) anchors: Rc<RefCell<Vec<(u32, Option<u64>)>>>,
+    pub(crate) anchors: Heard,
     universe: Universe,
     task: JoinHandle<DrainReport>,
     stop: CancellationToken,
     next: u64,
 }
+
+/// Route and last stored id, as the publisher told them.
+type Heard = Rc<RefCell<Vec<(u32, Option<u64>)>>>;
 
 impl Rig {
     /// The only publisher of its stream, for three instruments. Inside of `local`.

@@ -1,4 +1,5 @@
 //! The NATS side against real nats-servers: connecting, the stream, the publisher, the reader.
+#![allow(clippy::large_futures, reason = "a test has stack enough for a publisher")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot run must stop")]
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests; the publisher's task")]
 

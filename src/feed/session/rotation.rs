@@ -14,13 +14,13 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(30);
 /// had under way still arrives.
 pub(super) const SETTLE: Duration = Duration::from_secs(1);
 
-/// A venue that pings on its own shows that the connection lives, and nothing about the data: without a trade for this long
-/// a successor is asked for.
+/// A venue that pings on its own shows that the connection lives, and nothing about the data: without a trade for this
+/// long a successor is asked for.
 pub(super) const QUIET_MIN: Duration = Duration::from_secs(60);
 const QUIET_MAX: Duration = Duration::from_secs(3_600);
 
 impl Session {
-    /// When a connection that only pings is to be replaced; the venue's heartbeat or the settings' stall rule may say more.
+    /// When a connection that only pings is to be replaced; a stall rule of the settings stands in its place.
     pub(super) fn quiet_at(&self, link: &Link) -> Option<Instant> {
         let pings = matches!(self.exchange.profile().heartbeat, Heartbeat::ServerPing { .. });
         (pings && self.rules.stall.is_none() && link.subscribed.is_some()).then(|| link.traded + self.quiet)

@@ -135,8 +135,8 @@ pub async fn dial_with(
         .ping_interval(PING_INTERVAL)
         // A whole window fits, so that a publish never waits for the socket.
         .client_capacity(settings.window + CLIENT_SPARE)
-        // A first round over all servers, and as little life of its own after a loss as it can have. What it had buffered
-        // may still come late: the window is made for that.
+        // A first round over all servers, and as little life of its own after a loss as it can have. What it had
+        // buffered may still come late: the window is made for that.
         .max_reconnects(settings.servers.len())
         .event_callback(move |event| {
             on_event(event);

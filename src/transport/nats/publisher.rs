@@ -58,11 +58,14 @@ pub struct Publisher {
     sole: bool,
     on_anchor: OnAnchor,
     link: Option<Link>,
-    reading: Option<Pin<Box<dyn Future<Output = Result<Outcome, ReadError>>>>>,
+    reading: Option<ReadFuture>,
     epoch: u32,
     complained: Option<(String, Instant)>,
     announced: Announced,
 }
+
+/// A reading under way.
+type ReadFuture = Pin<Box<dyn Future<Output = Result<Outcome, ReadError>>>>;
 
 /// What the log was told already.
 #[derive(Default)]

@@ -217,7 +217,10 @@ fn limit(value: i64) -> String {
 }
 
 fn is_missing(error: &GetStreamError) -> bool {
-    matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND)
+    match error.kind() {
+        GetStreamErrorKind::JetStream(error) => error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND,
+        _ => false,
+    }
 }
 
 fn missing(stream: &JetStream, manage: &'static str, cure: &'static str) -> StreamError {

@@ -170,7 +170,7 @@ impl Mark {
 pub(super) fn same_trade(a: &Record, b: &Record) -> bool {
     match (a, b) {
         (Record::Trade(a), Record::Trade(b)) => {
-            // Milliseconds: what a venue's history and its feed agree in. A venue that counts anew reuses ids at other times.
+            // Milliseconds: what a venue's history and its feed agree in. A venue that counts anew has other times.
             let at = |trade: &TradeMsg| trade.ts_event / 1_000_000;
             a.trade_id == b.trade_id && a.instrument_id == b.instrument_id && at(a) == at(b)
         }
