@@ -1,5 +1,6 @@
 //! `sim`: simulated venues on their own.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +18,7 @@ The first venue listens on --listen, the others on the next ports. Point a daemo
   data-manager sim --exchange binance &
   DATA_MANAGER__EXCHANGES__BINANCE__WS_URL=ws://127.0.0.1:9480 \\
     data-manager serve --exchange binance --symbols BTCUSDT --ipc
+Generated trades flow at once; a capture, and anything flat out, starts once all symbols are subscribed.
 
 More examples:
   data-manager sim --exchange binance --capture btcusdt.jsonl             at its own pace
@@ -62,16 +64,30 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         (Some(path), None) => Source::Capture { path, pace: Pace::Original { speed: args.speed.unwrap_or(1.0) } },
         (None, rate) => Source::Generate { rate: rate.unwrap_or(1_000.0) },
     };
-    let config = SimConfig { venues, listen: args.listen, source, seed: args.seed, ..SimConfig::default() };
+    // A real venue waits for nobody. A capture is to be had whole, and flat out there is nothing else to wait for.
+    let wait_for_subscriber = match &source {
+        Source::Generate { rate } => *rate == 0.0,
+        Source::Capture { .. } => true,
+    };
+    let listen = args.listen;
+    let config = SimConfig { venues, listen, source, seed: args.seed, wait_for_subscriber, ..SimConfig::default() };
     let sim = Sim::spawn(config).map_err(|error| match error {
         SimError::Exchange { .. } | SimError::Symbol { .. } | SimError::Setting { .. } => Failure::usage(error),
         error => Failure::failed(error),
     })?;
     for exchange in sim.venues() {
         if let Some(endpoint) = sim.endpoint(exchange) {
-            println!("{exchange}  ws_url = {:?}  rest_url = {:?}", endpoint.ws_url, endpoint.rest_url);
-            println!("{exchange}  symbols = {:?}", sim.symbols(exchange));
+            let symbols = sim.symbols(exchange);
+            let (ws_url, rest_url) = (endpoint.ws_url, endpoint.rest_url);
+            let text = format!(
+                "{exchange}  ws_url = {ws_url:?}  rest_url = {rest_url:?}\n{exchange}  symbols = {symbols:?}\n"
+            );
+            // Whoever started us may not read it: the venues are up all the same.
+            let _ = std::io::stdout().write_all(text.as_bytes());
         }
+    }
+    if wait_for_subscriber {
+        eprintln!("a venue's tape starts once all of its symbols are subscribed");
     }
     block_on(async {
         let mut term =

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::format::Format;
-use super::settings::ConfigArgs;
+use super::settings::{self, ConfigArgs};
 use super::{Failure, block_on};
 use crate::app::plan::unknown_exchange;
 use crate::exchange::{self, InstrumentInfo};
@@ -37,6 +37,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     super::log_warnings()?;
     let exchange = exchange::by_name(&args.exchange).ok_or_else(|| Failure::usage(unknown_exchange(&args.exchange)))?;
     let loaded = args.config.load(&[])?;
+    settings::check(&loaded)?;
     let configured = loaded.settings.exchanges.get(&args.exchange).map(|table| table.rest_url.clone());
     let rest_url = configured.filter(|url| !url.is_empty()).unwrap_or_else(|| exchange.profile().rest_url.to_owned());
     let mut list = block_on(async { instruments(exchange, &rest_url, TIMEOUT).await.map_err(Failure::failed) })?;

@@ -13,7 +13,7 @@ use super::{Failure, block_on};
 use crate::config::Settings;
 use crate::market::Record;
 use crate::telemetry::clock;
-use crate::transport::ipc::{DIRECTORY, Next, OpenError, Reader, Reopened, segment_path, segments};
+use crate::transport::ipc::{DIRECTORY, Gone, Next, OpenError, Reader, Reopened, segment_path, segments};
 use crate::transport::nats::consumer::{Filter, Since, Tail, TailError};
 
 /// A ring without anything new is looked at again after this.
@@ -98,6 +98,8 @@ async fn stream(settings: &Settings, args: &Args, since: Since, out: &mut Printe
 struct Ring {
     exchange: String,
     reader: Option<Reader>,
+    /// The writer has closed it, and all of it is read.
+    closed: bool,
     told: String,
 }
 
@@ -116,7 +118,7 @@ fn rings(settings: &Settings, args: &Args, since: Since, out: &mut Printer) -> R
         return Err(Failure::failed(format!("no segment {DIRECTORY}{prefix}* in shared memory; {hint}")));
     }
     let mut rings: Vec<Ring> =
-        names.into_iter().map(|exchange| Ring { exchange, reader: None, told: String::new() }).collect();
+        names.into_iter().map(|exchange| Ring { exchange, reader: None, closed: false, told: String::new() }).collect();
     let mut check_at = clock::now();
     while !out.is_full() {
         let now = clock::now();
@@ -143,14 +145,21 @@ impl Ring {
     fn look(&mut self, directory: &Path, prefix: &str, since: Since, now: Instant) -> Result<(), Failure> {
         let Some(reader) = &mut self.reader else { return self.open(directory, prefix, since) };
         let Some(gone) = reader.check(now, SILENCE) else {
-            self.told.clear();
+            if !self.closed {
+                self.told.clear();
+            }
             return Ok(());
         };
         match reader.reopen() {
-            Ok(Reopened::New { .. }) => self.tell("a new writer has taken over".to_owned()),
-            Ok(Reopened::Same) => self.tell(format!("the writer shows no life: {gone:?}")),
+            Ok(Reopened::New { .. }) => {
+                self.closed = false;
+                self.tell("a new writer has taken over".to_owned());
+            }
+            // A closed ring has told why it is silent. The text has no duration in it: it is told once.
+            Ok(Reopened::Same) if self.closed => {}
+            Ok(Reopened::Same) => self.tell("the writer shows no life: killed, or stopped; waiting for it".to_owned()),
             Err(error) => {
-                self.tell(format!("{gone:?}; {error}"));
+                self.tell(format!("{gone}; {error}; waiting for it"));
                 self.reader = None;
             }
         }
@@ -168,6 +177,7 @@ impl Ring {
                     reader.from_oldest()
                 }
                 self.reader = Some(reader);
+                self.closed = false;
                 self.told.clear();
             }
             Err(error @ (OpenError::Permission { .. } | OpenError::Io { .. })) => return Err(Failure::failed(error)),
@@ -202,6 +212,11 @@ impl Ring {
                 }
                 Next::Unknown { kind, .. } => eprintln!("{}: a record of unknown kind {kind}", self.exchange),
                 Next::Lagged { lost } => eprintln!("{}: too slow, {lost} records lost", self.exchange),
+                Next::WriterGone(Gone::Closed) => {
+                    self.closed = true;
+                    self.tell("the writer has closed the ring; waiting for the next one".to_owned());
+                    return Ok(at > 0);
+                }
                 Next::Empty | Next::WriterGone(_) => return Ok(at > 0),
             }
         }

@@ -125,7 +125,8 @@ pub fn load(
     }
     let mut builder = defaults()?;
     for table in &tables {
-        builder = builder.add_source(config::Config::try_from(table).map_err(unexpected)?);
+        // As text: serde would lose a table without keys, and an exchange's name alone says something.
+        builder = builder.add_source(config::File::from_str(&table.to_string(), config::FileFormat::Toml));
     }
     for (path, value) in overrides {
         builder = builder.set_override(&path, typed(&path, &value)).map_err(unexpected)?;

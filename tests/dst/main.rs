@@ -1,6 +1,6 @@
 //! Seeded fault schedules over the pure rooms, with a scripted broker and scripted venues.
 //!
-//! `DST_SEEDS=n` sets how many schedules run, `DST_SEED=n` replays one; `SLOW=1` runs ten times as many.
+//! `DST_SEEDS=n` sets how many schedules run, `DST_SEED=n` replays one.
 
 #![expect(clippy::cast_possible_truncation, reason = "numbers of a simulation are small")]
 #![expect(clippy::expect_used, reason = "a simulation that contradicts itself must stop")]
@@ -82,7 +82,7 @@ fn seeds() -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match number("DST_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("DST_SEEDS").unwrap_or(if std::env::var_os("SLOW").is_some() { 200_000 } else { 20_000 }),
+        None => 0..number("DST_SEEDS").unwrap_or(20_000),
     }
 }
 
