@@ -17,6 +17,7 @@ use data_manager::transport::Transport as _;
 use data_manager::transport::nats::publisher::{self, NatsTransport};
 use data_manager::transport::nats::{DrainReport, NatsState, NatsStatus};
 use futures_util::StreamExt as _;
+use futures_util::future::LocalBoxFuture;
 use tokio::task::{JoinHandle, LocalSet};
 use tokio_util::sync::CancellationToken;
 
@@ -43,8 +44,9 @@ pub(crate) fn secret(text: &str) -> Option<Secret> {
 }
 
 /// Runs what needs tasks on this thread.
-pub(crate) async fn local<T>(future: impl Future<Output = T>) -> T {
-    LocalSet::new().run_until(future).await
+pub(crate) fn local<'a, T>(future: impl Future<Output = T> + 'a) -> LocalBoxFuture<'a, T> {
+    let future = Box::pin(future);
+    Box::pin(async { LocalSet::new().run_until(future).await })
 }
 
 /// The symbol of a route.
@@ -83,13 +85,16 @@ pub(crate) fn trade(universe: &Universe, route: u32, n: u64) -> TradeMsg {
     }
 }
 
+/// A route, and the id of its last stored trade.
+pub(crate) type Anchor = (u32, Option<u64>);
+
 /// A publisher at work, and what it was given.
 pub(crate) struct Rig {
     pub(crate) transport: NatsTransport,
     /// What was pushed, by subject.
     pub(crate) pushed: Expected,
-    /// What the publisher said of the last stored trade of each route: its trade id.
-    pub(crate) anchors: Rc<RefCell<Vec<(u32, Option<u64>)>>>,
+    /// What the publisher said of the last stored trade of each route.
+    pub(crate) anchors: Rc<RefCell<Vec<Anchor>>>,
     universe: Universe,
     task: JoinHandle<DrainReport>,
     stop: CancellationToken,

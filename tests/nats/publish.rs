@@ -9,7 +9,7 @@ use data_manager::market::trade::RECORD_BYTES;
 use data_manager::transport::nats::NatsState;
 use data_manager::transport::nats::window::Mode;
 
-use crate::kit::{Rig, STREAM, VERSIONS, local, message_ids, settings};
+use crate::kit::{Anchor, Rig, STREAM, VERSIONS, local, message_ids, settings};
 use crate::support::{Server, client, read_all};
 
 /// Whether servers of this version have fast-ingest batches.
@@ -130,7 +130,7 @@ async fn a_second_publisher_hears_where_the_first_ended() {
         for version in ["2.15.1", "2.10.26"] {
             let server = server(version);
             let mut rig = Rig::publishing(settings(&server.url())).await;
-            let nothing: Vec<(u32, Option<u64>)> = (0..3).map(|route| (route, None)).collect();
+            let nothing: Vec<Anchor> = (0..3).map(|route| (route, None)).collect();
             assert_eq!(sorted(&rig), nothing, "{version}");
             rig.trades(299);
             rig.gap(0);
@@ -153,7 +153,7 @@ async fn a_second_publisher_hears_where_the_first_ended() {
     .await;
 }
 
-fn sorted(rig: &Rig) -> Vec<(u32, Option<u64>)> {
+fn sorted(rig: &Rig) -> Vec<Anchor> {
     let mut anchors = rig.anchors.borrow().clone();
     anchors.sort_unstable();
     anchors

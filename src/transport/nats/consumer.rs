@@ -202,7 +202,7 @@ impl Tail {
     }
 
     fn take(&mut self, message: &Message) -> Result<(), TailError> {
-        let sequence = message.info().map_or(self.from.unwrap_or(1), |info| info.stream_sequence);
+        let sequence = message.info().map_or_else(|_| self.from.unwrap_or(1), |info| info.stream_sequence);
         self.from = Some(sequence + 1);
         let subject = message.subject.as_str();
         let fail = |reason: String| TailError::Message { sequence, subject: subject.to_owned(), reason };
