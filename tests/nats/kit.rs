@@ -17,6 +17,7 @@ use data_manager::transport::Transport as _;
 use data_manager::transport::nats::publisher::{self, Anchor, NatsTransport};
 use data_manager::transport::nats::{DrainReport, NatsState, NatsStatus};
 use futures_util::StreamExt as _;
+use futures_util::future::LocalBoxFuture;
 use tokio::task::{JoinHandle, LocalSet};
 use tokio_util::sync::CancellationToken;
 
@@ -43,8 +44,9 @@ pub(crate) fn secret(text: &str) -> Option<Secret> {
 }
 
 /// Runs what needs tasks on this thread.
-pub(crate) async fn local<T>(future: impl Future<Output = T>) -> T {
-    LocalSet::new().run_until(future).await
+pub(crate) fn local<'a, T>(future: impl Future<Output = T> + 'a) -> LocalBoxFuture<'a, T> {
+    let future = Box::pin(future);
+    Box::pin(async { LocalSet::new().run_until(future).await })
 }
 
 /// The symbol of a route.
