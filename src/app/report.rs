@@ -88,8 +88,6 @@ fn nats(status: &NatsStatus) -> Value {
     let differences = status.stream.as_ref().map(|stream| &stream.differences);
     let differences: Option<Vec<String>> = differences.map(|all| all.iter().map(ToString::to_string).collect());
     let window = &status.window;
-    let stream = status.stream.as_ref();
-    let differences = stream.map(|stream| stream.differences.iter().map(ToString::to_string).collect::<Vec<_>>());
     json!({
         "state": status.state.as_str(),
         "mode": status.mode.map(crate::transport::nats::window::Mode::as_str),

@@ -160,7 +160,7 @@ impl Exchange for Binance {
     }
 
     fn decode(&self, frame: Frame<'_>, out: &mut Trades) -> Result<Event, DecodeError> {
-        let text = wire::text(&frame)?;
+        let text = wire::object(wire::text(&frame)?)?;
         let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| wire::json(&error))?;
         match (&envelope.stream, envelope.data, &envelope.e) {
             (Some(stream), Some(data), _) => combined(stream, data.get(), out),
@@ -215,13 +215,13 @@ fn raw(event: &str, text: &str, out: &mut Trades) -> Result<Event, DecodeError> 
 }
 
 fn trade(text: &str, out: &mut Trades) -> Result<Event, DecodeError> {
-    let trade: Trade<'_> = serde_json::from_str(text).map_err(|error| wire::json(&error))?;
+    let trade: Trade<'_> = serde_json::from_str(wire::object(text)?).map_err(|error| wire::json(&error))?;
     let flags = Flags::new(aggressor(trade.m));
     push(&trade.s, trade.t, (&trade.p, &trade.q), trade.time, flags, out)
 }
 
 fn agg_trade(text: &str, out: &mut Trades) -> Result<Event, DecodeError> {
-    let trade: AggTrade<'_> = serde_json::from_str(text).map_err(|error| wire::json(&error))?;
+    let trade: AggTrade<'_> = serde_json::from_str(wire::object(text)?).map_err(|error| wire::json(&error))?;
     let side = Flags::new(aggressor(trade.m));
     let flags = if trade.l > trade.f { side.with(Flags::AGGREGATED) } else { side };
     push(&trade.s, trade.a, (&trade.p, &trade.q), trade.time, flags, out)
@@ -344,6 +344,18 @@ mod tests {
             let (event, rows) = decode(&TRADE.replace(from, to));
             assert_eq!(event.map_err(|error| error.kind()), Err(kind), "{to}");
             assert!(rows.is_empty());
+        }
+    }
+
+    #[test]
+    fn an_array_is_no_object_in_disguise() {
+        for text in [
+            r#"["btcusdt@trade",["BTCUSDT",1,"2","3",5,true]]"#,
+            r#"{"stream":"btcusdt@trade","data":["BTCUSDT",1,"2","3",5,true]}"#,
+            "[]",
+        ] {
+            let (event, trades) = decode(text);
+            assert!(matches!(event, Err(DecodeError::Json { .. })) && trades.is_empty(), "{text}: {event:?}");
         }
     }
 

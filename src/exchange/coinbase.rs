@@ -146,7 +146,7 @@ impl Exchange for Coinbase {
     }
 
     fn decode(&self, frame: Frame<'_>, out: &mut Trades) -> Result<Event, DecodeError> {
-        let text = wire::text(&frame)?;
+        let text = wire::object(wire::text(&frame)?)?;
         let kind: Kind<'_> = parse(text)?;
         match &*kind.kind {
             "match" => trade(text, false, out),

@@ -19,6 +19,18 @@ pub fn text<'a>(frame: &Frame<'a>) -> Result<&'a str, DecodeError> {
     }
 }
 
+/// A text that is to be a JSON object. serde would read an array as one, field by field.
+///
+/// # Errors
+/// [`DecodeError::Json`] for anything else.
+#[inline]
+pub fn object(text: &str) -> Result<&str, DecodeError> {
+    if text.trim_start().starts_with('{') {
+        return Ok(text);
+    }
+    Err(DecodeError::Json { message: "an object was expected at line 1 column 1".to_owned() })
+}
+
 /// Mantissa and scale of a price.
 ///
 /// # Errors
