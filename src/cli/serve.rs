@@ -22,7 +22,8 @@ Examples:
   data-manager serve --config config/data-manager.toml --nats --ipc
 
 SIGTERM and SIGINT drain: stop reading, publish and await what is in flight for at most shutdown_timeout; exit 0, or 1
-where something was not acknowledged. A second signal exits at once, with 1. /metrics, /status, /readyz and /healthz are on http.listen (127.0.0.1:9464).")]
+where something was not acknowledged. A second signal exits at once, with 1.
+/metrics, /status, /readyz and /healthz are on http.listen (127.0.0.1:9464).")]
 pub(crate) struct Args {
     /// Publish to NATS JetStream; a URL beats the configured servers.
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
