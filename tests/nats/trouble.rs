@@ -151,6 +151,31 @@ async fn what_others_write_beside_a_batch_costs_nothing() {
     .await;
 }
 
+/// The chain is made for a sole writer. Another one costs time, and still nothing is lost without a word: each message
+/// names its predecessor, which somebody else's message is not.
+#[tokio::test]
+async fn what_others_write_beside_a_chain_loses_nothing() {
+    for version in ["2.12.8", "2.10.26"] {
+        let server = Server::builder().version(version).start();
+        let context = jetstream::new(client(&server.url()).await);
+        local(async {
+            let mut rig = Rig::publishing(settings(&server.url())).await;
+            for _ in 0..10 {
+                rig.trades(100);
+                let subject = "market.other.COIN.trades".to_owned();
+                context.publish(subject, vec![0; 48].into()).await.unwrap().await.unwrap();
+            }
+            rig.settled().await;
+            let (report, pushed) = rig.stop().await;
+            assert_eq!((report.unacked, report.dropped), (0, 0), "{version}");
+            let mut read = read_all(&client(&server.url()).await, STREAM).await;
+            read.retain(|(_, subject, _)| subject.starts_with("market.binance"));
+            compare(&pushed, &read).assert_clean();
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn a_stream_without_batches_is_written_in_a_chain() {
     let server = Server::start();

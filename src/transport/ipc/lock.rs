@@ -5,11 +5,16 @@
 //! it dies. The file is never removed; removing it would let two writers lock two different files.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::segment::open_options;
+
+/// A lock without a holder's pid is tried this often, this far apart.
+const TRIES: u32 = 40;
+const RETRY_AFTER: Duration = Duration::from_millis(5);
 
 /// A held lock.
 #[derive(Debug)]
@@ -48,10 +53,18 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(LockError::Held { pid: read_pid(&mut file) }),
-            Err(TryLockError::Error(source)) => return Err(failed(source)),
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => match read_pid(&mut file) {
+                    // A writer that has just closed: its lock lives on in a child of its process until that child execs.
+                    None if tries > 0 => std::thread::sleep(RETRY_AFTER),
+                    pid => return Err(LockError::Held { pid }),
+                },
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
         }
         // The pid only helps the next one's error message: a full disk must not stop us here.
         let _ = file.set_len(0).and_then(|()| file.write_all_at(format!("{pid}\n").as_bytes(), 0));
@@ -89,6 +102,7 @@ fn with_ending(segment: &Path, ending: &str) -> PathBuf {
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {
+    file.rewind().ok()?;
     let mut text = String::new();
     file.take(16).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()

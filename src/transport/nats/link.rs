@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
 use super::connect::{self, ConnectError};
-use super::window::{Answer, Expect, Key, Send};
+use super::window::{Answer, Expect, Key, Reply, Send};
 use super::wire::{self, Asked, Replies, Subjects};
 use crate::config::settings::Nats;
 
@@ -24,6 +24,8 @@ pub(super) struct Link {
     events: mpsc::Receiver<Event>,
     message_ids: bool,
     id: RefCell<String>,
+    /// The id of the last chained message of this epoch; empty: none yet.
+    chained: RefCell<String>,
 }
 
 /// What came in on a link.
@@ -64,6 +66,7 @@ impl Link {
             events,
             message_ids: settings.message_ids,
             id: RefCell::new(String::with_capacity(64)),
+            chained: RefCell::default(),
         })
     }
 
@@ -133,6 +136,7 @@ impl Link {
     fn headers(&self, send: &Send) -> Option<HeaderMap> {
         const EXPECT_LAST: HeaderName = HeaderName::from_static("Nats-Expected-Last-Sequence");
         const EXPECT_SUBJECT: HeaderName = HeaderName::from_static("Nats-Expected-Last-Subject-Sequence");
+        const EXPECT_ID: HeaderName = HeaderName::from_static("Nats-Expected-Last-Msg-Id");
         const MESSAGE_ID: HeaderName = HeaderName::from_static("Nats-Msg-Id");
         let with_id = self.message_ids && !send.payload.is_empty();
         if !with_id && send.expect.is_none() {
@@ -148,6 +152,14 @@ impl Link {
             let mut id = self.id.borrow_mut();
             wire::message_id(&send.payload, &mut id);
             headers.insert(MESSAGE_ID, id.as_str());
+            // Sequences alone do not tell our predecessor from somebody else's message in its place.
+            if !matches!(send.reply, Reply::Batch { .. }) {
+                let mut before = self.chained.borrow_mut();
+                if !before.is_empty() {
+                    headers.insert(EXPECT_ID, before.as_str());
+                }
+                before.clone_from(&id);
+            }
         }
         Some(headers)
     }
