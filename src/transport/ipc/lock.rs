@@ -59,7 +59,7 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) => match read_pid(&mut file) {
-                    // A writer that has just closed: its lock lives on in a child of its process until that child execs.
+                    // A writer that has just closed: its lock lives on in a child of its process until that one execs.
                     None if tries > 0 => std::thread::sleep(RETRY_AFTER),
                     pid => return Err(LockError::Held { pid }),
                 },
