@@ -15,9 +15,9 @@ use crate::config::settings::{JetStream, Manage, Nats, Retention, Storage};
 use crate::market::subject::stream_subjects;
 use crate::market::trade::RECORD_BYTES;
 
-/// What a message costs in a file store beside its records: headers of the store, subject, message id. A chained
-/// message stores its conditions too, some hundred bytes; the bound is the same for all servers, so that a stream does not
-/// differ after a server's upgrade.
+/// What a message costs in a file store beside its records: headers of the store, subject, message id.
+/// A chained message stores its conditions too, some hundred bytes; the bound is the same for all servers, so that a
+/// stream does not differ after a server's upgrade.
 const MESSAGE_OVERHEAD: u64 = 112;
 
 /// First server version that has fast-ingest batches.
