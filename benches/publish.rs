@@ -5,23 +5,24 @@
 //! Every leg runs on a single-threaded runtime, with a client of its own and a fresh stream, and counts from its first
 //! record to its last acknowledgement; then the stream must hold every record. Each round runs every leg, every other
 //! round in the opposite order. A ratio compares two legs of one round, and the table shows the median of the ratios.
+//! A message id costs the server about a third of its rate, whoever sends it: only like is compared with like.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a bench that cannot run must stop")]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture};
+use async_nats::jetstream::context::ContextBuilder;
 use async_nats::jetstream::{self, stream};
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use data_manager::market::trade::RECORD_BYTES;
-use futures_util::StreamExt as _;
 use futures_util::future::LocalBoxFuture;
-use futures_util::stream::FuturesOrdered;
 use support::Server;
 
 #[path = "publish/ours.rs"]
 mod ours;
+#[path = "publish/peers.rs"]
+mod peers;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -33,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A way to publish: connects to the URL, publishes so many records, and says how long that took.
 struct Leg {
     name: &'static str,
+    /// Whether its messages carry a `Nats-Msg-Id`; only legs that agree in this are compared.
+    ids: bool,
     /// One of those whose fastest in a round is what the others are compared with.
     baseline: bool,
     /// It publishes so many times fewer records, because it is so slow.
@@ -42,118 +45,48 @@ struct Leg {
     run: fn(String, u64) -> LocalBoxFuture<'static, Duration>,
 }
 
-const LEGS: [Leg; 8] = [
-    Leg {
-        name: "async-nats, 256 acks in flight",
-        baseline: true,
-        fewer: 1,
-        pack: 1,
-        run: |url, n| Box::pin(window_256(url, n)),
-    },
-    Leg { name: "async-nats, 1024", baseline: true, fewer: 1, pack: 1, run: |url, n| Box::pin(window_1024(url, n)) },
-    Leg { name: "async-nats, 4096", baseline: true, fewer: 1, pack: 1, run: |url, n| Box::pin(window_4096(url, n)) },
-    Leg {
-        name: "async-nats, 1024, message ids",
-        baseline: false,
-        fewer: 1,
-        pack: 1,
-        run: |url, n| Box::pin(windowed_with_ids(url, n, 1_024)),
-    },
-    Leg {
-        name: "async-nats, each ack awaited",
-        baseline: false,
-        fewer: 20,
-        pack: 1,
-        run: |url, n| Box::pin(each(url, n)),
-    },
-    Leg {
-        name: "data-manager",
-        baseline: false,
-        fewer: 1,
-        pack: 1,
-        run: |url, n| Box::pin(ours::publish(url, n, |_| {})),
-    },
-    Leg {
-        name: "data-manager, without message ids",
-        baseline: false,
-        fewer: 1,
-        pack: 1,
-        run: |url, n| Box::pin(ours::publish(url, n, |nats| nats.message_ids = false)),
-    },
-    Leg {
-        name: "data-manager, 16 records packed",
-        baseline: false,
-        fewer: 1,
-        pack: 16,
-        run: |url, n| Box::pin(ours::publish(url, n, |nats| nats.pack = 16)),
-    },
+impl Leg {
+    /// async-nats with its futures in flight.
+    const fn window(name: &'static str, ids: bool, run: fn(String, u64) -> LocalBoxFuture<'static, Duration>) -> Self {
+        Self { name, ids, baseline: true, fewer: 1, pack: 1, run }
+    }
+
+    /// Another way.
+    const fn other(name: &'static str, ids: bool, run: fn(String, u64) -> LocalBoxFuture<'static, Duration>) -> Self {
+        Self { name, ids, baseline: false, fewer: 1, pack: 1, run }
+    }
+
+    const fn fewer(mut self, fewer: u64) -> Self {
+        self.fewer = fewer;
+        self
+    }
+
+    const fn packed(mut self, pack: u64) -> Self {
+        self.pack = pack;
+        self
+    }
+}
+
+const LEGS: [Leg; 12] = [
+    Leg::window("async-nats, 256 acks in flight", true, |url, n| Box::pin(peers::windowed(url, n, 256, true))),
+    Leg::window("async-nats, 1024", true, |url, n| Box::pin(peers::windowed(url, n, 1_024, true))),
+    Leg::window("async-nats, 4096", true, |url, n| Box::pin(peers::windowed(url, n, 4_096, true))),
+    Leg::other("async-nats, each ack awaited", true, |url, n| Box::pin(peers::each(url, n, true))).fewer(20),
+    Leg::other("data-manager", true, |url, n| Box::pin(ours::publish(url, n, |_| {}))),
+    Leg::other("data-manager, 16 records packed", true, |url, n| {
+        Box::pin(ours::publish(url, n, |nats| nats.pack = 16))
+    })
+    .packed(16),
+    Leg::window("async-nats, 256 acks in flight", false, |url, n| Box::pin(peers::windowed(url, n, 256, false))),
+    Leg::window("async-nats, 1024", false, |url, n| Box::pin(peers::windowed(url, n, 1_024, false))),
+    Leg::window("async-nats, 4096", false, |url, n| Box::pin(peers::windowed(url, n, 4_096, false))),
+    Leg::other("async-nats, each ack awaited", false, |url, n| Box::pin(peers::each(url, n, false))).fewer(20),
+    Leg::other("data-manager", false, |url, n| Box::pin(ours::publish(url, n, |nats| nats.message_ids = false))),
+    Leg::other("data-manager, 16 records packed", false, |url, n| {
+        Box::pin(ours::publish(url, n, |nats| (nats.message_ids, nats.pack) = (false, 16)))
+    })
+    .packed(16),
 ];
-
-async fn window_256(url: String, n: u64) -> Duration {
-    windowed(url, n, 256).await
-}
-
-async fn window_1024(url: String, n: u64) -> Duration {
-    windowed(url, n, 1_024).await
-}
-
-async fn window_4096(url: String, n: u64) -> Duration {
-    windowed(url, n, 4_096).await
-}
-
-/// As the client's documentation has it: so many futures of acknowledgements in flight, awaited in order.
-async fn windowed(url: String, n: u64, window: usize) -> Duration {
-    let context = connect(&url).await;
-    fresh_stream(&context).await;
-    let subjects = subjects();
-    let mut flight = FuturesOrdered::<<PublishAckFuture as IntoFuture>::IntoFuture>::new();
-    let start = Instant::now();
-    for (k, subject) in (0..n).zip(subjects.iter().cycle()) {
-        if flight.len() == window {
-            flight.next().await.unwrap().unwrap();
-        }
-        let ack = context.publish(subject.clone(), record(k)).await.unwrap();
-        flight.push_back(ack.into_future());
-    }
-    while let Some(ack) = flight.next().await {
-        ack.unwrap();
-    }
-    start.elapsed()
-}
-
-/// The same, each record with the id that the daemon gives it, so that the server's work is the same.
-async fn windowed_with_ids(url: String, n: u64, window: usize) -> Duration {
-    let context = connect(&url).await;
-    fresh_stream(&context).await;
-    let subjects = subjects();
-    let mut flight = FuturesOrdered::<<PublishAckFuture as IntoFuture>::IntoFuture>::new();
-    let start = Instant::now();
-    for (k, subject) in (0..n).zip(subjects.iter().cycle()) {
-        if flight.len() == window {
-            flight.next().await.unwrap().unwrap();
-        }
-        let id = format!("{:08x}-{}-1700000000123", k % INSTRUMENTS as u64, 1_000_000_000 + k);
-        let message = jetstream::message::PublishMessage::build().payload(record(k)).message_id(id);
-        let ack = context.send_publish(subject.clone(), message).await.unwrap();
-        flight.push_back(ack.into_future());
-    }
-    while let Some(ack) = flight.next().await {
-        ack.unwrap();
-    }
-    start.elapsed()
-}
-
-/// One at a time.
-async fn each(url: String, n: u64) -> Duration {
-    let context = connect(&url).await;
-    fresh_stream(&context).await;
-    let subjects = subjects();
-    let start = Instant::now();
-    for (k, subject) in (0..n).zip(subjects.iter().cycle()) {
-        context.publish(subject.clone(), record(k)).await.unwrap().await.unwrap();
-    }
-    start.elapsed()
-}
 
 async fn connect(url: &str) -> jetstream::Context {
     context(support::client(url).await)
@@ -226,19 +159,22 @@ fn version(server: &Server) -> String {
     runtime.block_on(async { support::client(&server.url()).await.server_info().version })
 }
 
+/// Each half of the legs beside the fastest window of its own half.
 fn table(rates: &[Vec<f64>]) {
-    let rounds = rates[0].len();
-    let fastest = |round: usize| {
-        let windows = LEGS.iter().zip(rates).filter(|(leg, _)| leg.baseline);
-        windows.map(|(_, rates)| rates[round]).fold(0.0, f64::max)
-    };
-    let best: Vec<f64> = (0..rounds).map(fastest).collect();
-    println!("{:<34} {:>12} {:>14}", "", "records/s", "of async-nats");
-    for (leg, rates) in LEGS.iter().zip(rates) {
-        let ratios = rates.iter().zip(&best).map(|(rate, best)| rate / best).collect();
-        println!("{:<34} {:>12.0} {:>13.2}x", leg.name, median(rates.clone()), median(ratios));
+    for (ids, title) in [(true, "with message ids (the default)"), (false, "without message ids")] {
+        let half: Vec<(&Leg, &Vec<f64>)> = LEGS.iter().zip(rates).filter(|(leg, _)| leg.ids == ids).collect();
+        let fastest = |round: usize| {
+            let windows = half.iter().filter(|(leg, _)| leg.baseline);
+            windows.map(|(_, rates)| rates[round]).fold(0.0, f64::max)
+        };
+        let best: Vec<f64> = (0..rates[0].len()).map(fastest).collect();
+        println!("{title:<34} {:>12} {:>14}", "records/s", "of async-nats");
+        for (leg, rates) in &half {
+            let ratios = rates.iter().zip(&best).map(|(rate, best)| rate / best).collect();
+            println!("{:<34} {:>12.0} {:>13.2}x", leg.name, median((*rates).clone()), median(ratios));
+        }
+        println!("{:<34} {:>12.0} {:>13.2}x\n", "async-nats, best of each round", median(best), 1.0);
     }
-    println!("{:<34} {:>12.0} {:>13.2}x", "async-nats, best of each round", median(best), 1.0);
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
