@@ -9,8 +9,8 @@ use futures_util::stream::FuturesOrdered;
 
 use super::{INSTRUMENTS, connect, fresh_stream, record, subjects};
 
-/// As the client's documentation has it: so many futures of acknowledgements in flight, awaited in order. With `ids` each
-/// record carries the id that the daemon gives it, so that the server's work is the same.
+/// As the client's documentation has it: so many futures of acknowledgements in flight, awaited in order. With `ids`
+/// each record carries the id that the daemon gives it, so that the server's work is the same.
 pub(super) async fn windowed(url: String, n: u64, window: usize, ids: bool) -> Duration {
     let context = connect(&url).await;
     fresh_stream(&context).await;

@@ -25,6 +25,8 @@ pub struct Board {
     shards: Vec<Mutex<Option<ShardView>>>,
     draining: AtomicBool,
     clock_steps: AtomicU64,
+    /// Configured symbols that a venue does not have.
+    missed: Mutex<Vec<String>>,
     /// When the daemon started, nanoseconds since the Unix epoch.
     pub started_ns: u64,
     started: Instant,
@@ -73,6 +75,7 @@ impl Board {
             shards: (0..shards).map(|_| Mutex::new(None)).collect(),
             draining: AtomicBool::new(false),
             clock_steps: AtomicU64::new(0),
+            missed: Mutex::default(),
             started_ns: clock::wall_ns(),
             started: clock::now(),
         }
@@ -99,6 +102,11 @@ impl Board {
     #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
+    }
+
+    /// A configured symbol that the venue does not have.
+    pub fn miss(&self, text: String) {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 
     /// The wall clock stepped.
@@ -138,6 +146,7 @@ impl Board {
             return vec!["draining".to_owned()];
         }
         let mut list = self.ailments(now);
+        list.extend(self.missed.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
         for (shard, view) in self.views().iter().enumerate() {
             match view {
                 Some(view) => view.reasons(now, &mut list),

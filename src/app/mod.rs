@@ -2,6 +2,7 @@
 
 pub mod board;
 pub mod http;
+mod listed;
 pub mod outlet;
 pub mod plan;
 pub mod report;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
 use super::http::{self, Pages};
+use super::listed;
 use super::plan::Plan;
 use super::report::Scribe;
 use super::shard::{self, ShardSpec};
@@ -70,17 +71,21 @@ pub async fn serve(settings: Settings, plan: Plan) -> Result<Ended, ServeError> 
         }
     };
     let symbols: usize = plan.venues().map(|venue| venue.instruments.len()).sum();
+    let stop = CancellationToken::new();
+    let (venues, shard_count) = (plan.venues().cloned().collect::<Vec<_>>(), plan.shards.len());
+    let shards = Shards::start(&settings, plan, &board, &stop)?;
     tracing::info!(
         version = build::LONG,
         exchanges = exchanges.join(","),
         symbols,
-        shards = plan.shards.len(),
+        shards = shard_count,
         http = http.as_ref().map(|(address, _)| address.to_string()),
         "started"
     );
-    let stop = CancellationToken::new();
-    let shards = Shards::start(&settings, plan, &board, &stop)?;
+    let asked = Arc::clone(&board);
+    let looking = tokio::task::spawn_local(async move { listed::look_up(venues, &asked).await });
     let ended = watch(shards, signals, &board, &stop, settings.shutdown_timeout.duration()).await;
+    looking.abort();
     http_stop.cancel();
     ended
 }

@@ -29,6 +29,18 @@ async fn a_broker_that_is_absent_at_start_is_waited_for_visibly() {
 }
 
 #[tokio::test]
+async fn a_symbol_that_the_venue_does_not_have_is_told() {
+    let sim = two_venues(1_000.0, 1_000_000);
+    let mut symbols = sim.symbols("binance");
+    symbols.push("NOSUCHUSDT".to_owned());
+    let mut daemon = Spec::new(&sim).with("EXCHANGES__BINANCE__SYMBOLS", &symbols.join(",")).start();
+    let told = |daemon: &mut crate::daemon::Daemon| daemon.page("/readyz").1.contains("NOSUCHUSDT").then_some(());
+    daemon.wait(told, "to tell of the symbol");
+    assert!(daemon.log().contains("is not among the venue's instruments"), "{}", daemon.log());
+    daemon.drain();
+}
+
+#[tokio::test]
 async fn a_signal_drains_and_what_was_read_is_stored() {
     let server = Server::start();
     let sim = two_venues(5_000.0, 1_000_000);

@@ -77,7 +77,9 @@ impl Link {
     /// Name and version of the server, for people.
     pub(super) fn server(&self) -> String {
         let info = self.client.server_info();
-        format!("{}:{} ({} {})", info.host, info.port, info.server_name, info.version)
+        // A server without a name of its own goes by its id, which tells people nothing.
+        let name = if info.server_name == info.server_id { String::new() } else { format!("{} ", info.server_name) };
+        format!("{}:{} ({name}{})", info.host, info.port, info.version)
     }
 
     /// Publishes; waits only while the client's own queue is full.

@@ -1,0 +1,36 @@
+//! Asks each venue once whether it has the configured symbols: some venues accept a subscription to anything and then
+//! send nothing, for ever.
+//!
+//! It changes nothing about the feeds: a venue whose REST API is away may still stream.
+
+use std::time::Duration;
+
+use super::board::Board;
+use super::plan::VenuePlan;
+use crate::feed::instruments::instruments;
+
+/// The largest list takes a few seconds on a slow line.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Looks the symbols of these venues up; what is not there is said on the board and in the log.
+pub(super) async fn look_up(venues: Vec<VenuePlan>, board: &Board) {
+    for venue in venues {
+        let name = venue.exchange.profile().name;
+        match instruments(venue.exchange, &venue.rest_url, TIMEOUT).await {
+            Ok(listed) => {
+                for (_, instrument) in &venue.instruments {
+                    let found = listed.iter().find(|one| one.venue_symbol == instrument.venue_symbol);
+                    let what = match found {
+                        Some(one) if one.trading => continue,
+                        Some(_) => "does not trade now",
+                        None => "is not among the venue's instruments",
+                    };
+                    let text = format!("{name}: {} ({}) {what}", instrument.symbol, instrument.venue_symbol);
+                    tracing::error!(exchange = name, symbol = %instrument.symbol, "{text}; `data-manager symbols` lists them");
+                    board.miss(text);
+                }
+            }
+            Err(error) => tracing::warn!(exchange = name, err = %error, "the symbols could not be looked up"),
+        }
+    }
+}
