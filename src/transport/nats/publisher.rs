@@ -60,6 +60,7 @@ pub struct Publisher {
     link: Option<Link>,
     reading: Option<ReadFuture>,
     epoch: u32,
+    /// What the log was told last of why nothing is published, and when.
     complained: Option<(String, Instant)>,
     announced: Announced,
 }
@@ -73,6 +74,8 @@ struct Announced {
     mode: Option<super::window::Mode>,
     differences: Vec<String>,
     live: bool,
+    /// Something is wrong, as far as the log knows.
+    trouble: bool,
 }
 
 struct Shared {
@@ -220,8 +223,10 @@ impl Publisher {
         // The old connection is left without looking back.
         self.link = None;
         self.epoch = query.epoch;
-        if query.doubt != Doubt::Start && !matches!(query.doubt, Doubt::Unreadable { .. } | Doubt::Growing) {
-            tracing::info!(why = %query.doubt, epoch = query.epoch, "in doubt: reading what is stored");
+        match &query.doubt {
+            // These were told when they came up, or are steps on the way.
+            Doubt::Start | Doubt::Unreadable { .. } | Doubt::Growing | Doubt::Disconnected | Doubt::Refused(_) => {}
+            doubt => tracing::info!(why = %doubt, epoch = query.epoch, "in doubt: reading what is stored"),
         }
         self.unless_draining(if query.first { NatsState::Connecting } else { NatsState::Reconciling });
         let reading = Reading {
@@ -333,8 +338,6 @@ impl Publisher {
             self.announced.mode = Some(stored.mode);
             let (mode, guarantee) = (stored.mode.as_str(), stored.mode.guarantee());
             tracing::info!(%server, stream = %name, mode, guarantee, "publishing");
-        } else if !self.announced.live || self.complained.is_some() {
-            tracing::info!(%server, stream = %name, last_seq = stored.last_seq, "publishing again");
         }
         self.announced.live = true;
     }
@@ -347,6 +350,7 @@ impl Publisher {
             let waiting = self.shared.window.borrow().stats().waiting;
             tracing::warn!(err = text, waiting, "cannot publish, trying again");
             self.complained = Some((text.to_owned(), now));
+            self.announced.trouble = true;
         }
         text.clone_into(&mut self.shared.status.borrow_mut().last_error);
     }
@@ -367,6 +371,10 @@ impl Publisher {
             self.unless_draining(NatsState::Reconciling);
         } else {
             self.shared.status.borrow_mut().last_ack_ns = clock::wall_ns();
+            if std::mem::take(&mut self.announced.trouble) {
+                let waiting = self.shared.window.borrow().stats().waiting;
+                tracing::info!(server = %self.shared.status.borrow().server, waiting, "publishing again");
+            }
         }
         self.shared.window.borrow_mut().on_answer(clock::now(), self.epoch, answer);
     }
