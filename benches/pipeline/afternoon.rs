@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::context::{ContextBuilder, PublishAckFuture};
+use async_nats::jetstream::message::PublishMessage;
 use data_manager::telemetry::clock;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -41,11 +42,12 @@ async fn publish(venue: &str) {
                 let Some(Ok(message)) = message else { return };
                 let recv = clock::wall_ns();
                 let Message::Text(text) = message else { continue };
-                let Some((subject, payload)) = trade(&text, recv) else { continue };
+                let Some((subject, id, payload)) = trade(&text, recv) else { continue };
                 if flight.len() == WINDOW {
                     flight.next().await.unwrap().unwrap();
                 }
-                flight.push_back(context.publish(subject, payload.into()).await.unwrap().into_future());
+                let message = PublishMessage::build().payload(payload.into()).message_id(id);
+                flight.push_back(context.send_publish(subject, message).await.unwrap().into_future());
             }
             Some(ack) = flight.next() => {
                 ack.unwrap();
@@ -66,8 +68,8 @@ async fn dial(
     tokio_tungstenite::client_async(url, stream).await.unwrap()
 }
 
-/// Subject and payload of a frame that holds a trade.
-fn trade(text: &str, recv: u64) -> Option<(String, Vec<u8>)> {
+/// Subject, message id and payload of a frame that holds a trade.
+fn trade(text: &str, recv: u64) -> Option<(String, String, Vec<u8>)> {
     let frame: Value = serde_json::from_str(text).ok()?;
     let data = frame.get("data")?;
     let symbol = data["s"].as_str()?;
@@ -77,5 +79,6 @@ fn trade(text: &str, recv: u64) -> Option<(String, Vec<u8>)> {
         "symbol": symbol, "price": number("p")?, "size": number("q")?, "side": side, "id": data["t"].as_u64()?,
         "ts_event": data["T"].as_u64()?, "ts_recv": recv,
     });
-    Some((format!("market.binance.{symbol}.trades"), serde_json::to_vec(&trade).ok()?))
+    let id = format!("{symbol}-{}", data["t"]);
+    Some((format!("market.binance.{symbol}.trades"), id, serde_json::to_vec(&trade).ok()?))
 }

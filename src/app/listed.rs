@@ -15,7 +15,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// Looks the symbols of these venues up; what is not there is said on the board and in the log.
 pub(super) async fn look_up(venues: Vec<VenuePlan>, board: &Board) {
     for venue in venues {
-        let name = venue.exchange.profile().name;
+        let (profile, name) = (venue.exchange.profile(), venue.exchange.profile().name);
+        // Frames from elsewhere (a simulation, a proxy) with the venue's own REST API: nothing there speaks of them.
+        if venue.ws_url != profile.ws_url && venue.rest_url == profile.rest_url {
+            continue;
+        }
         match instruments(venue.exchange, &venue.rest_url, TIMEOUT).await {
             Ok(listed) => {
                 for (_, instrument) in &venue.instruments {
