@@ -3,9 +3,9 @@
 //! `cargo bench --bench pipeline` measures; `-- --quick` only shows that everything works. It needs `make tools`.
 //!
 //! One leg is this project's binary, as it is run. The other is what one would write with the same libraries in an
-//! afternoon: each frame as a JSON tree, numbers as floats, one message with an id a trade, acknowledgements awaited as
-//! futures, 1,024 in flight. Venue, server, subscriptions and consumer are the same; both run as processes of their own beside
-//! them. The afternoon's pipeline keeps no order, finds no gap, removes no double and has no ring.
+//! afternoon: each frame as a JSON tree, numbers as floats, one message with an id a trade, acknowledgements awaited
+//! as futures, 1,024 in flight. Venue, server, subscriptions and consumer are the same; both run as processes of their
+//! own beside them. The afternoon's pipeline keeps no order, finds no gap, removes no double and has no ring.
 #![allow(clippy::disallowed_methods, reason = "a bench reads the clock")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a bench that cannot run must stop")]
 
