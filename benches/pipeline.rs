@@ -45,18 +45,17 @@ fn main() {
     }
     let quick = std::env::args().any(|arg| arg == "--quick" || arg == "--test");
     let (trades, rounds, timed) = if quick { (10_000, 1, 2_000) } else { (200_000, 5, 50_000) };
-    let mut ratios = Vec::new();
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..rounds {
-        let (a, b) = (throughput(Leg::Ours, trades), throughput(Leg::Afternoon, trades));
-        ratios.push(a / b);
-        ours.push(a);
-        theirs.push(b);
-    }
-    println!("socket to stored, flat out, {trades} trades, median of {rounds} rounds");
-    println!("{:<28} {:>12} {:>8}", "", "trades/s", "ratio");
-    println!("{:<28} {:>12.0} {:>7.2}x", "data-manager serve", median(ours), median(ratios));
-    println!("{:<28} {:>12.0} {:>7.2}x", "an afternoon's pipeline", median(theirs), 1.0);
+    let rounds: Vec<_> =
+        (0..rounds).map(|_| (throughput(Leg::Ours, trades), throughput(Leg::Afternoon, trades))).collect();
+    let of = |pick: fn(&(Run, Run)) -> f64| median(rounds.iter().map(pick).collect());
+    println!("socket to stored, flat out, {trades} trades, median of {} rounds", rounds.len());
+    println!("{:<28} {:>12} {:>8} {:>16} {:>8}", "", "trades/s", "ratio", "CPU µs a trade", "ratio");
+    let line = |name: &str, rate: f64, ratio: f64, cpu: f64, less: f64| {
+        println!("{name:<28} {rate:>12.0} {ratio:>7.2}x {cpu:>16.2} {less:>7.2}x");
+    };
+    let (faster, less) = (of(|(a, b)| a.rate / b.rate), of(|(a, b)| a.cpu / b.cpu));
+    line("data-manager serve", of(|(a, _)| a.rate), faster, of(|(a, _)| a.cpu * 1e6), less);
+    line("an afternoon's pipeline", of(|(_, b)| b.rate), 1.0, of(|(_, b)| b.cpu * 1e6), 1.0);
     println!("\nreceived by us to received by a consumer of the stream, {RATE} trades/s, {timed} trades");
     println!("{:<28} {:>10} {:>10} {:>10}", "", "p50", "p99", "p99.9");
     for (name, leg) in [("data-manager serve", Leg::Ours), ("an afternoon's pipeline", Leg::Afternoon)] {
@@ -112,6 +111,16 @@ impl Publisher {
     }
 }
 
+impl Publisher {
+    /// Processor time that it has used, seconds.
+    fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        // Fields 14 and 15, counted behind the name in brackets, in ticks of a hundredth of a second.
+        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
+    }
+}
+
 impl Drop for Publisher {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -125,13 +134,20 @@ impl Drop for Publisher {
     }
 }
 
-/// Trades a second, from the first that is stored to the last.
-fn throughput(leg: Leg, trades: u64) -> f64 {
+/// What a run flat out came to.
+struct Run {
+    /// Trades a second, from the first that is stored to the last.
+    rate: f64,
+    /// Processor time of the publishing process, seconds a trade.
+    cpu: f64,
+}
+
+fn throughput(leg: Leg, trades: u64) -> Run {
     let server = Server::start();
     on_a_thread(async {
         let stream = prepare(leg, &server).await;
         let sim = venue(0.0, trades);
-        let _publisher = Publisher::start(leg, &sim, &server);
+        let publisher = Publisher::start(leg, &sim, &server);
         let mut consumer = messages(&stream).await;
         let next = async |consumer: &mut Messages| tokio::time::timeout(PATIENCE, consumer.next()).await.unwrap();
         next(&mut consumer).await.unwrap().unwrap();
@@ -139,7 +155,7 @@ fn throughput(leg: Leg, trades: u64) -> f64 {
         for _ in 1..trades {
             next(&mut consumer).await.unwrap().unwrap();
         }
-        (trades - 1) as f64 / start.elapsed().as_secs_f64()
+        Run { rate: (trades - 1) as f64 / start.elapsed().as_secs_f64(), cpu: publisher.cpu() / trades as f64 }
     })
 }
 
