@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 
-use async_nats::{Client, Event, HeaderMap, HeaderName, HeaderValue, Subject};
+use async_nats::{Client, Event, HeaderMap, HeaderValue, Subject, header};
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
@@ -136,29 +136,29 @@ impl Link {
     }
 
     fn headers(&self, send: &Send) -> Option<HeaderMap> {
-        const EXPECT_LAST: HeaderName = HeaderName::from_static("Nats-Expected-Last-Sequence");
-        const EXPECT_SUBJECT: HeaderName = HeaderName::from_static("Nats-Expected-Last-Subject-Sequence");
-        const EXPECT_ID: HeaderName = HeaderName::from_static("Nats-Expected-Last-Msg-Id");
-        const MESSAGE_ID: HeaderName = HeaderName::from_static("Nats-Msg-Id");
         let with_id = self.message_ids && !send.payload.is_empty();
         if !with_id && send.expect.is_none() {
             return None;
         }
         let mut headers = HeaderMap::new();
         match send.expect {
-            Some(Expect::LastSequence(seq)) => headers.insert(EXPECT_LAST, HeaderValue::from(seq)),
-            Some(Expect::LastSubjectSequence(seq)) => headers.insert(EXPECT_SUBJECT, HeaderValue::from(seq)),
+            Some(Expect::LastSequence(seq)) => {
+                headers.insert(header::NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(seq))
+            }
+            Some(Expect::LastSubjectSequence(seq)) => {
+                headers.insert(header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, HeaderValue::from(seq))
+            }
             None => {}
         }
         if with_id {
             let mut id = self.id.borrow_mut();
             wire::message_id(&send.payload, &mut id);
-            headers.insert(MESSAGE_ID, id.as_str());
+            headers.insert(header::NATS_MESSAGE_ID, id.as_str());
             // Sequences alone do not tell our predecessor from somebody else's message in its place.
             if !matches!(send.reply, Reply::Batch { .. }) {
                 let mut before = self.chained.borrow_mut();
                 if !before.is_empty() {
-                    headers.insert(EXPECT_ID, before.as_str());
+                    headers.insert(header::NATS_EXPECTED_LAST_MESSAGE_ID, before.as_str());
                 }
                 before.clone_from(&id);
             }
