@@ -67,12 +67,13 @@ impl Leg {
     }
 }
 
-const LEGS: [Leg; 12] = [
+const LEGS: [Leg; 14] = [
     Leg::window("async-nats, 256 acks in flight", true, |url, n| Box::pin(peers::windowed(url, n, 256, true))),
     Leg::window("async-nats, 1024", true, |url, n| Box::pin(peers::windowed(url, n, 1_024, true))),
     Leg::window("async-nats, 4096", true, |url, n| Box::pin(peers::windowed(url, n, 4_096, true))),
     Leg::other("async-nats, each ack awaited", true, |url, n| Box::pin(peers::each(url, n, true))).fewer(20),
-    Leg::other("data-manager", true, |url, n| Box::pin(ours::publish(url, n, |_| {}))),
+    Leg::other("data-manager, window 1000", true, |url, n| Box::pin(ours::publish(url, n, |_| {}))),
+    Leg::other("data-manager, window 4000", true, |url, n| Box::pin(ours::publish(url, n, |nats| nats.window = 4_000))),
     Leg::other("data-manager, 16 records packed", true, |url, n| {
         Box::pin(ours::publish(url, n, |nats| nats.pack = 16))
     })
@@ -81,7 +82,12 @@ const LEGS: [Leg; 12] = [
     Leg::window("async-nats, 1024", false, |url, n| Box::pin(peers::windowed(url, n, 1_024, false))),
     Leg::window("async-nats, 4096", false, |url, n| Box::pin(peers::windowed(url, n, 4_096, false))),
     Leg::other("async-nats, each ack awaited", false, |url, n| Box::pin(peers::each(url, n, false))).fewer(20),
-    Leg::other("data-manager", false, |url, n| Box::pin(ours::publish(url, n, |nats| nats.message_ids = false))),
+    Leg::other("data-manager, window 1000", false, |url, n| {
+        Box::pin(ours::publish(url, n, |nats| nats.message_ids = false))
+    }),
+    Leg::other("data-manager, window 4000", false, |url, n| {
+        Box::pin(ours::publish(url, n, |nats| (nats.message_ids, nats.window) = (false, 4_000)))
+    }),
     Leg::other("data-manager, 16 records packed", false, |url, n| {
         Box::pin(ours::publish(url, n, |nats| (nats.message_ids, nats.pack) = (false, 16)))
     })
