@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::board::{Board, FeedView, ShardView, VenueView};
 use super::outlet::Outlet;
@@ -277,7 +278,9 @@ impl Shard {
 /// Runs a feed; one that panics is started anew, since other venues have nothing to do with it.
 async fn keep_running(shared: impl Fn() -> FeedShared<Outlet>, spec: FeedSpec, stop: CancellationToken) {
     loop {
-        let life = tokio::task::spawn_local(crate::feed::run(spec.clone(), shared(), stop.clone()));
+        // Ended with us: a feed that is given up must not push behind a drained publisher.
+        let life =
+            AbortOnDropHandle::new(tokio::task::spawn_local(crate::feed::run(spec.clone(), shared(), stop.clone())));
         let Err(error) = life.await else { return };
         tracing::error!(conn = %spec.name, err = %error, "a feed panicked and is started anew");
         forget_undelivered(&shared());
