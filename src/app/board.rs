@@ -129,8 +129,12 @@ impl Board {
     /// Why the daemon does not live; empty: it does. Only what a restart could mend.
     #[must_use]
     pub fn ailments(&self, now: Instant) -> Vec<String> {
+        self.stuck(&self.views(), now)
+    }
+
+    fn stuck(&self, views: &[Option<ShardView>], now: Instant) -> Vec<String> {
         let mut list = Vec::new();
-        for (shard, view) in self.views().iter().enumerate() {
+        for (shard, view) in views.iter().enumerate() {
             let age = view.as_ref().map_or_else(|| self.uptime(), |view| now.saturating_duration_since(view.at));
             if age > STUCK {
                 list.push(format!("shard {shard} has not shown itself for {} s", age.as_secs()));
@@ -145,9 +149,10 @@ impl Board {
         if self.is_draining() {
             return vec!["draining".to_owned()];
         }
-        let mut list = self.ailments(now);
+        let views = self.views();
+        let mut list = self.stuck(&views, now);
         list.extend(self.missed.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
-        for (shard, view) in self.views().iter().enumerate() {
+        for (shard, view) in views.iter().enumerate() {
             match view {
                 Some(view) => view.reasons(now, &mut list),
                 None => list.push(format!("shard {shard} is starting")),

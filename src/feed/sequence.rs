@@ -221,8 +221,8 @@ impl Sequencer {
         let mark = Mark { id: msg.trade_id, ts: msg.ts_event };
         if std::mem::take(&mut state.unknown_before) {
             self.declare(route, Mark { id: 0, ts: 0 }, mark, GapStrength::Possible, out);
+            return self.deliver(route, msg, out);
         }
-        let Some(state) = self.routes.get_mut(&route) else { return };
         state.first.get_or_insert(mark);
         state.last = Some(mark);
         // In order: whatever was feared has taken nothing of this symbol.
