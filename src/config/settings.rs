@@ -185,7 +185,7 @@ pub enum Manage {
     Create,
     /// Report where it differs; wait, visibly, while it is missing.
     Verify,
-    /// Do not look.
+    /// Do not compare; wait, visibly, while it is missing.
     None,
 }
 
