@@ -145,7 +145,7 @@ struct Run {
 fn throughput(leg: Leg, trades: u64) -> Run {
     let server = Server::start();
     on_a_thread(async {
-        let stream = prepare(leg, &server).await;
+        let stream = prepare(&server).await;
         let sim = venue(0.0, trades);
         let publisher = Publisher::start(leg, &sim, &server);
         let mut consumer = messages(&stream).await;
@@ -163,7 +163,7 @@ fn throughput(leg: Leg, trades: u64) -> Run {
 fn latency(leg: Leg, trades: u64) -> Histogram<u64> {
     let server = Server::start();
     on_a_thread(async {
-        let stream = prepare(leg, &server).await;
+        let stream = prepare(&server).await;
         let sim = venue(RATE, trades);
         let _publisher = Publisher::start(leg, &sim, &server);
         let mut consumer = messages(&stream).await;
@@ -192,7 +192,7 @@ async fn messages(stream: &jetstream::stream::Stream) -> Messages {
 }
 
 /// The stream as the daemon makes it, so that both legs store into the same.
-async fn prepare(_leg: Leg, server: &Server) -> jetstream::stream::Stream {
+async fn prepare(server: &Server) -> jetstream::stream::Stream {
     let context = jetstream::new(support::client(&server.url()).await);
     let settings = data_manager::config::settings::Nats::default();
     let mut config = data_manager::transport::nats::stream_manager::config(&settings, true);

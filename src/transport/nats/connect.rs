@@ -60,14 +60,6 @@ pub enum ConnectError {
     },
 }
 
-impl ConnectError {
-    /// Whether trying again cannot help: the settings have to change.
-    #[must_use]
-    pub const fn is_permanent(&self) -> bool {
-        matches!(self, Self::Settings { .. })
-    }
-}
-
 /// How a client proves who it is. At most one way may be configured.
 enum Auth<'a> {
     None,

@@ -158,6 +158,7 @@ impl Transport for NatsTransport {
         let stats = self.shared.window.borrow().stats();
         TransportStats {
             taken: stats.taken,
+            // Gaps that the window declares are acknowledged and were never taken.
             done: (stats.acked + stats.duplicates).min(stats.taken),
             waiting: stats.waiting + stats.in_flight_records,
             dropped: stats.dropped,
@@ -212,8 +213,7 @@ impl Publisher {
         match sent {
             Ok(()) => {}
             Err(NotSent::TooLarge) => {
-                let answer = Answer::Refused { at: RefusedAt::Last, refusal: Refusal::TooLarge };
-                self.answered(answer);
+                self.answered(Answer::Refused { at: RefusedAt::Last, refusal: Refusal::TooLarge });
             }
             Err(NotSent::Gone(why)) => self.gone(&why),
         }
