@@ -187,7 +187,7 @@ fn sequenced(frames: &[String]) -> Vec<Record> {
     let (mut out, mut records) = (Trades::open(venue), Vec::new());
     for frame in frames {
         decode(venue, frame, &mut out).unwrap();
-        out.rows().iter().for_each(|row| sequencer.trade(clock::now(), row.route, row.msg, &mut records));
+        out.rows().iter().for_each(|row| sequencer.row(clock::now(), row.route, row.msg, row.span, &mut records));
     }
     records.into_iter().map(|(_, record)| record).collect()
 }

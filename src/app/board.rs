@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::feed::backfill::RepairStatus;
 use crate::feed::{FeedState, FeedStatus};
 use crate::telemetry::clock;
 use crate::transport::TransportStats;
@@ -54,6 +55,8 @@ pub struct VenueView {
     pub exchange: &'static str,
     /// Its connections: name, state, and canonical symbols by route.
     pub feeds: Vec<FeedView>,
+    /// What its repairs say, where it has any.
+    pub repair: Option<RepairStatus>,
 }
 
 /// One connection at one moment.

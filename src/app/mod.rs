@@ -1,6 +1,7 @@
 //! A running daemon: what to run, threads that run it, what it says of itself, and how it ends.
 
 pub mod board;
+mod feeds;
 pub mod http;
 mod listed;
 pub mod outlet;

@@ -1,7 +1,15 @@
-//! Where a shard's feeds put their records: the ring first, so that a broker's trouble cannot delay it, then NATS.
+//! Where a shard's feeds put their records: the ring first, so that a broker's trouble cannot delay it, then NATS, by
+//! way of the mender, which keeps a symbol's records while a hole in front of them is repaired.
 
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::config::settings;
 use crate::feed::Deliver;
-use crate::market::Record;
+use crate::feed::backfill::{Ask, RepairQueue, job::Aim};
+use crate::feed::mend::{MendStats, Mender};
+use crate::market::{GapMsg, Record};
+use crate::telemetry::clock;
 use crate::transport::Transport;
 use crate::transport::ipc::IpcTransport;
 use crate::transport::nats::NatsTransport;
@@ -11,13 +19,26 @@ use crate::transport::nats::NatsTransport;
 pub struct Outlet {
     ring: Option<IpcTransport>,
     nats: Option<NatsTransport>,
+    mender: Mender,
+    /// By route: who repairs its holes.
+    repairs: Vec<Option<Rc<RepairQueue>>>,
+    /// Records on their way out of the mender.
+    mended: Vec<(u32, Record)>,
 }
 
 impl Outlet {
-    /// An outlet to these transports.
+    /// An outlet to these transports. `repairs` names those who repair the holes of each route.
     #[must_use]
-    pub const fn new(ring: Option<IpcTransport>, nats: Option<NatsTransport>) -> Self {
-        Self { ring, nats }
+    pub fn new(
+        ring: Option<IpcTransport>,
+        nats: Option<NatsTransport>,
+        feed: &settings::Feed,
+        repairs: Vec<Option<Rc<RepairQueue>>>,
+    ) -> Self {
+        let repairable = repairs.iter().map(Option::is_some).collect();
+        let bound = usize::try_from(feed.repair_hold_bytes.get()).unwrap_or(usize::MAX);
+        let mender = Mender::new(feed.repair_hold.duration(), bound, repairable);
+        Self { ring, nats, mender, repairs, mended: Vec::new() }
     }
 
     /// The ring, if there is one.
@@ -32,18 +53,64 @@ impl Outlet {
         self.nats.as_ref()
     }
 
-    /// Puts a record into the ring and nowhere else.
-    pub fn ring_only(&mut self, route: u32, record: &Record) {
+    /// What waits for repairs.
+    #[must_use]
+    pub const fn mending(&self) -> MendStats {
+        self.mender.stats()
+    }
+
+    /// Puts a gap into the ring and asks for its repair; somebody else sees to the broker.
+    pub fn declared(&mut self, route: u32, gap: &GapMsg) {
         if let Some(ring) = &mut self.ring {
-            ring.publish(route, record);
+            ring.publish(route, &Record::Gap(*gap));
             ring.flush();
         }
+        self.ask(route, gap, Aim::Everywhere);
+    }
+
+    /// Lets time pass: holes that were waited for long enough are declared, and what the broker has lost is asked for.
+    pub fn tick(&mut self, now: Instant) {
+        self.mender.poll(now, &mut self.mended);
+        self.let_go();
+        let lost = self.nats.as_ref().map(NatsTransport::take_lost).unwrap_or_default();
+        for (route, gap) in lost {
+            self.ask(route, &gap, Aim::Broker);
+        }
+    }
+
+    /// The feeds have ended: what waits for a repair goes out, its holes declared.
+    pub fn finish(&mut self) {
+        self.mender.finish(&mut self.mended);
+        self.let_go();
+        self.batch_end();
     }
 
     /// Closes the rings: readers drain them and then see the end.
     pub fn close_rings(&mut self) {
         if let Some(ring) = self.ring.take() {
             ring.close();
+        }
+    }
+
+    fn ask(&self, route: u32, gap: &GapMsg, aim: Aim) {
+        if gap.is_exact()
+            && let Some(Some(repairs)) = self.repairs.get(route as usize)
+        {
+            repairs.ask(Ask::Fill { route, gap: *gap, aim });
+        }
+    }
+
+    fn let_go(&mut self) {
+        if self.mended.is_empty() {
+            return;
+        }
+        for (route, record) in self.mended.drain(..) {
+            if let Some(nats) = &mut self.nats {
+                nats.publish(route, &record);
+            }
+        }
+        if let Some(nats) = &mut self.nats {
+            nats.flush();
         }
     }
 }
@@ -53,9 +120,17 @@ impl Deliver for Outlet {
         if let Some(ring) = &mut self.ring {
             ring.publish(route, record);
         }
-        if let Some(nats) = &mut self.nats {
-            nats.publish(route, record);
+        if let Record::Gap(gap) = record
+            && gap.flags == 0
+        {
+            self.ask(route, gap, Aim::Everywhere);
         }
+        let Some(nats) = &mut self.nats else { return };
+        if self.mender.passes(route, record) {
+            return nats.publish(route, record);
+        }
+        self.mender.take(clock::now(), route, *record, &mut self.mended);
+        self.let_go();
     }
 
     fn batch_end(&mut self) {
@@ -65,5 +140,16 @@ impl Deliver for Outlet {
         if let Some(nats) = &mut self.nats {
             nats.flush();
         }
+    }
+
+    fn restore(&mut self, route: u32, record: &Record) {
+        if let Some(nats) = &mut self.nats {
+            nats.publish(route, record);
+        }
+    }
+
+    fn give_up(&mut self, route: u32, gap: &GapMsg) {
+        self.mender.give_up(clock::now(), route, gap, &mut self.mended);
+        self.let_go();
     }
 }

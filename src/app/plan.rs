@@ -20,6 +20,8 @@ pub struct VenuePlan {
     pub instruments: Vec<(u32, Instrument)>,
     /// The configured stall time-out, if there is one.
     pub stall: Option<std::time::Duration>,
+    /// Connections that bring the same symbols.
+    pub redundancy: usize,
 }
 
 /// What one thread owns.
@@ -115,6 +117,7 @@ impl ShardPlan {
             rest_url: or(&table.rest_url, profile.rest_url),
             instruments: routes,
             stall: Some(table.stall_timeout.duration()).filter(|stall| !stall.is_zero()),
+            redundancy: table.redundancy,
         });
         Ok(())
     }

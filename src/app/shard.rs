@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::board::{Board, FeedView, ShardView, VenueView};
+use super::board::{Board, ShardView};
+use super::feeds::{self, Feed, Repair};
 use super::outlet::Outlet;
-use super::plan::{ShardPlan, VenuePlan};
+use super::plan::ShardPlan;
 use crate::config::Settings;
+use crate::feed::backfill;
 use crate::feed::socket::Dialer;
-use crate::feed::{Budget, Deliver as _, FeedShared, FeedSpec, FeedStatus, Rules, Sequencer};
 use crate::market::Record;
 use crate::telemetry::clock;
 use crate::transport::Transport as _;
@@ -33,9 +33,6 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// What venue connections get to say good-bye when the daemon drains.
 const FEEDS_END: Duration = Duration::from_millis(1_500);
-
-/// A feed that panicked is started anew after this.
-const RESTART_AFTER: Duration = Duration::from_secs(1);
 
 /// What a shard is given.
 pub struct ShardSpec {
@@ -59,20 +56,11 @@ struct Shard {
     spec: ShardSpec,
     outlet: Rc<RefCell<Outlet>>,
     feeds: Rc<[Feed]>,
+    repairs: Rc<[Repair]>,
     /// When the publisher last got on, or had nothing to do.
     published_at: Option<Instant>,
     /// What the log was told of losses.
     told: Stats,
-}
-
-/// A connection and what is kept of it across its lives.
-struct Feed {
-    exchange: &'static str,
-    spec: FeedSpec,
-    sequencer: Rc<RefCell<Sequencer>>,
-    status: Rc<RefCell<FeedStatus>>,
-    budget: Rc<RefCell<Budget>>,
-    symbols: Arc<[(u32, String, String)]>,
 }
 
 /// Runs a shard on this thread until it has drained.
@@ -95,7 +83,8 @@ async fn live(mut spec: ShardSpec) -> Result<DrainReport, String> {
     let publish_stop = CancellationToken::new();
     let drain = spec.settings.shutdown_timeout.duration();
     let nats = spec.settings.transport.nats.clone();
-    let feeds: Rc<[Feed]> = feeds(&spec).into();
+    let (feeds, repairs) = feeds::of(&spec.plan, &spec.settings);
+    let (feeds, repairs): (Rc<[Feed]>, Rc<[Repair]>) = (feeds.into(), repairs.into());
     let outlet: Rc<RefCell<Outlet>> = Rc::default();
     let (transport, publishing) = if nats.enabled {
         let on_anchor = on_anchor(Rc::clone(&feeds), Rc::clone(&outlet), Rc::clone(&anchored));
@@ -105,8 +94,9 @@ async fn live(mut spec: ShardSpec) -> Result<DrainReport, String> {
     } else {
         (None, None)
     };
-    *outlet.borrow_mut() = Outlet::new(spec.ring.take(), transport);
-    let mut shard = Shard { spec, outlet, feeds, published_at: None, told: Stats::default() };
+    let queues = feeds::queues(&spec.plan, &repairs);
+    *outlet.borrow_mut() = Outlet::new(spec.ring.take(), transport, &spec.settings.feed, queues);
+    let mut shard = Shard { spec, outlet, feeds, repairs, published_at: None, told: Stats::default() };
     shard.show();
     if publishing.is_some() {
         shard.wait_for_anchors(&anchored).await;
@@ -139,7 +129,7 @@ fn on_anchor(feeds: Rc<[Feed]>, outlet: Rc<RefCell<Outlet>>, anchored: Rc<Notify
         if let Some(count) = feed.status.borrow_mut().gaps_by_reason.get_mut(usize::from(gap.reason)) {
             *count += 1;
         }
-        outlet.borrow_mut().ring_only(route, &Record::Gap(gap));
+        outlet.borrow_mut().declared(route, &gap);
         Some(gap)
     })
 }
@@ -172,7 +162,13 @@ impl Shard {
             Dialer::new(settings.feed.connect_timeout.duration(), frame_bytes_max).map_err(|e| e.to_string())?;
         let mut running = JoinSet::new();
         for feed in self.feeds.iter() {
-            running.spawn_local(keep_running(self.shared(feed, &dialer), feed.spec.clone(), self.spec.stop.clone()));
+            let shared = feeds::shared(feed, &dialer, &self.outlet);
+            let group = feeds::group(&self.feeds, feed);
+            running.spawn_local(feeds::keep_running(shared, group, feed.spec.clone(), self.spec.stop.clone()));
+        }
+        for repair in self.repairs.iter() {
+            let shared = repair.shared(&self.feeds, &self.outlet);
+            running.spawn_local(backfill::run(repair.spec.clone(), shared, self.spec.stop.clone()));
         }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -194,8 +190,8 @@ impl Shard {
             }
         }
         drop(running);
-        // No feed runs any more: what they left behind goes out.
-        self.outlet.borrow_mut().batch_end();
+        // No feed runs any more: what they left behind goes out, and what waits for a repair with it.
+        self.outlet.borrow_mut().finish();
         publish_stop.cancel();
         let Some(mut publishing) = publishing else { return Ok(DrainReport::default()) };
         loop {
@@ -206,22 +202,9 @@ impl Shard {
         }
     }
 
-    fn shared(&self, feed: &Feed, dialer: &Dialer) -> impl Fn() -> FeedShared<Outlet> + use<> {
-        let (budget, sequencer) = (Rc::clone(&feed.budget), Rc::clone(&feed.sequencer));
-        let (deliver, status) = (Rc::clone(&self.outlet), Rc::clone(&feed.status));
-        let dialer = dialer.clone();
-        move || FeedShared {
-            dialer: dialer.clone(),
-            budget: Rc::clone(&budget),
-            sequencer: Rc::clone(&sequencer),
-            deliver: Rc::clone(&deliver),
-            status: Rc::clone(&status),
-            tap: None,
-        }
-    }
-
     /// Shows the shard on the board, and life on its rings.
     fn show(&mut self) {
+        self.outlet.borrow_mut().tick(clock::now());
         let outlet = self.outlet.borrow();
         let ring = outlet.ring().map(|ring| {
             ring.heartbeat(clock::wall_ns());
@@ -234,7 +217,7 @@ impl Shard {
         if let Some(nats) = &nats {
             self.judge(now, nats);
         }
-        let view = ShardView { at: now, venues: self.venues(), ring, nats, published_at: self.published_at };
+        let view = ShardView { at: now, venues: feeds::views(&self.feeds, &self.repairs), ring, nats, published_at: self.published_at };
         self.spec.board.show(self.spec.number, view);
     }
 
@@ -260,46 +243,6 @@ impl Shard {
         }
         self.told = stats.clone();
     }
-
-    fn venues(&self) -> Vec<VenueView> {
-        let mut venues: Vec<VenueView> = Vec::new();
-        for feed in self.feeds.iter() {
-            let status = feed.status.borrow().clone();
-            let view = FeedView { name: feed.spec.name.clone(), status, symbols: Arc::clone(&feed.symbols) };
-            match venues.last_mut() {
-                Some(venue) if venue.exchange == feed.exchange => venue.feeds.push(view),
-                _ => venues.push(VenueView { exchange: feed.exchange, feeds: vec![view] }),
-            }
-        }
-        venues
-    }
-}
-
-/// Runs a feed; one that panics is started anew, since other venues have nothing to do with it.
-async fn keep_running(shared: impl Fn() -> FeedShared<Outlet>, spec: FeedSpec, stop: CancellationToken) {
-    loop {
-        // Ended with us: a feed that is given up must not push behind a drained publisher.
-        let life =
-            AbortOnDropHandle::new(tokio::task::spawn_local(crate::feed::run(spec.clone(), shared(), stop.clone())));
-        let Err(error) = life.await else { return };
-        tracing::error!(conn = %spec.name, err = %error, "a feed panicked and is started anew");
-        forget_undelivered(&shared());
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(RESTART_AFTER) => {}
-        }
-    }
-}
-
-/// What the sequencer had taken and nobody was given counts as not seen, so that its absence shows as a gap.
-fn forget_undelivered(shared: &FeedShared<Outlet>) {
-    let mut sequencer = shared.sequencer.borrow_mut();
-    for (route, status) in &shared.status.borrow().routes {
-        if status.trades > 0 {
-            sequencer.rewind(*route, status.last_id, status.last_ts);
-        }
-    }
-    sequencer.disconnected(crate::market::GapReason::VenueDisconnect);
 }
 
 /// Resolves when the publisher ends though nobody asked it to.
@@ -307,43 +250,5 @@ async fn ended(publishing: &mut Option<tokio::task::JoinHandle<DrainReport>>) ->
     match publishing {
         Some(task) => task.await.map_or_else(|error| error.to_string(), |report| format!("{report:?}")),
         None => std::future::pending().await,
-    }
-}
-
-/// One feed for each connection's worth of symbols.
-fn feeds(spec: &ShardSpec) -> Vec<Feed> {
-    let mut feeds = Vec::new();
-    for venue in &spec.plan.venues {
-        let profile = venue.exchange.profile();
-        let budget = Rc::new(RefCell::new(Budget::new(profile.connects)));
-        let rules = Rules::new(&spec.settings.feed, venue.stall);
-        for (number, instruments) in venue.instruments.chunks(profile.symbols_per_connection.max(1)).enumerate() {
-            let names = instruments.iter().map(|(route, i)| (*route, i.symbol.to_string(), i.venue_symbol.clone()));
-            feeds.push(Feed {
-                exchange: profile.name,
-                spec: feed_spec(venue, number, instruments, rules),
-                sequencer: Rc::new(RefCell::new(Sequencer::new(profile.ids, spec.settings.feed.hold.duration()))),
-                status: Rc::default(),
-                budget: Rc::clone(&budget),
-                symbols: names.collect(),
-            });
-        }
-    }
-    feeds
-}
-
-fn feed_spec(
-    venue: &VenuePlan,
-    number: usize,
-    instruments: &[(u32, crate::market::Instrument)],
-    rules: Rules,
-) -> FeedSpec {
-    FeedSpec {
-        exchange: venue.exchange,
-        name: format!("{}/{number}", venue.exchange.profile().name),
-        ws_url: venue.ws_url.clone(),
-        instruments: instruments.to_vec(),
-        rules,
-        seed: fastrand::u64(..),
     }
 }

@@ -100,6 +100,7 @@ async fn record(
         sequencer: Rc::new(RefCell::new(Sequencer::new(profile.ids, settings.feed.hold.duration()))),
         deliver: Rc::new(RefCell::new(Nowhere)),
         status: Rc::clone(&status),
+        repairs: Rc::default(),
         tap: Some(Box::new(move |text, ns| heard.borrow_mut().frame(text, ns))),
     };
     let spec = FeedSpec {
@@ -107,7 +108,8 @@ async fn record(
         name: profile.name.to_owned(),
         ws_url: venue.ws_url.clone(),
         instruments: venue.instruments.clone(),
-        rules: Rules::new(&settings.feed, venue.stall),
+        line: 0,
+        rules: Rules::new(&settings.feed, venue.stall, false),
         seed: fastrand::u64(..),
     };
     // `timeout` and supervisors end a command so; what was recorded must be whole then too.

@@ -30,7 +30,7 @@ pub struct Settings {
 }
 
 /// One venue.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Exchange {
     /// Canonical symbols (`BTCUSDT`); the venue's own spelling is taken too.
@@ -41,6 +41,8 @@ pub struct Exchange {
     pub rest_url: String,
     /// A connection on which nothing arrives for this long is replaced; zero: the venue's own rule.
     pub stall_timeout: Span,
+    /// Connections that bring the same symbols side by side, 1..=4: the first arrival wins, the others fill.
+    pub redundancy: usize,
 }
 
 /// How venue connections behave.
@@ -59,6 +61,14 @@ pub struct Feed {
     pub hold: Span,
     /// Longest frame that is taken from a venue.
     pub frame_bytes_max: Bytes,
+    /// Whether holes are filled from the venue's REST history. Without it they are declared and stay.
+    pub repair: bool,
+    /// How long live trades of a symbol wait on their way to the broker while a hole in front of them is filled.
+    pub repair_hold: Span,
+    /// Bound of what waits so, in bytes; the ring never waits.
+    pub repair_hold_bytes: Bytes,
+    /// How far back trades are fetched: at a start, after an outage.
+    pub repair_horizon: Span,
 }
 
 /// Where trades go.
@@ -255,6 +265,18 @@ impl Default for Settings {
     }
 }
 
+impl Default for Exchange {
+    fn default() -> Self {
+        Self {
+            symbols: Vec::new(),
+            ws_url: String::new(),
+            rest_url: String::new(),
+            stall_timeout: Span::default(),
+            redundancy: 1,
+        }
+    }
+}
+
 impl Default for Feed {
     fn default() -> Self {
         Self {
@@ -264,6 +286,10 @@ impl Default for Feed {
             rotation_overlap: Span::secs(10),
             hold: Span::secs(2),
             frame_bytes_max: Bytes::mib(1),
+            repair: true,
+            repair_hold: Span::secs(5),
+            repair_hold_bytes: Bytes::mib(64),
+            repair_horizon: Span::secs(900),
         }
     }
 }

@@ -23,6 +23,7 @@ pub fn problems(settings: &Settings, origins: &BTreeMap<String, Origin>) -> Vec<
         let path = |key: &str| format!("exchanges.{name}.{key}");
         check.url(&path("ws_url"), &exchange.ws_url, &["ws", "wss"]);
         check.url(&path("rest_url"), &exchange.rest_url, &["http", "https"]);
+        check.range(&path("redundancy"), exchange.redundancy as u64, 1, 4);
         if exchange.symbols.iter().any(|symbol| symbol.trim().is_empty()) {
             check.refuse(&path("symbols"), "holds an empty name");
         }
@@ -39,6 +40,10 @@ fn feed(settings: &Settings, check: &mut Check<'_>) {
             "feed.backoff_max",
             &format!("{} is below feed.backoff_min = {}", feed.backoff_max, feed.backoff_min),
         );
+    }
+    check.range("feed.repair_hold_bytes", feed.repair_hold_bytes.get(), 1 << 16, 1 << 40);
+    if feed.repair {
+        check.positive("feed.repair_horizon", feed.repair_horizon);
     }
     check.range("feed.frame_bytes_max", feed.frame_bytes_max.get(), 1 << 10, 64 << 20);
 }

@@ -3,6 +3,8 @@
 //! Ids are contiguous per symbol. The server pings; a connection lives 24 hours and is announced to end by
 //! `serverShutdown`. `@aggTrade` frames are understood too, though never subscribed.
 
+mod rest;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -11,8 +13,8 @@ use serde_json::value::RawValue;
 
 use super::wire;
 use super::{
-    DecodeError, Event, Exchange, ExchangeError, Frame, Heartbeat, IdRule, InstrumentInfo, Pace, Profile, Request,
-    Trades,
+    DecodeError, Event, Exchange, ExchangeError, Frame, Heartbeat, HistoryRule, IdRule, InstrumentInfo, Pace, Page,
+    PageOrder, Profile, Refused, Reply, Request, Trades, Want,
 };
 use crate::market::{Flags, Side, Symbol, SymbolError, TradeMsg};
 
@@ -38,6 +40,13 @@ static PROFILE: Profile = Profile {
     heartbeat: Heartbeat::ServerPing { every: Duration::from_secs(20) },
     silence: Duration::from_secs(60),
     ids: IdRule::Contiguous,
+    history: Some(HistoryRule {
+        order: PageOrder::Ascending,
+        budget: Pace { count: 6_000, per: Duration::from_secs(60) },
+        page_weight: 25,
+        look_weight: 4,
+        used_header: Some("x-mbx-used-weight-1m"),
+    }),
 };
 
 /// Every frame that matters, raw or combined; which one it is shows by what is there.
@@ -97,34 +106,6 @@ struct ErrorBody<'a> {
     msg: Option<Cow<'a, str>>,
 }
 
-#[derive(Deserialize)]
-struct ExchangeInfo<'a> {
-    #[serde(borrow)]
-    symbols: Vec<SymbolInfo<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SymbolInfo<'a> {
-    #[serde(borrow)]
-    symbol: Cow<'a, str>,
-    #[serde(borrow)]
-    status: Cow<'a, str>,
-    #[serde(borrow, default)]
-    filters: Vec<Filter<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Filter<'a> {
-    #[serde(borrow)]
-    filter_type: Cow<'a, str>,
-    #[serde(borrow, default)]
-    tick_size: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    step_size: Option<Cow<'a, str>>,
-}
-
 impl Exchange for Binance {
     fn profile(&self) -> &Profile {
         &PROFILE
@@ -169,29 +150,20 @@ impl Exchange for Binance {
         }
     }
 
-    fn instruments_path(&self) -> String {
-        "/api/v3/exchangeInfo".to_owned()
+    fn instruments_paths(&self) -> Vec<String> {
+        vec!["/api/v3/exchangeInfo".to_owned()]
     }
 
     fn parse_instruments(&self, body: &str) -> Result<Vec<InstrumentInfo>, ExchangeError> {
-        let answer = |message: String| ExchangeError::Answer { exchange: PROFILE.name, message };
-        let info: ExchangeInfo<'_> = serde_json::from_str(body).map_err(|error| answer(error.to_string()))?;
-        info.symbols.iter().map(|symbol| symbol.info().map_err(|error| answer(error.to_string()))).collect()
+        rest::instruments(body)
     }
-}
 
-impl SymbolInfo<'_> {
-    fn info(&self) -> Result<InstrumentInfo, SymbolError> {
-        let step = |kind: &str, pick: fn(&Filter<'_>) -> Option<String>| {
-            self.filters.iter().find(|filter| filter.filter_type == kind).and_then(pick)
-        };
-        Ok(InstrumentInfo {
-            venue_symbol: self.symbol.clone().into_owned(),
-            symbol: Symbol::new(&self.symbol)?,
-            tick_size: step("PRICE_FILTER", |filter| wire::step(filter.tick_size.as_deref())),
-            lot_size: step("LOT_SIZE", |filter| wire::step(filter.step_size.as_deref())),
-            trading: self.status == "TRADING",
-        })
+    fn history_path(&self, venue_symbol: &str, want: Want) -> Option<String> {
+        Some(rest::history_path(venue_symbol, want))
+    }
+
+    fn parse_history(&self, venue_symbol: &str, want: Want, reply: &Reply, out: &mut Trades) -> Result<Page, Refused> {
+        rest::history(venue_symbol, want, reply, out)
     }
 }
 
@@ -367,14 +339,5 @@ mod tests {
         assert_eq!(requests.iter().map(|request| request.symbols.len()).collect::<Vec<_>>(), [200, 200, 50]);
         assert_eq!(requests.iter().map(|request| request.id).collect::<Vec<_>>(), [Some(5), Some(6), Some(7)]);
         assert!(requests[0].text.contains("\"c0usdt@trade\""));
-    }
-
-    #[test]
-    fn instruments_come_with_tick_and_lot() {
-        let body = r#"{"timezone":"UTC","symbols":[{"symbol":"BTCUSDT","status":"TRADING","filters":[{"filterType":"PRICE_FILTER","tickSize":"0.01000000"},{"filterType":"LOT_SIZE","stepSize":"0.00001000"}]},{"symbol":"OLD","status":"BREAK","filters":[]}]}"#;
-        let instruments = Binance.parse_instruments(body).unwrap();
-        assert_eq!(instruments[0].tick_size.as_deref(), Some("0.01"));
-        assert_eq!(instruments[0].lot_size.as_deref(), Some("0.00001"));
-        assert!(instruments[0].trading && !instruments[1].trading);
     }
 }

@@ -3,6 +3,8 @@
 //! `side` is the maker's side and is inverted here; `last_match` is history; ids are contiguous per product; the
 //! heartbeat tells the last trade id of a quiet product. `sequence` counts order events and says nothing of trades.
 
+mod rest;
+
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -11,8 +13,8 @@ use serde_json::json;
 
 use super::wire;
 use super::{
-    DecodeError, Event, Exchange, ExchangeError, Frame, Heartbeat, IdRule, InstrumentInfo, Pace, Profile, Request,
-    Trades,
+    DecodeError, Event, Exchange, ExchangeError, Frame, Heartbeat, HistoryRule, IdRule, InstrumentInfo, Pace, Page,
+    PageOrder, Profile, Refused, Reply, Request, Trades, Want,
 };
 use crate::market::{Flags, Side, Symbol, SymbolError, TradeMsg, symbol};
 
@@ -38,6 +40,13 @@ static PROFILE: Profile = Profile {
     heartbeat: Heartbeat::ServerMessage { every: Duration::from_secs(1) },
     silence: Duration::from_secs(10),
     ids: IdRule::Contiguous,
+    history: Some(HistoryRule {
+        order: PageOrder::Descending,
+        budget: Pace { count: 10, per: Duration::from_secs(1) },
+        page_weight: 1,
+        look_weight: 1,
+        used_header: None,
+    }),
 };
 
 #[derive(Deserialize)]
@@ -92,20 +101,6 @@ struct Error<'a> {
     reason: Cow<'a, str>,
 }
 
-#[derive(Deserialize)]
-struct Product<'a> {
-    #[serde(borrow)]
-    id: Cow<'a, str>,
-    #[serde(borrow, default)]
-    quote_increment: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    base_increment: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    status: Cow<'a, str>,
-    #[serde(default)]
-    trading_disabled: bool,
-}
-
 impl Exchange for Coinbase {
     fn profile(&self) -> &Profile {
         &PROFILE
@@ -158,23 +153,20 @@ impl Exchange for Coinbase {
         }
     }
 
-    fn instruments_path(&self) -> String {
-        "/products".to_owned()
+    fn instruments_paths(&self) -> Vec<String> {
+        vec!["/products".to_owned()]
     }
 
     fn parse_instruments(&self, body: &str) -> Result<Vec<InstrumentInfo>, ExchangeError> {
-        let answer = |message: String| ExchangeError::Answer { exchange: PROFILE.name, message };
-        let products: Vec<Product<'_>> = serde_json::from_str(body).map_err(|error| answer(error.to_string()))?;
-        let info = |product: &Product<'_>| {
-            Ok(InstrumentInfo {
-                venue_symbol: product.id.clone().into_owned(),
-                symbol: self.canonical(&product.id).map_err(|error| answer(error.to_string()))?,
-                tick_size: wire::step(product.quote_increment.as_deref()),
-                lot_size: wire::step(product.base_increment.as_deref()),
-                trading: product.status == "online" && !product.trading_disabled,
-            })
-        };
-        products.iter().map(info).collect()
+        rest::instruments(self, body)
+    }
+
+    fn history_path(&self, venue_symbol: &str, want: Want) -> Option<String> {
+        rest::history_path(venue_symbol, want)
+    }
+
+    fn parse_history(&self, venue_symbol: &str, _want: Want, reply: &Reply, out: &mut Trades) -> Result<Page, Refused> {
+        rest::history(venue_symbol, reply, out)
     }
 }
 
@@ -301,14 +293,5 @@ mod tests {
         assert!(Coinbase.venue_symbol("BTC").is_err());
         assert!(Coinbase.venue_symbol("BTC-").is_err());
         assert_eq!(Coinbase.canonical("BTC-USD").unwrap().as_str(), "BTCUSD");
-    }
-
-    #[test]
-    fn products_come_with_tick_and_lot() {
-        let body = r#"[{"id":"BTC-USD","base_currency":"BTC","quote_increment":"0.01","base_increment":"0.00000001","status":"online","trading_disabled":false},{"id":"OLD-USD","status":"delisted"}]"#;
-        let products = Coinbase.parse_instruments(body).unwrap();
-        assert_eq!(products[0].tick_size.as_deref(), Some("0.01"));
-        assert_eq!(products[0].lot_size.as_deref(), Some("0.00000001"));
-        assert!(products[0].trading && !products[1].trading);
     }
 }

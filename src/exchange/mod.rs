@@ -4,6 +4,8 @@
 
 pub mod binance;
 pub mod coinbase;
+pub mod history;
+pub mod okx;
 pub mod profile;
 pub mod registry;
 pub mod trades;
@@ -11,6 +13,7 @@ pub mod wire;
 
 use std::fmt;
 
+pub use history::{HistoryRule, Page, PageOrder, Refused, Reply, Want};
 pub use profile::{Heartbeat, IdRule, Pace, Profile};
 pub use registry::{all, by_name};
 pub use trades::{Row, Trades};
@@ -51,14 +54,25 @@ pub trait Exchange: Send + Sync + fmt::Debug {
     /// [`DecodeError`] when the frame is not what the venue documents. Trades pushed before the error was found stay.
     fn decode(&self, frame: Frame<'_>, out: &mut Trades) -> Result<Event, DecodeError>;
 
-    /// The REST request that lists the instruments: path and query behind `rest_url`.
-    fn instruments_path(&self) -> String;
+    /// The REST requests that together list the instruments: path and query behind `rest_url`.
+    fn instruments_paths(&self) -> Vec<String>;
 
-    /// Reads the answer to [`Self::instruments_path`].
+    /// Reads the answer to one of [`Self::instruments_paths`].
     ///
     /// # Errors
     /// [`ExchangeError::Answer`] when the answer is not what the venue documents.
     fn parse_instruments(&self, body: &str) -> Result<Vec<InstrumentInfo>, ExchangeError>;
+
+    /// The REST request for past trades of an instrument: path and query behind `rest_url`; `None` where the venue
+    /// cannot be asked for that.
+    fn history_path(&self, venue_symbol: &str, want: Want) -> Option<String>;
+
+    /// Reads the reply to [`Self::history_path`]: its trades are pushed to `out`, in whatever order they stand there.
+    /// A look at the latest trade may push a row that is an aggregate of several.
+    ///
+    /// # Errors
+    /// [`Refused`] when the venue says no, or says something undocumented.
+    fn parse_history(&self, venue_symbol: &str, want: Want, reply: &Reply, out: &mut Trades) -> Result<Page, Refused>;
 }
 
 /// One WebSocket data message, without its framing.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::HistoryRule;
+
 /// Longest frame that is taken, in bytes. Trade frames are below 100 KiB everywhere; the rest is a fault or an attack.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 
@@ -36,6 +38,8 @@ pub struct Profile {
     pub silence: Duration,
     /// What the trade ids of one symbol promise.
     pub ids: IdRule,
+    /// What its REST history allows; `None`: it has none.
+    pub history: Option<HistoryRule>,
 }
 
 /// At most `count` events in any window of length `per`.

@@ -1,9 +1,9 @@
 //! The venues of this build: one line each.
 
 use super::Exchange;
-use super::{binance::Binance, coinbase::Coinbase};
+use super::{binance::Binance, coinbase::Coinbase, okx::Okx};
 
-static REGISTRY: [&dyn Exchange; 2] = [&Binance, &Coinbase];
+static REGISTRY: [&dyn Exchange; 3] = [&Binance, &Coinbase, &Okx];
 
 /// Every venue of this build, in the order in which help lists them.
 #[must_use]

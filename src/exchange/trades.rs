@@ -14,6 +14,8 @@ pub struct Row {
     pub route: u32,
     /// The trade; `ts_recv` is still 0.
     pub msg: TradeMsg,
+    /// How many ids it stands for: the venue sent one row for that many fills, and `msg.trade_id` is the last of them.
+    pub span: u32,
 }
 
 /// What a decoder writes to. Reused from frame to frame: once it has grown, nothing is allocated a trade.
@@ -64,10 +66,19 @@ impl Trades {
     /// [`DecodeError::UnknownSymbol`] when the table does not have the symbol.
     #[inline]
     pub fn push(&mut self, venue_symbol: &str, trade: TradeMsg) -> Result<(), DecodeError> {
+        self.push_fills(venue_symbol, trade, 1)
+    }
+
+    /// As [`Self::push`], for a row that stands for `span` fills whose last id is the trade's.
+    ///
+    /// # Errors
+    /// As [`Self::push`].
+    #[inline]
+    pub fn push_fills(&mut self, venue_symbol: &str, trade: TradeMsg, span: u32) -> Result<(), DecodeError> {
         let entry = self.table.find(venue_symbol)?;
         let msg = TradeMsg { instrument_id: entry.instrument_id, kind: KIND_TRADE_V1, ..trade };
         let route = entry.route;
-        self.rows.push(Row { route, msg });
+        self.rows.push(Row { route, msg, span: span.max(1) });
         Ok(())
     }
 

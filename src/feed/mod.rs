@@ -3,8 +3,12 @@
 //! [`session`], [`sequence`], [`backoff`] are pure and take the time as an argument; [`socket`] is the only IO;
 //! [`mod@run`] puts them together.
 
+pub mod backfill;
 pub mod backoff;
 pub mod instruments;
+pub mod mend;
+pub mod ranges;
+pub mod rest;
 pub mod run;
 pub mod sequence;
 pub mod session;
@@ -18,7 +22,7 @@ pub use sequence::Sequencer;
 pub use session::Rules;
 pub use status::{FeedState, FeedStatus, RouteStatus};
 
-use crate::market::Record;
+use crate::market::{GapMsg, Record};
 
 /// Where a feed's records go. Implemented by the daemon's outlet, and by tests.
 pub trait Deliver {
@@ -27,4 +31,14 @@ pub trait Deliver {
 
     /// Called once after each drained batch of frames: what was taken should become visible now.
     fn batch_end(&mut self);
+
+    /// Takes a record that only the broker misses: the ring had it. Who has no broker has nothing to do.
+    fn restore(&mut self, route: u32, record: &Record) {
+        let _ = (route, record);
+    }
+
+    /// A gap will not be filled, or not wholly: nothing need wait for it. Who keeps nothing back has nothing to do.
+    fn give_up(&mut self, route: u32, gap: &GapMsg) {
+        let _ = (route, gap);
+    }
 }

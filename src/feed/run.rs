@@ -1,5 +1,7 @@
 //! A feed at work: the session decides, the socket does, the decoder and the sequencer turn frames into records.
 
+mod tell;
+
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
@@ -11,12 +13,13 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
 use super::Deliver;
+use super::backfill::RepairQueue;
 use super::backoff::Budget;
 use super::sequence::{Out, Sequencer};
-use super::session::{Action, ConnId, DialFailure, Note, Rules, Session};
+use super::session::{Action, ConnId, DialFailure, Rules, Session};
 use super::socket::{Dialer, Incoming, Socket};
 use super::status::{FeedState, FeedStatus};
-use crate::exchange::{DecodeError, Event, Exchange, Frame, Trades};
+use crate::exchange::{Event, Exchange, Frame, Trades};
 use crate::market::{Instrument, Record};
 use crate::telemetry::clock;
 
@@ -38,6 +41,8 @@ pub struct FeedSpec {
     pub ws_url: String,
     /// Routes and instruments.
     pub instruments: Vec<(u32, Instrument)>,
+    /// Its number among the feeds that bring the same symbols.
+    pub line: usize,
     /// The rules of the session.
     pub rules: Rules,
     /// Decides the jitter.
@@ -56,6 +61,8 @@ pub struct FeedShared<D> {
     pub deliver: Rc<RefCell<D>>,
     /// What the feed says of itself.
     pub status: Rc<RefCell<FeedStatus>>,
+    /// The venue's repairs: told of what comes, and telling which line is mute.
+    pub repairs: Rc<RepairQueue>,
     /// Raw data frames with their receive times go here too, as `capture` wants them.
     pub tap: Option<Tap>,
 }
@@ -100,6 +107,7 @@ pub async fn run<D: Deliver>(spec: FeedSpec, shared: FeedShared<D>, stop: Cancel
         complained: Vec::new(),
     };
     feed.status_of(FeedState::Connecting);
+    let repairs = Rc::clone(&feed.shared.repairs);
     while !stop.is_cancelled() {
         feed.settle().await;
         let wake = feed.wake_at();
@@ -107,6 +115,7 @@ pub async fn run<D: Deliver>(spec: FeedSpec, shared: FeedShared<D>, stop: Cancel
             biased;
             () = stop.cancelled() => break,
             happening = next(&mut feed.dials, &mut feed.sockets) => feed.happened(happening),
+            () = repairs.muted.notified() => {}
             () = tokio::time::sleep_until(wake.into()) => {}
         }
     }
@@ -147,6 +156,10 @@ impl<D: Deliver> Feed<D> {
             self.deliver();
             self.shared.status.borrow_mut().sequence = self.shared.sequencer.borrow().stats();
             self.shared.deliver.borrow_mut().batch_end();
+        }
+        if let Some(why) = self.shared.repairs.take_mute(self.spec.line) {
+            self.session.mute(now, why, &mut self.actions);
+            self.shared.sequencer.borrow_mut().stalled();
         }
         let holding = self.shared.sequencer.borrow().holding();
         self.session.poll(now, &mut self.shared.budget.borrow_mut(), holding, &mut self.actions);
@@ -192,8 +205,8 @@ impl<D: Deliver> Feed<D> {
                     self.sockets.swap_remove(place).1.close().await;
                 }
             }
-            Action::Lost(reason) => self.shared.sequencer.borrow_mut().disconnected(reason),
-            Action::Overlap(overlap) => self.shared.sequencer.borrow_mut().set_overlap(overlap),
+            Action::Lost(reason) => self.shared.sequencer.borrow_mut().disconnected(self.spec.line, reason),
+            Action::Overlap(overlap) => self.shared.sequencer.borrow_mut().set_overlap(self.spec.line, overlap),
             Action::Note(note) => self.note(note),
         }
     }
@@ -252,10 +265,12 @@ impl<D: Deliver> Feed<D> {
         for row in self.trades.rows() {
             let mut msg = row.msg;
             msg.ts_recv = recv;
-            sequencer.trade(now, row.route, msg, &mut self.out);
+            self.shared.repairs.beat(self.spec.line, row.route, msg.trade_id, now);
+            sequencer.row(now, row.route, msg, row.span, &mut self.out);
         }
         if let Ok(Event::LastTrade { route, trade_id, ts }) = &event {
             sequencer.last_trade(now, *route, *trade_id, *ts);
+            self.shared.repairs.quiet(self.spec.line, *route, *trade_id, now);
         }
         drop(sequencer);
         self.deliver();
@@ -310,89 +325,6 @@ impl<D: Deliver> Feed<D> {
                 }
                 Record::Gap(_) => {}
             }
-        }
-    }
-
-    /// Counts an undecodable frame, and shows one of each kind now and then.
-    fn complain(&mut self, now: Instant, error: &DecodeError, message: &Message) {
-        let kind = error.kind();
-        *self.shared.status.borrow_mut().decode_errors.entry(kind).or_default() += 1;
-        let recent = self.complained.iter().any(|(known, at)| *known == kind && now < *at + COMPLAIN_EVERY);
-        if recent {
-            return;
-        }
-        self.complained.retain(|(known, _)| *known != kind);
-        self.complained.push((kind, now));
-        let frame: String = message.to_text().unwrap_or("(binary)").chars().take(200).collect();
-        tracing::warn!(conn = self.spec.name, err = %error, frame, "a frame could not be decoded; it is counted and skipped");
-    }
-
-    fn note(&self, note: Note) {
-        let name = &self.spec.name;
-        match note {
-            Note::Connected(conn) => {
-                self.shared.status.borrow_mut().connects += 1;
-                tracing::info!(conn = %name, number = conn, "connected");
-                if !self.session.is_live() {
-                    self.status_of(FeedState::Subscribing);
-                }
-            }
-            Note::Subscribed(conn) => {
-                tracing::info!(conn = %name, number = conn, symbols = self.spec.instruments.len(), "subscribed");
-                self.accepted();
-                self.status_of(FeedState::Live);
-            }
-            Note::Lost { conn, why, retry_in, opened } => {
-                self.shared.status.borrow_mut().disconnects += u64::from(opened);
-                self.shared.status.borrow_mut().last_error.clone_from(&why);
-                if self.session.is_live() {
-                    tracing::warn!(conn = %name, number = conn, err = why, ?retry_in, "one of two connections is gone");
-                } else {
-                    tracing::warn!(conn = %name, number = conn, err = why, ?retry_in, "no connection");
-                    self.status_of(FeedState::Connecting);
-                }
-            }
-            Note::Rotating(why) => tracing::info!(conn = %name, why, "connecting a successor"),
-            Note::Rotated => {
-                self.shared.status.borrow_mut().rotations += 1;
-                tracing::info!(conn = %name, "the successor has taken over");
-            }
-            Note::Rejected { symbols, reason } => self.rejected(&symbols, &reason),
-        }
-    }
-
-    /// What was refused without a name is subscribed after all.
-    fn accepted(&self) {
-        let refused: Vec<&str> = self.session.rejected_symbols().collect();
-        let mut status = self.shared.status.borrow_mut();
-        for (route, instrument) in &self.spec.instruments {
-            if !refused.contains(&instrument.venue_symbol.as_str())
-                && let Some(of_route) = status.routes.get_mut(route)
-            {
-                of_route.rejected.clear();
-            }
-        }
-    }
-
-    fn rejected(&self, symbols: &[String], reason: &str) {
-        tracing::error!(conn = %self.spec.name, symbols = symbols.join(","), reason, "the venue refuses a subscription");
-        let mut status = self.shared.status.borrow_mut();
-        status.last_error = format!("the venue refuses a subscription: {reason}");
-        for (route, instrument) in &self.spec.instruments {
-            if symbols.contains(&instrument.venue_symbol) {
-                reason.clone_into(&mut status.routes.entry(*route).or_default().rejected);
-            }
-        }
-    }
-
-    fn status_of(&self, state: FeedState) {
-        let mut status = self.shared.status.borrow_mut();
-        if state == FeedState::Live {
-            status.last_error.clear();
-        }
-        if status.state != state || status.since.is_none() {
-            status.state = state;
-            status.since = Some(clock::now());
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Order, doubles and holes of each symbol, by the venue's own ids. Pure.
 //!
 //! What is delivered is delivered once; what is missing is declared as a [`GapMsg`] in line. Trades behind a hole wait
-//! for a moment while a second connection may still bring what is missing. Asking the venue's REST history for it
-//! would start where `Sequencer::declare` is called.
+//! for a moment while a second connection may still bring what is missing. A declared gap is what a repair from the
+//! venue's history starts from; what it finds comes back by [`Sequencer::fill`].
 
 mod ends;
+mod late;
 mod state;
 
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::exchange::IdRule;
 use crate::market::trade::KIND_GAP_V1;
 use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record, TradeMsg};
-use state::{Beat, Hole, Mark, State};
+use state::{Beat, Fills, Hole, Mark, State};
 
 /// Trades of one symbol that wait behind a hole, at most.
 const HELD_MAX: usize = 10_000;
@@ -23,6 +24,8 @@ const HOLES_MAX: usize = 64;
 const RECENT_MAX: usize = 4_096;
 /// Trades in a row with lower ids and later times that mean: the venue counts anew.
 const RESTART_RUN: usize = 8;
+/// A step of ids beyond this is taken for a broken id until its successor has come too.
+const LEAP_MIN: u64 = 10_000_000;
 /// A heartbeat may overtake the trade that it speaks of by this much.
 const BEAT_GRACE: Duration = Duration::from_secs(2);
 
@@ -46,6 +49,8 @@ pub struct SequenceStats {
     pub filled: u64,
     /// Times that a venue began to count its ids anew.
     pub restarts: u64,
+    /// Trades whose id was so far ahead of all others that it cannot be right: declared, never delivered.
+    pub absurd: u64,
 }
 
 /// Order, doubles and holes of all symbols of one connection.
@@ -53,17 +58,27 @@ pub struct SequenceStats {
 pub struct Sequencer {
     rule: IdRule,
     hold: Duration,
-    /// Two connections live: a hole may still be filled by the other one.
-    overlap: bool,
+    /// By line: whether two of its connections are live, and whether any is.
+    lines: Vec<Line>,
     routes: BTreeMap<u32, State>,
     stats: SequenceStats,
 }
 
+/// A line brings the same symbols as every other line of a sequencer, over connections of its own.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    /// A connection of it is live.
+    up: bool,
+    /// Two are: one takes over from the other.
+    overlap: bool,
+}
+
 impl Sequencer {
-    /// A sequencer for ids of this kind; `hold` is how long trades behind a hole wait during an overlap.
+    /// A sequencer for ids of this kind; `hold` is how long trades behind a hole wait while another connection may
+    /// still bring what is missing.
     #[must_use]
     pub fn new(rule: IdRule, hold: Duration) -> Self {
-        Self { rule, hold, overlap: false, routes: BTreeMap::new(), stats: SequenceStats::default() }
+        Self { rule, hold, lines: Vec::new(), routes: BTreeMap::new(), stats: SequenceStats::default() }
     }
 
     /// Totals so far.
@@ -78,14 +93,22 @@ impl Sequencer {
         self.routes.values().any(|state| !state.held.is_empty())
     }
 
-    /// Whether a second connection is live, so that holes are waited for instead of declared at once.
-    pub fn set_overlap(&mut self, overlap: bool) {
-        self.overlap = overlap;
+    /// Whether a line has two connections live, so that holes are waited for instead of declared at once.
+    pub fn set_overlap(&mut self, line: usize, overlap: bool) {
+        self.line(line).overlap = overlap;
     }
 
-    /// No connection is live any more; holes that show from now on have this reason.
-    pub fn disconnected(&mut self, reason: GapReason) {
-        self.overlap = false;
+    /// A line has a connection on which all is subscribed.
+    pub fn connected(&mut self, line: usize) {
+        self.line(line).up = true;
+    }
+
+    /// A line has no connection any more. Once no line has one, holes that show have this reason.
+    pub fn disconnected(&mut self, line: usize, reason: GapReason) {
+        *self.line(line) = Line::default();
+        if self.lines.iter().any(|line| line.up) {
+            return;
+        }
         for state in self.routes.values_mut() {
             state.cause = Some(reason);
             state.doubt = self.rule != IdRule::Contiguous && state.last.is_some();
@@ -93,12 +116,29 @@ impl Sequencer {
         }
     }
 
+    fn line(&mut self, number: usize) -> &mut Line {
+        if self.lines.len() <= number {
+            self.lines.resize(number + 1, Line::default());
+        }
+        &mut self.lines[number]
+    }
+
+    /// Whether another connection may still bring what one has missed.
+    fn overlap(&self) -> bool {
+        self.lines.iter().any(|line| line.overlap) || self.lines.iter().filter(|line| line.up).count() > 1
+    }
+
     /// Takes a trade that a connection brought; what is to be delivered goes to `out`.
     pub fn trade(&mut self, now: Instant, route: u32, msg: TradeMsg, out: &mut Out) {
+        self.row(now, route, msg, 1, out);
+    }
+
+    /// As [`Self::trade`], for a row that stands for `span` fills whose last id is the trade's.
+    pub fn row(&mut self, now: Instant, route: u32, msg: TradeMsg, span: u32, out: &mut Out) {
         let state = self.routes.entry(route).or_default();
         state.instrument_id = msg.instrument_id;
         match self.rule {
-            IdRule::Contiguous => self.contiguous(now, route, msg, out),
+            IdRule::Contiguous => self.contiguous(now, route, Fills { msg, span }, out),
             IdRule::Increasing => {
                 let known = state.last.is_some_and(|last| msg.trade_id <= last.id);
                 self.unless_known(route, msg, known, out);
@@ -143,45 +183,55 @@ impl Sequencer {
         }
     }
 
-    fn contiguous(&mut self, now: Instant, route: u32, msg: TradeMsg, out: &mut Out) {
+    fn contiguous(&mut self, now: Instant, route: u32, row: Fills, out: &mut Out) {
+        let overlap = self.overlap();
         let Some(state) = self.routes.get_mut(&route) else { return };
-        let id = msg.trade_id;
-        let Some(last) = state.last else { return self.deliver(route, msg, out) };
-        if id == last.id.wrapping_add(1) {
-            self.deliver(route, msg, out);
+        let Some(last) = state.last else { return self.deliver(route, row, out) };
+        if row.msg.trade_id <= last.id {
+            if !self.late(route, row, out) {
+                self.known(route, last, row, out);
+            }
+        } else if row.follows(last.id) {
+            self.deliver(route, row, out);
             self.follow(route, out);
-        } else if id > last.id {
-            if !self.overlap && state.held.is_empty() {
-                return self.deliver_behind_gap(route, msg, out);
-            }
-            if state.held.insert(id, msg).is_some() {
-                self.stats.duplicates += 1;
-            }
-            state.held_until.get_or_insert(now + self.hold);
-            if state.held.len() > HELD_MAX {
-                self.release(route, out);
-            }
-        } else if !self.late(route, &msg, out) {
-            self.known(route, last, msg, out);
+        } else if row.first_id() - last.id > LEAP_MIN && !self.leaps(route, last, row, out) {
+            // Put aside.
+        } else if !overlap && self.routes.get(&route).is_some_and(|state| state.held.is_empty()) {
+            self.deliver_behind_gap(route, row, out);
+        } else {
+            self.hold(now, route, row, out);
+        }
+    }
+
+    fn hold(&mut self, now: Instant, route: u32, row: Fills, out: &mut Out) {
+        let until = now + self.hold;
+        let Some(state) = self.routes.get_mut(&route) else { return };
+        if state.held.insert(row.msg.trade_id, row).is_some() {
+            self.stats.duplicates += 1;
+        }
+        state.held_until.get_or_insert(until);
+        if state.held.len() > HELD_MAX {
+            self.release(route, out);
         }
     }
 
     /// Held trades that now follow the last one.
     fn follow(&mut self, route: u32, out: &mut Out) {
         while let Some(state) = self.routes.get_mut(&route) {
-            let next = state.last.map_or(0, |last| last.id.wrapping_add(1));
+            let last = state.last.map_or(0, |last| last.id);
             // A late trade may have been delivered by way of the other connection meanwhile.
-            while state.held.first_key_value().is_some_and(|(id, _)| *id < next) {
+            while state.held.first_key_value().is_some_and(|(id, _)| *id <= last) {
                 state.held.pop_first();
                 self.stats.duplicates += 1;
             }
-            let Some(msg) = state.held.remove(&next) else {
+            let next = state.held.first_entry().filter(|entry| entry.get().follows(last));
+            let Some(row) = next.map(|entry| entry.remove()) else {
                 if state.held.is_empty() {
                     state.held_until = None;
                 }
                 return;
             };
-            self.deliver(route, msg, out);
+            self.deliver(route, row, out);
         }
     }
 
@@ -189,12 +239,12 @@ impl Sequencer {
     fn release(&mut self, route: u32, out: &mut Out) {
         let Some(state) = self.routes.get_mut(&route) else { return };
         state.held_until = None;
-        for (id, msg) in std::mem::take(&mut state.held) {
+        for (id, row) in std::mem::take(&mut state.held) {
             let last = self.routes.get(&route).and_then(|state| state.last);
             match last {
                 Some(last) if id <= last.id => self.stats.duplicates += 1,
-                Some(last) if Some(id) == last.id.checked_add(1) => self.deliver(route, msg, out),
-                _ => self.deliver_behind_gap(route, msg, out),
+                Some(last) if row.follows(last.id) => self.deliver(route, row, out),
+                _ => self.deliver_behind_gap(route, row, out),
             }
         }
     }
@@ -202,28 +252,42 @@ impl Sequencer {
     fn settle_beat(&mut self, route: u32, mark: Mark, out: &mut Out) {
         let Some(state) = self.routes.get_mut(&route) else { return };
         let Some(last) = state.last.filter(|last| last.id < mark.id && state.held.is_empty()) else { return };
-        state.last = Some(mark);
-        let end = Mark { id: mark.id.saturating_add(1), ts: mark.ts };
+        self.missing_to(route, last, mark, out);
+    }
+
+    fn deliver_behind_gap(&mut self, route: u32, row: Fills, out: &mut Out) {
+        let Some(last) = self.routes.get(&route).and_then(|state| state.last) else {
+            return self.deliver(route, row, out);
+        };
+        if row.first_id() > last.id {
+            self.declare(route, last, row.first(), GapStrength::Proved, out);
+            return self.deliver(route, row, out);
+        }
+        // The row is partly known: its other fills cannot be told apart in it, but the venue's history has them.
+        self.stats.duplicates += 1;
+        self.missing_to(route, last, row.last(), out);
+    }
+
+    /// What lies between a mark and another, that one included, is missing.
+    fn missing_to(&mut self, route: u32, last: Mark, to: Mark, out: &mut Out) {
+        let Some(state) = self.routes.get_mut(&route) else { return };
+        state.last = Some(to);
+        let end = Mark { id: to.id.saturating_add(1), ts: to.ts };
         self.declare(route, last, end, GapStrength::Proved, out);
     }
 
-    fn deliver_behind_gap(&mut self, route: u32, mut msg: TradeMsg, out: &mut Out) {
-        if let Some(last) = self.routes.get(&route).and_then(|state| state.last) {
-            let mark = Mark { id: msg.trade_id, ts: msg.ts_event };
-            self.declare(route, last, mark, GapStrength::Proved, out);
+    fn deliver(&mut self, route: u32, row: Fills, out: &mut Out) {
+        let Some(state) = self.routes.get_mut(&route) else { return };
+        if std::mem::take(&mut state.unknown_before) {
+            self.declare(route, Mark { id: 0, ts: 0 }, row.first(), GapStrength::Possible, out);
+            return self.deliver(route, row, out);
+        }
+        let (mark, mut msg) = (row.last(), row.msg);
+        let behind = |hole: &Hole| hole.gap.last_id.checked_add(1) == Some(row.first_id());
+        if state.holes.back().is_some_and(behind) {
             msg.flags |= Flags::AFTER_GAP;
         }
-        self.deliver(route, msg, out);
-    }
-
-    fn deliver(&mut self, route: u32, msg: TradeMsg, out: &mut Out) {
-        let Some(state) = self.routes.get_mut(&route) else { return };
-        let mark = Mark { id: msg.trade_id, ts: msg.ts_event };
-        if std::mem::take(&mut state.unknown_before) {
-            self.declare(route, Mark { id: 0, ts: 0 }, mark, GapStrength::Possible, out);
-            return self.deliver(route, msg, out);
-        }
-        state.first.get_or_insert(mark);
+        state.first.get_or_insert(row.first());
         state.last = Some(mark);
         // In order: whatever was feared has taken nothing of this symbol.
         state.cause = None;
@@ -233,6 +297,9 @@ impl Sequencer {
         }
         self.stats.delivered += 1;
         out.push((route, Record::Trade(msg)));
+        if let Some(leap) = state.leap.take() {
+            self.absurd(route, mark, leap, out);
+        }
     }
 
     /// Declares the trades between two marks as missing.
@@ -257,58 +324,11 @@ impl Sequencer {
             if state.holes.len() == HOLES_MAX {
                 state.holes.pop_front();
             }
-            state.holes.push_back(Hole { gap, left: vec![(first_id, last_id)] });
+            state.holes.push_back(Hole::of(gap));
         }
         self.stats.gaps += 1;
         self.stats.missing += gap.missing;
         out.push((route, Record::Gap(gap)));
-    }
-
-    /// A trade inside a declared gap: delivered after all; the last one of a gap declares it filled.
-    fn late(&mut self, route: u32, msg: &TradeMsg, out: &mut Out) -> bool {
-        let Some(state) = self.routes.get_mut(&route) else { return false };
-        let id = msg.trade_id;
-        let Some(place) = state.holes.iter().position(|hole| hole.misses(id)) else { return false };
-        let Some(hole) = state.holes.get_mut(place) else { return false };
-        hole.found(id);
-        self.stats.late += 1;
-        self.stats.delivered += 1;
-        out.push((route, Record::Trade(*msg)));
-        if hole.left.is_empty() {
-            let gap = GapMsg { flags: Flags::BACKFILLED, ..hole.gap };
-            state.holes.remove(place);
-            self.stats.filled += 1;
-            out.push((route, Record::Gap(gap)));
-        }
-        true
-    }
-
-    /// An id that was passed already: a double, unless the venue has begun to count anew.
-    fn known(&mut self, route: u32, last: Mark, msg: TradeMsg, out: &mut Out) {
-        self.stats.duplicates += 1;
-        let Some(state) = self.routes.get_mut(&route) else { return };
-        if state.restart.last().is_some_and(|before| before.trade_id == msg.trade_id) {
-            // The other connection's copy.
-            return;
-        }
-        let follows = state.restart.last().is_none_or(|before| Some(msg.trade_id) == before.trade_id.checked_add(1));
-        if msg.ts_event <= last.ts || !follows {
-            state.restart.clear();
-            return;
-        }
-        state.restart.push(msg);
-        if state.restart.len() < RESTART_RUN {
-            return;
-        }
-        let run = std::mem::take(&mut state.restart);
-        state.holes.clear();
-        self.stats.restarts += 1;
-        self.stats.duplicates -= run.len() as u64;
-        let first = run.first().map_or(last, |msg| Mark { id: msg.trade_id, ts: msg.ts_event });
-        self.declare(route, last, first, GapStrength::Possible, out);
-        for msg in run {
-            self.deliver(route, msg, out);
-        }
     }
 
     /// Venues whose ids prove no loss: a disconnect in between is declared as a possible one.
@@ -334,7 +354,7 @@ impl Sequencer {
             self.declare(route, last, mark, GapStrength::Possible, out);
             msg.flags |= Flags::AFTER_GAP;
         }
-        self.deliver(route, msg, out);
+        self.deliver(route, Fills { msg, span: 1 }, out);
     }
 }
 

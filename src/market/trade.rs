@@ -141,6 +141,12 @@ impl TradeMsg {
 }
 
 impl GapMsg {
+    /// Whether it says exactly which trades are missing: the venue's own ids prove it.
+    #[must_use]
+    pub const fn is_exact(&self) -> bool {
+        self.strength == GapStrength::Proved as u8 && self.first_id != 0 && self.first_id <= self.last_id
+    }
+
     /// The 48 bytes that go on the wire.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; RECORD_BYTES] {

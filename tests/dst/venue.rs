@@ -78,7 +78,8 @@ pub(crate) fn live(seed: u64, trades: u32, start: Instant) -> Day {
         backoff: (Duration::from_millis(50), Duration::from_secs(1)),
         overlap: Duration::from_secs(2),
         stall: Some(STALL),
-    };
+            looks: false,
+        };
     let mut scene = Scene {
         rng: fastrand::Rng::with_seed(seed),
         now: 0,
@@ -162,8 +163,8 @@ impl Scene {
             Action::Close(conn) => {
                 self.lines.remove(&conn);
             }
-            Action::Lost(reason) => self.sequencer.disconnected(reason),
-            Action::Overlap(overlap) => self.sequencer.set_overlap(overlap),
+            Action::Lost(reason) => self.sequencer.disconnected(0, reason),
+            Action::Overlap(overlap) => self.sequencer.set_overlap(0, overlap),
             Action::Note(_) => {}
         }
     }
@@ -290,7 +291,7 @@ impl Scene {
         let event = exchange.decode(Frame::Text(frame), &mut self.trades);
         let mut out = Out::new();
         for row in self.trades.rows() {
-            self.sequencer.trade(now, row.route, row.msg, &mut out);
+            self.sequencer.row(now, row.route, row.msg, row.span, &mut out);
         }
         self.deliver(out);
         self.session.event(now, conn, event.unwrap_or(Event::Ignored), actions);

@@ -91,6 +91,7 @@ impl Setup {
             hold: Span::secs(5),
             connect_timeout: self.connect_timeout.into(),
             frame_bytes_max: Bytes::from(FRAME_BYTES_MAX as u64),
+            ..settings::Feed::default()
         };
         let instrument = |name: &&str| Instrument::new(exchange.profile().name, symbol(exchange, name), (*name).into());
         let spec = FeedSpec {
@@ -98,7 +99,8 @@ impl Setup {
             name: format!("{}/0", self.exchange),
             ws_url,
             instruments: (0..).zip(self.symbols.iter().map(instrument)).collect(),
-            rules: Rules::new(&settings, self.stall),
+            line: 0,
+            rules: Rules::new(&settings, self.stall, false),
             seed: 7,
         };
         let mut roots = rustls::RootCertStore::empty();
@@ -111,6 +113,7 @@ impl Setup {
             sequencer: Rc::new(RefCell::new(Sequencer::new(exchange.profile().ids, settings.hold.duration()))),
             deliver: Rc::new(RefCell::new(Sink::default())),
             status: Rc::new(RefCell::new(FeedStatus::default())),
+            repairs: Rc::default(),
             tap: Some(Box::new(move |frame: &str, _| seen.borrow_mut().push(frame.to_owned()))),
         };
         let (status, sink) = (Rc::clone(&shared.status), Rc::clone(&shared.deliver));

@@ -14,9 +14,9 @@ pub(crate) const FUNCTION_LINES_MAX: usize = 60;
 pub(crate) const COLUMNS_MAX: usize = 120;
 
 /// Files of the exchange room that are no venue.
-const EXCHANGE_SHARED: [&str; 5] = ["mod", "profile", "registry", "trades", "wire"];
+const EXCHANGE_SHARED: [&str; 6] = ["history", "mod", "profile", "registry", "trades", "wire"];
 /// What a venue may import of its own room; names that `mod.rs` itself defines begin with a capital letter.
-const VENUE_IMPORTS: [&str; 3] = ["profile", "trades", "wire"];
+const VENUE_IMPORTS: [&str; 4] = ["history", "profile", "trades", "wire"];
 
 /// One finding.
 #[derive(Debug, PartialEq, Eq)]

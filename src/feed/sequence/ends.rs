@@ -37,6 +37,13 @@ impl Sequencer {
         }
     }
 
+    /// A connection did not bring what its venue traded: trades of any symbol may be missing before the next one.
+    pub fn stalled(&mut self) {
+        for state in self.routes.values_mut() {
+            state.cause.get_or_insert(GapReason::Stall);
+        }
+    }
+
     /// A frame could not be read: trades of any symbol may be missing before the next one.
     pub fn undecodable(&mut self) {
         for state in self.routes.values_mut() {
@@ -59,10 +66,14 @@ impl Sequencer {
         let routes: Vec<u32> = self.routes.keys().copied().collect();
         for route in routes {
             self.release(route, out);
-            let waiting = self.routes.get_mut(&route).map(|state| std::mem::take(&mut state.restart));
-            for msg in waiting.unwrap_or_default() {
+            let Some(state) = self.routes.get_mut(&route) else { continue };
+            let (waiting, leap, last) = (std::mem::take(&mut state.restart), state.leap.take(), state.last);
+            for row in waiting {
                 self.stats.duplicates = self.stats.duplicates.saturating_sub(1);
-                self.deliver(route, msg, out);
+                self.deliver(route, row, out);
+            }
+            if let Some((last, leap)) = last.zip(leap) {
+                self.absurd(route, last, leap, out);
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::time::Instant;
 
+use crate::feed::ranges::Ranges;
 use crate::market::{GapMsg, GapReason, TradeMsg};
 
 /// What is known of one symbol.
@@ -10,13 +11,16 @@ use crate::market::{GapMsg, GapReason, TradeMsg};
 pub(super) struct State {
     pub(super) first: Option<Mark>,
     pub(super) last: Option<Mark>,
-    pub(super) held: BTreeMap<u64, TradeMsg>,
+    /// By their last id.
+    pub(super) held: BTreeMap<u64, Fills>,
     pub(super) held_until: Option<Instant>,
     pub(super) holes: VecDeque<Hole>,
     pub(super) beat: Option<Beat>,
     pub(super) recent: VecDeque<u64>,
     pub(super) recent_set: HashSet<u64>,
-    pub(super) restart: Vec<TradeMsg>,
+    pub(super) restart: Vec<Fills>,
+    /// A trade whose id is absurdly far ahead: taken at its word once its successor has come.
+    pub(super) leap: Option<Fills>,
     /// The connection was lost since the last trade, on a venue whose ids prove nothing.
     pub(super) doubt: bool,
     pub(super) instrument_id: u32,
@@ -24,6 +28,34 @@ pub(super) struct State {
     pub(super) unknown_before: bool,
     /// Why trades may be missing before the next one.
     pub(super) cause: Option<GapReason>,
+}
+
+/// A row of a venue: one trade, or one row for several fills of which the trade's id is the last.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Fills {
+    pub(super) msg: TradeMsg,
+    pub(super) span: u32,
+}
+
+impl Fills {
+    /// The id of its first fill.
+    pub(super) fn first_id(&self) -> u64 {
+        self.msg.trade_id.saturating_sub(u64::from(self.span.saturating_sub(1)))
+    }
+
+    pub(super) const fn last(&self) -> Mark {
+        Mark { id: self.msg.trade_id, ts: self.msg.ts_event }
+    }
+
+    pub(super) fn first(&self) -> Mark {
+        Mark { id: self.first_id(), ts: self.msg.ts_event }
+    }
+
+    /// Whether it follows a trade with this id. A venue may count rows instead of fills: then one step is enough.
+    pub(super) fn follows(&self, id: u64) -> bool {
+        let next = id.checked_add(1);
+        Some(self.msg.trade_id) == next || Some(self.first_id()) == next
+    }
 }
 
 /// A trade's place: id and time.
@@ -37,7 +69,7 @@ pub(super) struct Mark {
 #[derive(Debug)]
 pub(super) struct Hole {
     pub(super) gap: GapMsg,
-    pub(super) left: Vec<(u64, u64)>,
+    pub(super) left: Ranges,
 }
 
 /// The venue says that it had traded up to this id.
@@ -48,22 +80,8 @@ pub(super) struct Beat {
 }
 
 impl Hole {
-    /// Whether a trade is still missing here.
-    pub(super) fn misses(&self, id: u64) -> bool {
-        self.left.iter().any(|(first, last)| (*first..=*last).contains(&id))
+    /// A gap of which nothing has come yet.
+    pub(super) fn of(gap: GapMsg) -> Self {
+        Self { gap, left: Ranges::of(gap.first_id, gap.last_id) }
     }
-
-    /// A trade is here after all.
-    pub(super) fn found(&mut self, id: u64) {
-        self.left = self.left.iter().flat_map(|range| without(*range, id)).collect();
-    }
-}
-
-/// A range without one id in it.
-fn without((first, last): (u64, u64), id: u64) -> impl Iterator<Item = (u64, u64)> {
-    let inside = (first..=last).contains(&id);
-    let whole = (!inside).then_some((first, last));
-    let below = (inside && first < id).then(|| (first, id - 1));
-    let above = (inside && id < last).then(|| (id + 1, last));
-    [whole, below, above].into_iter().flatten()
 }

@@ -48,7 +48,7 @@ fn a_late_trade_is_delivered_once_and_fills_its_gap() {
 #[test]
 fn during_an_overlap_the_other_connection_may_fill_the_hole() {
     let mut sequencer = contiguous();
-    sequencer.set_overlap(true);
+    sequencer.set_overlap(0, true);
     assert_eq!(feed(&mut sequencer, &[1, 4, 5, 2, 5, 3, 6]), "1 2 3 4 5 6");
     assert!(!sequencer.holding() && sequencer.poll_at().is_none());
     assert_eq!(sequencer.stats().gaps, 0);
@@ -57,7 +57,7 @@ fn during_an_overlap_the_other_connection_may_fill_the_hole() {
 #[test]
 fn what_is_waited_for_in_vain_is_declared() {
     let mut sequencer = contiguous();
-    sequencer.set_overlap(true);
+    sequencer.set_overlap(0, true);
     let (mut out, now) = (Out::new(), clock::now());
     for id in [1, 4, 7] {
         sequencer.trade(now, 0, trade(id), &mut out);
@@ -79,7 +79,7 @@ fn a_heartbeat_proves_a_loss_on_a_living_connection() {
     assert_eq!(said(&out), "", "the trade may be on its way");
     sequencer.expire(now + BEAT_GRACE, &mut out);
     assert_eq!(said(&out), "gap 3-4");
-    assert_eq!(feed(&mut sequencer, &[5, 3]), "5 3");
+    assert_eq!(feed(&mut sequencer, &[5, 3]), "5! 3");
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn without_proof_a_disconnect_is_a_possible_loss() {
     for rule in [IdRule::Increasing, IdRule::Unique] {
         let mut sequencer = Sequencer::new(rule, Duration::from_secs(1));
         assert_eq!(feed(&mut sequencer, &[3, 8, 8]), "3 8");
-        sequencer.disconnected(GapReason::Stall);
+        sequencer.disconnected(0, GapReason::Stall);
         assert_eq!(feed(&mut sequencer, &[8, 20, 30]), "gap 0-0 20! 30");
     }
 }
@@ -153,7 +153,7 @@ proptest! {
         });
         let [mut a, mut b] = lines;
         let (mut sequencer, mut out, now) = (contiguous(), Out::new(), clock::now());
-        sequencer.set_overlap(overlap);
+        sequencer.set_overlap(0, overlap);
         sequencer.trade(now, 0, trade(1), &mut out);
         let mut offered = BTreeSet::from([1]);
         for pick in picks {

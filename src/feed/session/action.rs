@@ -76,13 +76,15 @@ pub struct Rules {
     pub overlap: Duration,
     /// No data message for this long means a stall; `None`: the venue's own rule on silence.
     pub stall: Option<Duration>,
+    /// Whether silent symbols are looked up in the venue's history, so that silence alone proves nothing.
+    pub looks: bool,
 }
 
 impl Rules {
     /// The rules that settings make.
     #[must_use]
-    pub fn new(feed: &settings::Feed, stall: Option<Duration>) -> Self {
+    pub fn new(feed: &settings::Feed, stall: Option<Duration>, looks: bool) -> Self {
         let backoff = (feed.backoff_min.duration(), feed.backoff_max.duration());
-        Self { backoff, overlap: feed.rotation_overlap.duration(), stall }
+        Self { backoff, overlap: feed.rotation_overlap.duration(), stall, looks }
     }
 }

@@ -20,10 +20,18 @@ pub(super) const QUIET_MIN: Duration = Duration::from_secs(60);
 const QUIET_MAX: Duration = Duration::from_secs(3_600);
 
 impl Session {
-    /// When a connection that only pings is to be replaced; a stall rule of the settings stands in its place.
+    /// When a connection that only pings is to be replaced; a stall rule of the settings, or looks at the venue's
+    /// history, stand in its place.
     pub(super) fn quiet_at(&self, link: &Link) -> Option<Instant> {
         let pings = matches!(self.exchange.profile().heartbeat, Heartbeat::ServerPing { .. });
-        (pings && self.rules.stall.is_none() && link.subscribed.is_some()).then(|| link.traded + self.quiet)
+        (pings && self.rules.stall.is_none() && !self.rules.looks && link.subscribed.is_some()).then(|| link.traded + self.quiet)
+    }
+
+    /// The primary does not bring what the venue trades: it is replaced, with overlap.
+    pub fn mute(&mut self, now: Instant, why: String, out: &mut Vec<Action>) {
+        if let Some(conn) = self.primary.as_ref().map(|link| link.conn) {
+            self.rotate(now, conn, why, out);
+        }
     }
 
     /// The primary should be replaced, with overlap.

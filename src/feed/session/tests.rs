@@ -18,6 +18,7 @@ impl Scene {
             backoff: (Duration::from_millis(250), Duration::from_secs(30)),
             overlap: Duration::from_secs(10),
             stall: None,
+            looks: false,
         };
         let (exchange, now) = (by_name(exchange).unwrap(), clock::now());
         let symbols = symbols.iter().map(|symbol| (*symbol).to_owned()).collect();

@@ -136,6 +136,12 @@ impl NatsTransport {
         status.window = self.shared.window.borrow().stats();
         status
     }
+
+    /// Gaps that the broker has been told of since the last call: what it lost, or never got.
+    #[must_use]
+    pub fn take_lost(&self) -> Vec<(u32, GapMsg)> {
+        self.shared.window.borrow_mut().take_lost()
+    }
 }
 
 impl Transport for NatsTransport {

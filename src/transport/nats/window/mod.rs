@@ -52,10 +52,10 @@ pub use event::{
     Stats, Stored, Tail, TailRecord,
 };
 
-use crate::market::{GapMsg, Record};
+use crate::market::{GapMsg, GapReason, Record};
 use flight::{Batch, Fence, Flight};
 use message::{History, Message};
-use outbox::{Dropped, Outbox};
+use outbox::{Dropped, Outbox, carries_gaps};
 use retained::Retained;
 
 /// First wait after an epoch in which nothing was acknowledged; it doubles up to [`BACKOFF_MAX`].
@@ -67,6 +67,9 @@ const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A stream that ends before what was acknowledged is read a second time after this long: a leader elected just now may
 /// not have applied all that it holds.
 const REGRESSION_CONFIRM: Duration = Duration::from_millis(500);
+
+/// Gaps that are kept for whoever repairs them.
+const LOST_MAX: usize = 10_000;
 
 /// The publish window. See the module's documentation.
 #[derive(Debug)]
@@ -96,6 +99,8 @@ pub struct Window {
     regression: Option<u64>,
     /// Tail sequences as read at the last reconcile, until the first batch of the epoch is begun.
     tails: Vec<Tail>,
+    /// Gaps that this window itself has declared and sent since [`Self::take_lost`] was called last.
+    lost: Vec<(u32, GapMsg)>,
     jitter: u64,
     stats: Stats,
 }
@@ -139,6 +144,7 @@ impl Window {
             created: None,
             regression: None,
             tails: Vec::new(),
+            lost: Vec::new(),
             jitter: config.seed | 1,
             stats: Stats::default(),
             config,
@@ -227,6 +233,12 @@ impl Window {
         self.draining = true;
     }
 
+    /// Takes the gaps that declare what the outbox dropped or the broker lost, once each has been sent: the broker takes
+    /// records again, so what is missing may be fetched and pushed.
+    pub fn take_lost(&mut self) -> Vec<(u32, GapMsg)> {
+        std::mem::take(&mut self.lost)
+    }
+
     /// Whether nothing waits and nothing is in flight.
     #[must_use]
     pub fn is_drained(&self) -> bool {
@@ -268,6 +280,7 @@ impl Window {
     fn next_send(&mut self, now: Instant) -> Option<Send> {
         if self.outbox.ready(now, self.draining) && self.flight.has_room(self.careful) {
             let message = self.outbox.pop(now)?;
+            self.note_lost(&message);
             if message.history != History::Fresh {
                 self.stats.resent += 1;
             }
@@ -286,6 +299,17 @@ impl Window {
         match self.flight.end_due() {
             Some(at) if !full && (hurry || self.careful || now >= at) => self.flight.end(now, any),
             _ => None,
+        }
+    }
+
+    fn note_lost(&mut self, message: &Message) {
+        if carries_gaps(message.key)
+            && message.history == History::Fresh
+            && let Some(Record::Gap(gap)) = message.first()
+            && [GapReason::OutboxOverflow as u8, GapReason::BrokerLost as u8].contains(&gap.reason)
+            && self.lost.len() < LOST_MAX
+        {
+            self.lost.push((message.key.route, gap));
         }
     }
 

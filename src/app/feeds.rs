@@ -1,0 +1,204 @@
+//! A shard's venue connections and their repairs: what is kept of them across their lives, and what they share.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::board::{FeedView, VenueView};
+use super::outlet::Outlet;
+use super::plan::{ShardPlan, VenuePlan};
+use crate::config::Settings;
+use crate::feed::backfill::{RepairQueue, RepairShared, RepairSpec};
+use crate::feed::socket::Dialer;
+use crate::feed::{Budget, FeedShared, FeedSpec, FeedStatus, Rules, Sequencer};
+use crate::market::{GapReason, Instrument};
+
+/// A feed that panicked is started anew after this.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+
+/// A connection and what is kept of it across its lives.
+pub(super) struct Feed {
+    exchange: &'static str,
+    pub(super) spec: FeedSpec,
+    pub(super) sequencer: Rc<RefCell<Sequencer>>,
+    pub(super) status: Rc<RefCell<FeedStatus>>,
+    budget: Rc<RefCell<Budget>>,
+    repairs: Rc<RepairQueue>,
+    symbols: Arc<[(u32, String, String)]>,
+}
+
+/// The repairs of a venue.
+pub(super) struct Repair {
+    pub(super) spec: RepairSpec,
+    pub(super) queue: Rc<RepairQueue>,
+}
+
+/// The feeds of a shard, one for each line of each connection's worth of symbols, and the repairs of its venues.
+pub(super) fn of(plan: &ShardPlan, settings: &Settings) -> (Vec<Feed>, Vec<Repair>) {
+    let (mut feeds, mut repairs) = (Vec::new(), Vec::new());
+    for venue in &plan.venues {
+        let queue = Rc::<RepairQueue>::default();
+        let lines = feeds_of(venue, settings, &queue, &mut feeds);
+        if settings.feed.repair && venue.exchange.profile().history.is_some() {
+            queue.attend();
+            let spec = RepairSpec {
+                exchange: venue.exchange,
+                rest_url: venue.rest_url.clone(),
+                instruments: venue.instruments.clone(),
+                lines,
+                horizon: settings.feed.repair_horizon.duration(),
+            };
+            repairs.push(Repair { spec, queue });
+        }
+    }
+    (feeds, repairs)
+}
+
+/// Adds the feeds of a venue; the routes of each of its lines.
+fn feeds_of(venue: &VenuePlan, settings: &Settings, queue: &Rc<RepairQueue>, feeds: &mut Vec<Feed>) -> Vec<Vec<u32>> {
+    let profile = venue.exchange.profile();
+    let budget = Rc::new(RefCell::new(Budget::new(profile.connects)));
+    let looks = settings.feed.repair && profile.history.is_some();
+    let rules = Rules::new(&settings.feed, venue.stall, looks);
+    let mut lines = Vec::new();
+    for instruments in venue.instruments.chunks(profile.symbols_per_connection.max(1)) {
+        let hold = settings.feed.hold.duration();
+        let sequencer = Rc::new(RefCell::new(Sequencer::new(profile.ids, hold)));
+        let names = instruments.iter().map(|(route, i)| (*route, i.symbol.to_string(), i.venue_symbol.clone()));
+        let symbols: Arc<[_]> = names.collect();
+        for _ in 0..venue.redundancy.max(1) {
+            feeds.push(Feed {
+                exchange: profile.name,
+                spec: feed_spec(venue, lines.len(), instruments, rules),
+                sequencer: Rc::clone(&sequencer),
+                status: Rc::default(),
+                budget: Rc::clone(&budget),
+                repairs: Rc::clone(queue),
+                symbols: Arc::clone(&symbols),
+            });
+            lines.push(instruments.iter().map(|(route, _)| *route).collect());
+        }
+    }
+    lines
+}
+
+fn feed_spec(venue: &VenuePlan, line: usize, instruments: &[(u32, Instrument)], rules: Rules) -> FeedSpec {
+    FeedSpec {
+        exchange: venue.exchange,
+        name: format!("{}/{line}", venue.exchange.profile().name),
+        ws_url: venue.ws_url.clone(),
+        instruments: instruments.to_vec(),
+        line,
+        rules,
+        seed: fastrand::u64(..),
+    }
+}
+
+/// The repairs of each route, where its venue has any.
+pub(super) fn queues(plan: &ShardPlan, repairs: &[Repair]) -> Vec<Option<Rc<RepairQueue>>> {
+    let mut queues = vec![None; plan.universe.instruments().len()];
+    for repair in repairs {
+        for (route, _) in &repair.spec.instruments {
+            if let Some(slot) = queues.get_mut(*route as usize) {
+                *slot = Some(Rc::clone(&repair.queue));
+            }
+        }
+    }
+    queues
+}
+
+impl Repair {
+    /// What repairs share with the feeds.
+    pub(super) fn shared(&self, feeds: &[Feed], outlet: &Rc<RefCell<Outlet>>) -> RepairShared<Outlet> {
+        let ours = feeds.iter().filter(|feed| Rc::ptr_eq(&feed.repairs, &self.queue));
+        let routes = |feed: &Feed| feed.spec.instruments.iter().map(|(route, _)| *route).collect::<Vec<_>>();
+        let sequencers =
+            ours.flat_map(|feed| routes(feed).into_iter().map(|route| (route, Rc::clone(&feed.sequencer)))).collect();
+        RepairShared { sequencers, deliver: Rc::clone(outlet), queue: Rc::clone(&self.queue) }
+    }
+}
+
+/// What a feed shares with the daemon, anew for each of its lives.
+pub(super) fn shared(
+    feed: &Feed,
+    dialer: &Dialer,
+    outlet: &Rc<RefCell<Outlet>>,
+) -> impl Fn() -> FeedShared<Outlet> + use<> {
+    let (budget, sequencer) = (Rc::clone(&feed.budget), Rc::clone(&feed.sequencer));
+    let (deliver, status) = (Rc::clone(outlet), Rc::clone(&feed.status));
+    let (repairs, dialer) = (Rc::clone(&feed.repairs), dialer.clone());
+    move || FeedShared {
+        dialer: dialer.clone(),
+        budget: Rc::clone(&budget),
+        sequencer: Rc::clone(&sequencer),
+        deliver: Rc::clone(&deliver),
+        status: Rc::clone(&status),
+        repairs: Rc::clone(&repairs),
+        tap: None,
+    }
+}
+
+/// What all feeds that share a sequencer say of themselves.
+pub(super) fn group(feeds: &[Feed], feed: &Feed) -> Vec<Rc<RefCell<FeedStatus>>> {
+    let same = feeds.iter().filter(|other| Rc::ptr_eq(&other.sequencer, &feed.sequencer));
+    same.map(|other| Rc::clone(&other.status)).collect()
+}
+
+/// Runs a feed; one that panics is started anew, since other venues have nothing to do with it.
+pub(super) async fn keep_running(
+    shared: impl Fn() -> FeedShared<Outlet>,
+    group: Vec<Rc<RefCell<FeedStatus>>>,
+    spec: FeedSpec,
+    stop: CancellationToken,
+) {
+    loop {
+        // Ended with us: a feed that is given up must not push behind a drained publisher.
+        let life =
+            AbortOnDropHandle::new(tokio::task::spawn_local(crate::feed::run(spec.clone(), shared(), stop.clone())));
+        let Err(error) = life.await else { return };
+        tracing::error!(conn = %spec.name, err = %error, "a feed panicked and is started anew");
+        forget_undelivered(&shared(), &group, spec.line);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RESTART_AFTER) => {}
+        }
+    }
+}
+
+/// What the sequencer had taken and nobody was given counts as not seen, so that its absence shows as a gap.
+fn forget_undelivered(shared: &FeedShared<Outlet>, group: &[Rc<RefCell<FeedStatus>>], line: usize) {
+    let mut sequencer = shared.sequencer.borrow_mut();
+    let mut delivered = std::collections::BTreeMap::new();
+    for status in group {
+        for (route, status) in status.borrow().routes.iter().filter(|(_, status)| status.trades > 0) {
+            let newest = delivered.entry(*route).or_insert((0, 0));
+            *newest = (*newest).max((status.last_id, status.last_ts));
+        }
+    }
+    for (route, (id, ts)) in delivered {
+        sequencer.rewind(route, id, ts);
+    }
+    sequencer.disconnected(line, GapReason::VenueDisconnect);
+}
+
+/// What a shard's feeds and repairs say of themselves, venue by venue.
+pub(super) fn views(feeds: &[Feed], repairs: &[Repair]) -> Vec<VenueView> {
+    let mut venues: Vec<VenueView> = Vec::new();
+    for feed in feeds {
+        let status = feed.status.borrow().clone();
+        let view = FeedView { name: feed.spec.name.clone(), status, symbols: Arc::clone(&feed.symbols) };
+        match venues.last_mut() {
+            Some(venue) if venue.exchange == feed.exchange => venue.feeds.push(view),
+            _ => {
+                let of = |repair: &&Repair| Rc::ptr_eq(&repair.queue, &feed.repairs);
+                let repair = repairs.iter().find(of).map(|repair| repair.queue.status.borrow().clone());
+                venues.push(VenueView { exchange: feed.exchange, feeds: vec![view], repair });
+            }
+        }
+    }
+    venues
+}

@@ -1,0 +1,100 @@
+//! What a feed tells of itself: status, notes of its session, frames that could not be decoded.
+
+use std::time::Instant;
+
+use tokio_tungstenite::tungstenite::Message;
+
+use super::{COMPLAIN_EVERY, Feed};
+use crate::exchange::DecodeError;
+use crate::feed::Deliver;
+use crate::feed::session::Note;
+use crate::feed::status::FeedState;
+use crate::telemetry::clock;
+
+impl<D: Deliver> Feed<D> {
+    /// Counts an undecodable frame, and shows one of each kind now and then.
+    pub(super) fn complain(&mut self, now: Instant, error: &DecodeError, message: &Message) {
+        let kind = error.kind();
+        *self.shared.status.borrow_mut().decode_errors.entry(kind).or_default() += 1;
+        let recent = self.complained.iter().any(|(known, at)| *known == kind && now < *at + COMPLAIN_EVERY);
+        if recent {
+            return;
+        }
+        self.complained.retain(|(known, _)| *known != kind);
+        self.complained.push((kind, now));
+        let frame: String = message.to_text().unwrap_or("(binary)").chars().take(200).collect();
+        tracing::warn!(conn = self.spec.name, err = %error, frame, "a frame could not be decoded; it is counted and skipped");
+    }
+
+    pub(super) fn note(&self, note: Note) {
+        let name = &self.spec.name;
+        match note {
+            Note::Connected(conn) => {
+                self.shared.status.borrow_mut().connects += 1;
+                tracing::info!(conn = %name, number = conn, "connected");
+                if !self.session.is_live() {
+                    self.status_of(FeedState::Subscribing);
+                }
+            }
+            Note::Subscribed(conn) => {
+                tracing::info!(conn = %name, number = conn, symbols = self.spec.instruments.len(), "subscribed");
+                self.shared.sequencer.borrow_mut().connected(self.spec.line);
+                self.shared.repairs.set_live(self.spec.line, true);
+                self.accepted();
+                self.status_of(FeedState::Live);
+            }
+            Note::Lost { conn, why, retry_in, opened } => {
+                self.shared.status.borrow_mut().disconnects += u64::from(opened);
+                self.shared.status.borrow_mut().last_error.clone_from(&why);
+                if self.session.is_live() {
+                    tracing::warn!(conn = %name, number = conn, err = why, ?retry_in, "one of two connections is gone");
+                } else {
+                    tracing::warn!(conn = %name, number = conn, err = why, ?retry_in, "no connection");
+                    self.shared.repairs.set_live(self.spec.line, false);
+                    self.status_of(FeedState::Connecting);
+                }
+            }
+            Note::Rotating(why) => tracing::info!(conn = %name, why, "connecting a successor"),
+            Note::Rotated => {
+                self.shared.status.borrow_mut().rotations += 1;
+                tracing::info!(conn = %name, "the successor has taken over");
+            }
+            Note::Rejected { symbols, reason } => self.rejected(&symbols, &reason),
+        }
+    }
+
+    /// What was refused without a name is subscribed after all.
+    fn accepted(&self) {
+        let refused: Vec<&str> = self.session.rejected_symbols().collect();
+        let mut status = self.shared.status.borrow_mut();
+        for (route, instrument) in &self.spec.instruments {
+            if !refused.contains(&instrument.venue_symbol.as_str())
+                && let Some(of_route) = status.routes.get_mut(route)
+            {
+                of_route.rejected.clear();
+            }
+        }
+    }
+
+    fn rejected(&self, symbols: &[String], reason: &str) {
+        tracing::error!(conn = %self.spec.name, symbols = symbols.join(","), reason, "the venue refuses a subscription");
+        let mut status = self.shared.status.borrow_mut();
+        status.last_error = format!("the venue refuses a subscription: {reason}");
+        for (route, instrument) in &self.spec.instruments {
+            if symbols.contains(&instrument.venue_symbol) {
+                reason.clone_into(&mut status.routes.entry(*route).or_default().rejected);
+            }
+        }
+    }
+
+    pub(super) fn status_of(&self, state: FeedState) {
+        let mut status = self.shared.status.borrow_mut();
+        if state == FeedState::Live {
+            status.last_error.clear();
+        }
+        if status.state != state || status.since.is_none() {
+            status.state = state;
+            status.since = Some(clock::now());
+        }
+    }
+}
