@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::feed::backfill::RepairStatus;
+use crate::feed::mend::MendStats;
 use crate::feed::{FeedState, FeedStatus};
 use crate::telemetry::clock;
 use crate::transport::TransportStats;
@@ -42,6 +43,8 @@ pub struct ShardView {
     pub venues: Vec<VenueView>,
     /// Its rings: exchange and path, and what all of them have done.
     pub ring: Option<(Vec<(&'static str, PathBuf)>, TransportStats)>,
+    /// What waits for repairs on its way to the broker.
+    pub mending: MendStats,
     /// Its publisher.
     pub nats: Option<NatsStatus>,
     /// When the publisher last got on, or had nothing to do.

@@ -13,6 +13,7 @@ use super::outlet::Outlet;
 use super::plan::{ShardPlan, VenuePlan};
 use crate::config::Settings;
 use crate::feed::backfill::{RepairQueue, RepairShared, RepairSpec};
+use crate::feed::sequence::SequenceStats;
 use crate::feed::socket::Dialer;
 use crate::feed::{Budget, FeedShared, FeedSpec, FeedStatus, Rules, Sequencer};
 use crate::market::{GapReason, Instrument};
@@ -188,8 +189,12 @@ fn forget_undelivered(shared: &FeedShared<Outlet>, group: &[Rc<RefCell<FeedStatu
 /// What a shard's feeds and repairs say of themselves, venue by venue.
 pub(super) fn views(feeds: &[Feed], repairs: &[Repair]) -> Vec<VenueView> {
     let mut venues: Vec<VenueView> = Vec::new();
-    for feed in feeds {
-        let status = feed.status.borrow().clone();
+    for (place, feed) in feeds.iter().enumerate() {
+        let mut status = feed.status.borrow().clone();
+        if feeds.iter().take(place).any(|other| Rc::ptr_eq(&other.sequencer, &feed.sequencer)) {
+            // Counted with the first line of the same symbols.
+            status.sequence = SequenceStats::default();
+        }
         let view = FeedView { name: feed.spec.name.clone(), status, symbols: Arc::clone(&feed.symbols) };
         match venues.last_mut() {
             Some(venue) if venue.exchange == feed.exchange => venue.feeds.push(view),

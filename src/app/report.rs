@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use super::board::{Board, FeedView, ShardView};
 use crate::config::settings::Nats;
+use crate::feed::backfill::RepairStatus;
+use crate::feed::mend::MendStats;
 use crate::market::Decimal;
 use crate::telemetry::build;
 use crate::telemetry::metrics::{Buckets, GAP_REASONS, Metric, Metrics, PARSE_ERRORS, STATES};
@@ -31,6 +33,11 @@ pub fn status(board: &Board, now: Instant) -> Value {
 
 fn shard(view: &ShardView, now: Instant) -> Value {
     let feeds: Vec<Value> = view.venues.iter().flat_map(|venue| &venue.feeds).map(|view| feed(view, now)).collect();
+    let repairs: Vec<Value> = view
+        .venues
+        .iter()
+        .filter_map(|venue| venue.repair.as_ref().map(|status| repair(venue.exchange, status)))
+        .collect();
     let ring = view.ring.as_ref().map(|(rings, stats)| {
         let rings: Vec<Value> = rings
             .iter()
@@ -38,7 +45,7 @@ fn shard(view: &ShardView, now: Instant) -> Value {
             .collect();
         json!({"segments": rings, "records": stats.done})
     });
-    json!({"connections": feeds, "ipc": ring, "nats": view.nats.as_ref().map(nats)})
+    json!({"connections": feeds, "repairs": repairs, "ipc": ring, "nats": view.nats.as_ref().map(nats)})
 }
 
 fn feed(view: &FeedView, now: Instant) -> Value {
@@ -80,6 +87,22 @@ fn feed(view: &FeedView, now: Instant) -> Value {
     })
 }
 
+fn repair(exchange: &str, status: &RepairStatus) -> Value {
+    json!({
+        "exchange": exchange,
+        "open": status.open,
+        "whole": status.whole,
+        "partial": status.partial,
+        "trades": status.trades,
+        "requests": status.requests,
+        "limited": status.limited,
+        "failed": status.failed,
+        "looks": status.looks,
+        "mute": status.mute,
+        "last_error": (!status.last_error.is_empty()).then_some(&status.last_error),
+    })
+}
+
 fn price(mantissa: i64, scale: u8) -> String {
     Decimal::from_price(mantissa, scale).to_string()
 }
@@ -115,6 +138,8 @@ type Total<T> = (Metric, fn(&T) -> u64);
 pub struct Scribe {
     metrics: Metrics,
     settings: Nats,
+    /// Bound of what waits for repairs in a shard, bytes.
+    repair_bytes: u64,
     /// Delay sums at the last scrape, by exchange: nanoseconds and trades.
     delays: std::collections::BTreeMap<&'static str, (i64, u64)>,
 }
@@ -122,9 +147,9 @@ pub struct Scribe {
 impl Scribe {
     /// A scribe for these exchanges.
     #[must_use]
-    pub fn new(exchanges: &[&str], settings: Nats) -> Self {
+    pub fn new(exchanges: &[&str], settings: Nats, repair_bytes: u64) -> Self {
         let metrics = Metrics::new(exchanges, build::VERSION, build::GIT_SHA);
-        Self { metrics, settings, delays: std::collections::BTreeMap::new() }
+        Self { metrics, settings, repair_bytes, delays: std::collections::BTreeMap::new() }
     }
 
     /// The text that Prometheus reads, as of now.
@@ -137,7 +162,9 @@ impl Scribe {
         let views: Vec<ShardView> = board.views().into_iter().flatten().collect();
         for venue in views.iter().flat_map(|view| &view.venues) {
             self.venue(venue.exchange, &venue.feeds);
+            self.repairs(venue.exchange, venue.repair.as_ref());
         }
+        self.mending(&views);
         let ring: u64 = views.iter().filter_map(|view| view.ring.as_ref()).map(|(_, stats)| stats.done).sum();
         self.set(Metric::ShmPublishedTrades, &[], ring);
         self.nats(&views.iter().filter_map(|view| view.nats.as_ref()).collect::<Vec<_>>());
@@ -188,6 +215,34 @@ impl Scribe {
         self.delay(exchange, feeds);
     }
 
+    fn repairs(&mut self, exchange: &'static str, status: Option<&RepairStatus>) {
+        let Some(status) = status else { return };
+        self.set(Metric::Repairs, &[exchange, "whole"], status.whole);
+        self.set(Metric::Repairs, &[exchange, "partial"], status.partial);
+        let totals = [
+            (Metric::RepairsOpen, status.open),
+            (Metric::RepairedTrades, status.trades),
+            (Metric::RepairRequests, status.requests),
+            (Metric::RepairLimited, status.limited),
+            (Metric::RepairFailed, status.failed),
+            (Metric::RepairLooks, status.looks),
+            (Metric::FeedMute, status.mute),
+        ];
+        for (metric, value) in totals {
+            self.set(metric, &[exchange], value);
+        }
+    }
+
+    /// What waits on its way to the broker while holes are filled.
+    fn mending(&mut self, views: &[ShardView]) {
+        let sum = |of: fn(&MendStats) -> u64| views.iter().map(|view| of(&view.mending)).sum::<u64>();
+        self.set(Metric::RepairWaiting, &[], sum(|stats| stats.waiting));
+        self.set(Metric::RepairMended, &[], sum(|stats| stats.mended));
+        self.set(Metric::RepairOverdue, &[], sum(|stats| stats.overdue));
+        self.set(Metric::QueueDepth, &["repair_bytes"], sum(|stats| stats.bytes as u64));
+        self.set(Metric::QueueCapacity, &["repair_bytes"], self.repair_bytes * views.len() as u64);
+    }
+
     #[expect(clippy::cast_precision_loss, reason = "a mean of nanoseconds needs no more than 53 bits")]
     fn delay(&mut self, exchange: &'static str, feeds: &[FeedView]) {
         let sum: i64 = feeds.iter().map(|feed| feed.status.delay_sum_ns).fold(0, i64::saturating_add);
@@ -215,6 +270,7 @@ impl Scribe {
         for (metric, of) in totals {
             self.set(metric, &[], sum(of));
         }
+        self.set(Metric::PublishWaiting, &[], sum(|stats| stats.waiting + stats.in_flight_records));
         self.set(Metric::WindowRewinds, &[], all.iter().map(|status| status.rewinds).sum());
         let shards = all.len() as u64;
         let queues: [(&str, u64, u64); 3] = [

@@ -212,12 +212,14 @@ impl Shard {
             (paths, ring.stats())
         });
         let nats = outlet.nats().map(NatsTransport::status);
+        let mending = outlet.mending();
         drop(outlet);
         let now = clock::now();
         if let Some(nats) = &nats {
             self.judge(now, nats);
         }
-        let view = ShardView { at: now, venues: feeds::views(&self.feeds, &self.repairs), ring, nats, published_at: self.published_at };
+        let venues = feeds::views(&self.feeds, &self.repairs);
+        let view = ShardView { at: now, venues, ring, mending, nats, published_at: self.published_at };
         self.spec.board.show(self.spec.number, view);
     }
 

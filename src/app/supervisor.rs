@@ -61,7 +61,10 @@ pub async fn serve(settings: Settings, plan: Plan) -> Result<Ended, ServeError> 
     let board = Arc::new(Board::new(plan.shards.len()));
     let exchanges = plan.exchanges();
     let nats = settings.transport.nats.clone();
-    let pages = Pages { board: Arc::clone(&board), scribe: Mutex::new(Scribe::new(&exchanges, nats)) };
+    let pages = Pages {
+        board: Arc::clone(&board),
+        scribe: Mutex::new(Scribe::new(&exchanges, nats, settings.feed.repair_hold_bytes.get())),
+    };
     let http_stop = CancellationToken::new();
     let http = match settings.http.listen.as_str() {
         "" => None,

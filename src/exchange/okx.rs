@@ -41,11 +41,7 @@ static PROFILE: Profile = Profile {
     subscribe_within: Some(Duration::from_secs(30)),
     ack_within: Duration::from_secs(10),
     lifetime: None,
-    heartbeat: Heartbeat::ClientText {
-        text: "ping",
-        every: Duration::from_secs(20),
-        within: Duration::from_secs(8),
-    },
+    heartbeat: Heartbeat::ClientText { text: "ping", every: Duration::from_secs(20), within: Duration::from_secs(8) },
     silence: Duration::from_secs(30),
     ids: IdRule::Contiguous,
     history: Some(HistoryRule {
@@ -147,8 +143,7 @@ impl Exchange for Okx {
 
     fn subscribe(&self, venue_symbols: &[&str], _first_id: u64) -> Vec<Request> {
         let request = |symbols: &[&str]| {
-            let args: Vec<_> =
-                symbols.iter().map(|symbol| json!({ "channel": "trades", "instId": symbol })).collect();
+            let args: Vec<_> = symbols.iter().map(|symbol| json!({ "channel": "trades", "instId": symbol })).collect();
             Request {
                 id: None,
                 text: json!({ "op": "subscribe", "args": args }).to_string(),
@@ -239,9 +234,7 @@ fn control(event: &str, envelope: &Envelope<'_>) -> Event {
         ("subscribe", Some(arg)) if arg.channel == "trades" => {
             Event::AckedSymbols(vec![arg.inst_id.clone().into_owned()])
         }
-        ("error", _) => {
-            Event::Rejected { id: None, symbol: named(words), reason: format!("{words} (code {code})") }
-        }
+        ("error", _) => Event::Rejected { id: None, symbol: named(words), reason: format!("{words} (code {code})") },
         ("notice", _) if code == CODE_UPGRADE => Event::Closing { reason: format!("{words} (code {code})") },
         _ => Event::Ignored,
     }

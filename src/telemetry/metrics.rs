@@ -3,11 +3,15 @@
 //! Values are plain totals that rooms keep; they are copied here when somebody scrapes, so that no hot path knows a
 //! metric. No label ever holds a symbol: per-symbol numbers are in `/status`.
 
+mod list;
+
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use metrics::{Counter, Gauge, Key, Label, Level, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+
+pub use list::Metric;
 
 /// What stands before every name.
 pub const PREFIX: &str = "data_manager_";
@@ -23,7 +27,7 @@ pub const PARSE_ERRORS: [&str; 7] = ["json", "frame_type", "number", "time", "va
 pub const STATES: [&str; 4] = ["connecting", "subscribing", "live", "stopped"];
 
 /// Label values of `queue`.
-pub const QUEUES: [&str; 3] = ["outbox_bytes", "window_messages", "retained_bytes"];
+pub const QUEUES: [&str; 4] = ["outbox_bytes", "window_messages", "retained_bytes", "repair_bytes"];
 
 /// Whether a value only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,118 +51,6 @@ pub enum Labels {
     ExchangeAnd(&'static str, &'static [&'static str]),
     /// One label of few values.
     One(&'static str, &'static [&'static str]),
-}
-
-macro_rules! metrics {
-    ($($(#[doc = $help:literal])+ $variant:ident = $name:literal, $kind:ident, $labels:expr;)+) => {
-        /// Every metric.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Metric {
-            $($(#[doc = $help])+ $variant,)+
-        }
-
-        impl Metric {
-            /// All of them, in the order of the documentation.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The name without [`PREFIX`].
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
-            }
-
-            /// One sentence.
-            #[must_use]
-            pub const fn help(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($help),+),)+ }
-            }
-
-            /// Whether it only grows.
-            #[must_use]
-            pub const fn kind(self) -> Kind {
-                match self { $(Self::$variant => Kind::$kind,)+ }
-            }
-
-            /// Its labels.
-            #[must_use]
-            pub const fn labels(self) -> Labels {
-                match self { $(Self::$variant => $labels,)+ }
-            }
-        }
-    };
-}
-
-metrics! {
-    /// Always 1; the labels tell version and git_sha.
-    BuildInfo = "build_info", Gauge, Labels::None;
-    /// When the daemon started, seconds since 1970.
-    StartTime = "start_time_seconds", Gauge, Labels::None;
-    /// Whether /readyz says yes.
-    Ready = "ready", Gauge, Labels::None;
-    /// Venue connections by state.
-    Connections = "connections", Gauge, Labels::ExchangeAnd("state", &STATES);
-    /// Dials by result.
-    ConnectionAttempts = "connection_attempts_total", Counter, Labels::ExchangeAnd("result", &["ok", "failed"]);
-    /// Connections that were lost.
-    Disconnects = "disconnects_total", Counter, Labels::Exchange;
-    /// Connections replaced with overlap before the venue closed them.
-    Rotations = "rotations_total", Counter, Labels::Exchange;
-    /// Data messages read from venues.
-    FramesReceived = "frames_received_total", Counter, Labels::Exchange;
-    /// Bytes of these messages.
-    ReceivedBytes = "received_bytes_total", Counter, Labels::Exchange;
-    /// Trades decoded, doubles included.
-    TradesReceived = "trades_received_total", Counter, Labels::Exchange;
-    /// Trades that had been delivered before and were left out.
-    TradesDuplicate = "trades_duplicate_total", Counter, Labels::Exchange;
-    /// Trades that came after the gap that they lie in was declared.
-    TradesLate = "trades_late_total", Counter, Labels::Exchange;
-    /// Trades delivered to the transports, each once, in order.
-    TradesDelivered = "trades_delivered_total", Counter, Labels::Exchange;
-    /// Gaps declared.
-    Gaps = "gaps_total", Counter, Labels::ExchangeAnd("reason", &GAP_REASONS);
-    /// Trades inside declared gaps, as far as the count is known.
-    GapTradesMissing = "gap_trades_missing_total", Counter, Labels::Exchange;
-    /// Declared gaps that were filled since.
-    GapsFilled = "gaps_filled_total", Counter, Labels::Exchange;
-    /// Times that a venue began to count its trade ids anew.
-    IdRestarts = "trade_id_restarts_total", Counter, Labels::Exchange;
-    /// Frames that could not be decoded.
-    ParseErrors = "parse_errors_total", Counter, Labels::ExchangeAnd("kind", &PARSE_ERRORS);
-    /// When the last trade was read, seconds since 1970; absent until there was one.
-    LastTrade = "last_trade_timestamp_seconds", Gauge, Labels::Exchange;
-    /// Receive time minus venue time, mean since the last scrape; clocks may disagree.
-    IngestDelay = "ingest_delay_seconds", Gauge, Labels::Exchange;
-    /// What waits, by queue, in the unit of its name.
-    QueueDepth = "queue_depth", Gauge, Labels::One("queue", &QUEUES);
-    /// The bound of the queue.
-    QueueCapacity = "queue_capacity", Gauge, Labels::One("queue", &QUEUES);
-    /// Whether the publisher knows what is stored and sends, 1 a shard.
-    PublisherLive = "publisher_live", Gauge, Labels::None;
-    /// Records acknowledged by JetStream: trades and declared gaps.
-    PublishedTrades = "published_trades_total", Counter, Labels::None;
-    /// Messages sent more than once.
-    PublishResent = "publish_resent_total", Counter, Labels::None;
-    /// Records that were stored already when they came, and were left out.
-    PublishDuplicates = "publish_duplicates_total", Counter, Labels::None;
-    /// Records dropped because the outbox was full or refused for ever; each is inside a declared gap.
-    PublishDropped = "publish_dropped_total", Counter, Labels::None;
-    /// Gap records that the publisher itself declared.
-    PublishGaps = "publish_gaps_total", Counter, Labels::None;
-    /// Acknowledged records that the broker lost; sent again or declared.
-    BrokerLost = "broker_lost_total", Counter, Labels::None;
-    /// Messages of other writers found in the stream.
-    ForeignWriters = "foreign_messages_total", Counter, Labels::None;
-    /// Times that the publisher was in doubt and read what is stored.
-    WindowRewinds = "publish_window_rewinds_total", Counter, Labels::None;
-    /// From send to acknowledgement.
-    AckDuration = "publish_ack_duration_seconds", Histogram, Labels::None;
-    /// Records written to rings.
-    ShmPublishedTrades = "shm_published_trades_total", Counter, Labels::None;
-    /// Times that the wall clock moved against the monotonic one by more than half a second.
-    ClockSteps = "clock_steps_total", Counter, Labels::None;
-    /// Resident memory of the process.
-    ResidentBytes = "process_resident_memory_bytes", Gauge, Labels::None;
 }
 
 /// A histogram that is kept elsewhere as plain counts.

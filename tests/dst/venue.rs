@@ -78,8 +78,8 @@ pub(crate) fn live(seed: u64, trades: u32, start: Instant) -> Day {
         backoff: (Duration::from_millis(50), Duration::from_secs(1)),
         overlap: Duration::from_secs(2),
         stall: Some(STALL),
-            looks: false,
-        };
+        looks: false,
+    };
     let mut scene = Scene {
         rng: fastrand::Rng::with_seed(seed),
         now: 0,

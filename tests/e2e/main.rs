@@ -13,4 +13,5 @@ mod capture;
 mod chain;
 mod daemon;
 mod life;
+mod repair;
 mod truth;

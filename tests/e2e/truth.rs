@@ -116,6 +116,21 @@ pub(crate) async fn stored(url: &str) -> Found {
     found
 }
 
+/// Everything of a kind of place, whatever its flags, by id: what a venue's history brought stands among the live
+/// trades. Trades from before a tape began are left out.
+pub(crate) fn by_id(found: Found, expected: &Trades) -> Trades {
+    let mut all = found.trades;
+    for (key, trades) in found.history {
+        all.entry(key).or_default().extend(trades);
+    }
+    for (key, trades) in &mut all {
+        let first = expected.get(key).and_then(|trades| trades.first()).map_or(0, |trade| trade.id);
+        trades.retain(|trade| trade.id >= first);
+        trades.sort_by_key(|trade| trade.id);
+    }
+    all
+}
+
 /// Everything in the rings of a daemon.
 pub(crate) fn in_rings(daemon: &Daemon, sim: &Sim) -> Found {
     let mut found = Found::default();

@@ -174,7 +174,9 @@ mod tests {
         let mut ask = |status, body: &str| history("BTCUSDT", Want::Latest, &reply(status, body), &mut out);
         assert!(matches!(ask(429, ""), Err(Refused::Limited(_))));
         assert!(matches!(ask(418, ""), Err(Refused::Limited(_))));
-        assert!(matches!(ask(400, r#"{"code":-1121,"msg":"Invalid symbol."}"#), Err(Refused::Words(w)) if w.contains("Invalid symbol")));
+        assert!(
+            matches!(ask(400, r#"{"code":-1121,"msg":"Invalid symbol."}"#), Err(Refused::Words(w)) if w.contains("Invalid symbol"))
+        );
         assert!(matches!(ask(200, "[{"), Err(Refused::Broken(_))));
         assert_eq!(ask(200, "[]"), Ok(Page::default()));
     }

@@ -91,7 +91,10 @@ fn the_history_is_asked_for_below_an_id_and_told_fill_by_fill() {
     let reply = |status, body: &str| Reply { status, body: body.to_owned(), headers: Vec::new() };
     let page = Okx.parse_history("BTC-USDT", Want::Latest, &reply(200, body), &mut out);
     assert_eq!(page, Ok(Page::default()));
-    assert_eq!((out.rows()[0].msg.trade_id, out.rows()[0].span, out.rows()[0].msg.side()), (734_864_333, 1, Side::Sell));
+    assert_eq!(
+        (out.rows()[0].msg.trade_id, out.rows()[0].span, out.rows()[0].msg.side()),
+        (734_864_333, 1, Side::Sell)
+    );
     let mut ask = |status, body: &str| Okx.parse_history("BTC-USDT", Want::Latest, &reply(status, body), &mut out);
     let limited = r#"{"code":"50011","msg":"Rate limit reached.","data":[]}"#;
     assert!(matches!(ask(429, limited), Err(Refused::Limited(_))));

@@ -348,7 +348,14 @@ impl<D: Deliver> Repairs<D> {
             status.partial += 1;
             deliver.give_up(job.route, &job.gap);
             let (first, last) = (job.gap.first_id, job.gap.last_id);
-            tracing::warn!(exchange, symbol, first, last, left, "a gap stays: the venue's history does not have it all");
+            tracing::warn!(
+                exchange,
+                symbol,
+                first,
+                last,
+                left,
+                "a gap stays: the venue's history does not have it all"
+            );
         }
         deliver.batch_end();
     }

@@ -161,7 +161,8 @@ impl Symbol {
 
     /// How long this symbol may be silent.
     fn patience(&self) -> Duration {
-        let silence = self.interval.map_or(SILENCE_UNKNOWN, |mean| Duration::from_secs_f64(mean.min(3_600.0)) * INTERVALS);
+        let silence =
+            self.interval.map_or(SILENCE_UNKNOWN, |mean| Duration::from_secs_f64(mean.min(3_600.0)) * INTERVALS);
         silence.clamp(SILENCE_MIN, SILENCE_MAX)
     }
 }

@@ -67,7 +67,10 @@ impl Scene {
 #[test]
 fn a_hole_that_is_filled_in_time_leaves_no_trace_but_the_flag() {
     let mut scene = scene(1 << 20);
-    assert_eq!(scene.take(&[(0, trade(1, 0)), (0, gap(2, 3, 0)), (0, trade(4, Flags::AFTER_GAP)), (1, trade(9, 0))]), "0:1 1:9");
+    assert_eq!(
+        scene.take(&[(0, trade(1, 0)), (0, gap(2, 3, 0)), (0, trade(4, Flags::AFTER_GAP)), (1, trade(9, 0))]),
+        "0:1 1:9"
+    );
     assert_eq!(scene.take(&[(0, trade(2, Flags::BACKFILLED)), (0, trade(3, Flags::BACKFILLED)), (0, trade(5, 0))]), "");
     assert_eq!(scene.take(&[(0, gap(2, 3, Flags::BACKFILLED))]), "0:2b 0:3b 0:4 0:5");
     assert_eq!(scene.take(&[(0, trade(6, 0))]), "0:6");
@@ -91,7 +94,12 @@ fn past_its_time_the_rest_is_declared_and_what_was_found_stands_in_order() {
 #[test]
 fn two_holes_of_a_symbol_go_out_in_order_whichever_is_filled_first() {
     let mut scene = scene(1 << 20);
-    scene.take(&[(0, gap(2, 2, 0)), (0, trade(3, Flags::AFTER_GAP)), (0, gap(4, 4, 0)), (0, trade(5, Flags::AFTER_GAP))]);
+    scene.take(&[
+        (0, gap(2, 2, 0)),
+        (0, trade(3, Flags::AFTER_GAP)),
+        (0, gap(4, 4, 0)),
+        (0, trade(5, Flags::AFTER_GAP)),
+    ]);
     assert_eq!(scene.take(&[(0, trade(4, Flags::BACKFILLED)), (0, gap(4, 4, Flags::BACKFILLED))]), "");
     let filled = scene.take(&[(0, trade(2, Flags::BACKFILLED)), (0, gap(2, 2, Flags::BACKFILLED))]);
     assert_eq!(filled, "0:2b 0:3 0:4b 0:5");
@@ -140,7 +148,12 @@ fn what_cannot_be_repaired_is_declared_at_once() {
 #[test]
 fn the_end_lets_everything_go() {
     let mut scene = scene(1 << 20);
-    scene.take(&[(0, gap(2, 2, 0)), (0, trade(3, Flags::AFTER_GAP)), (0, gap(4, 4, 0)), (0, trade(5, Flags::AFTER_GAP))]);
+    scene.take(&[
+        (0, gap(2, 2, 0)),
+        (0, trade(3, Flags::AFTER_GAP)),
+        (0, gap(4, 4, 0)),
+        (0, trade(5, Flags::AFTER_GAP)),
+    ]);
     let mut out = Out::new();
     scene.mender.finish(&mut out);
     assert_eq!(said(&out), "0:gap 2-2(1) 0:3! 0:gap 4-4(1) 0:5!");

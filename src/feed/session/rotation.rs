@@ -24,7 +24,8 @@ impl Session {
     /// history, stand in its place.
     pub(super) fn quiet_at(&self, link: &Link) -> Option<Instant> {
         let pings = matches!(self.exchange.profile().heartbeat, Heartbeat::ServerPing { .. });
-        (pings && self.rules.stall.is_none() && !self.rules.looks && link.subscribed.is_some()).then(|| link.traded + self.quiet)
+        (pings && self.rules.stall.is_none() && !self.rules.looks && link.subscribed.is_some())
+            .then(|| link.traded + self.quiet)
     }
 
     /// The primary does not bring what the venue trades: it is replaced, with overlap.
