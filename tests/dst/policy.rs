@@ -95,7 +95,7 @@ impl BadPublisher {
 impl Publisher for BadPublisher {
     fn step(&mut self, now: Micros, input: Input, out: &mut Vec<Output>) {
         match input {
-            Input::Trade { subject, id } => self.waiting.push_back((subject, id)),
+            Input::Trade { subject, id, .. } => self.waiting.push_back((subject, id)),
             Input::Connected => {
                 self.connected = true;
                 for index in 0..self.flying.len() {

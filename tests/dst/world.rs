@@ -35,6 +35,8 @@ pub(crate) struct Schedule {
     pub(crate) fault_every: Micros,
     /// The broker's knobs.
     pub(crate) broker: BrokerConfig,
+    /// Some trades come late, flagged, behind younger ones: a hole was filled after its time.
+    pub(crate) late: bool,
 }
 
 #[derive(Debug)]
@@ -94,6 +96,8 @@ pub(crate) struct World {
     wake_at: Option<Micros>,
     /// Trades given so far.
     given: u64,
+    /// What is given, in order: subject, id, and whether it comes late.
+    order: Vec<(u32, u64, bool)>,
     /// No fault comes after this.
     faults_end: Micros,
     /// Events that are not for ever: none left, and the publisher idle, is the end.
@@ -123,6 +127,7 @@ impl World {
             purged: Vec::new(),
             wake_at: None,
             given: 0,
+            order: order(&schedule),
             faults_end: schedule.trades * 200,
             open: 0,
             schedule,
@@ -167,15 +172,11 @@ impl World {
 
     /// The next trade of the schedule; the one after it is planned.
     fn trade(&mut self) -> Option<Input> {
-        let number = self.given;
-        if number == self.schedule.trades {
-            return None;
-        }
+        let (subject, id, late) = *self.order.get(self.given as usize)?;
         self.given += 1;
         let at = self.now + self.rng.u64(0..400);
         self.push(at, Event::Trade);
-        let subjects = u64::from(self.schedule.subjects);
-        Some(Input::Trade { subject: (number % subjects) as u32, id: number / subjects + 1 })
+        Some(Input::Trade { subject, id, late })
     }
 
     fn push(&mut self, at: Micros, event: Event) {
@@ -342,4 +343,28 @@ impl Event {
     fn is_for_ever(&self) -> bool {
         matches!(self, Self::Sync | Self::Wake)
     }
+}
+
+/// The trades of a schedule, in the order in which they are given.
+fn order(schedule: &Schedule) -> Vec<(u32, u64, bool)> {
+    let subjects = u64::from(schedule.subjects);
+    let mut order = Vec::new();
+    let mut held: Vec<(u64, (u32, u64, bool))> = Vec::new();
+    for number in 0..schedule.trades {
+        let (subject, id) = ((number % subjects) as u32, number / subjects + 1);
+        let due = number + 9 * subjects + id % 7;
+        if schedule.late && id % 13 >= 11 && due < schedule.trades {
+            held.push((due, (subject, id, true)));
+        } else {
+            order.push((subject, id, false));
+        }
+        held.retain(|(due, trade)| {
+            let waits = *due > number;
+            if !waits {
+                order.push(*trade);
+            }
+            waits
+        });
+    }
+    order
 }

@@ -34,6 +34,8 @@ pub(crate) enum Input {
         subject: u32,
         /// The trade's id, contiguous per subject from 1.
         id: u64,
+        /// It comes behind younger ones, from the venue's history.
+        late: bool,
     },
     /// The time that [`Output::WakeAt`] asked for has come.
     Wake,

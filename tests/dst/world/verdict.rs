@@ -1,6 +1,6 @@
 //! What the stream holds at the end of a run, against what was given.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::World;
 use crate::broker::Stored;
@@ -21,7 +21,7 @@ pub(crate) struct Verdict {
     pub(crate) lost: u64,
     /// Trades that are there more than once.
     pub(crate) doubled: u64,
-    /// Trades behind one with a higher id.
+    /// Trades behind one that was given after them.
     pub(crate) reordered: u64,
     /// Trades that are not there, but inside a declared gap.
     pub(crate) declared: u64,
@@ -70,7 +70,10 @@ impl World {
             verdict.lost += lost.len() as u64;
             verdict.declared += declared.len() as u64;
             verdict.doubled += (ids.len() - distinct.len()) as u64;
-            verdict.reordered += ids.windows(2).filter(|pair| pair[1] < pair[0]).count() as u64;
+            let order = self.order.iter().filter(|(of, ..)| u64::from(*of) == subject).map(|(_, id, _)| *id);
+            let places: BTreeMap<u64, usize> = order.zip(0..).collect();
+            let place = |id: &u64| places.get(id).copied().unwrap_or(usize::MAX);
+            verdict.reordered += ids.windows(2).filter(|pair| place(&pair[1]) < place(&pair[0])).count() as u64;
         }
         verdict
     }

@@ -53,6 +53,8 @@ struct Known {
     twin: Option<(usize, usize)>,
     /// Something of ours was acknowledged on this subject.
     had: bool,
+    /// The stored tail is the last of what was let go: it stands in front of all that is judged.
+    before_all: bool,
 }
 
 impl Judge {
@@ -65,10 +67,18 @@ impl Judge {
             }
             if let Some(slot) = tails.get_mut(index) {
                 let last = tail.last.map(|last| (last, Record::from_bytes(&last.record).ok()));
-                *slot = Some(Known { last, exact: None, twin: None, had: false });
+                *slot = Some(Known { last, exact: None, twin: None, had: false, before_all: false });
             }
         }
         Self { tails, last_seq: stored.last_seq, regressed, foreign, oldest_removed_first }
+    }
+
+    /// What was let go of a subject: before the first pass.
+    pub(super) fn let_go(&mut self, key: Key, gone: &Gone) {
+        let Some(Some(known)) = self.tails.get_mut(key.index()) else { return };
+        let Some((last, record)) = &known.last else { return };
+        known.before_all =
+            last.record == *gone.newest.as_bytes() || record.is_some_and(|record| same_trade(&gone.newest, &record));
     }
 
     /// First pass, oldest message first: finds the stored tails among ours.
@@ -96,6 +106,7 @@ impl Judge {
         let Some((_, record)) = &known.last else { return self.empty_subject(stood, known.had) };
         match known.exact.or(known.twin) {
             Some((at, part)) => self.found(index, message, stood, at, part),
+            None if known.before_all => self.behind(stood),
             None => self.not_found(message, stood, record.as_ref()),
         }
     }
@@ -106,7 +117,7 @@ impl Judge {
         match known.last {
             None => self.regressed.then_some(None),
             Some((_, record)) => {
-                if known.exact.or(known.twin).is_some() {
+                if known.exact.or(known.twin).is_some() || known.before_all {
                     return None;
                 }
                 let tail = Mark::of(&record?);
@@ -126,6 +137,11 @@ impl Judge {
                 _ => Verdict::Stored,
             };
         }
+        self.behind(stood)
+    }
+
+    /// What stands behind the stored tail.
+    const fn behind(&self, stood: Stood) -> Verdict {
         match stood {
             Stood::Retained if self.proves_loss() => Verdict::Lost,
             Stood::Retained => Verdict::Stored,

@@ -143,15 +143,19 @@ pub(super) struct Mark {
     pub(super) id: u64,
     /// Whether ids of this kind grow: numeric ids of trades do, hashes and gaps do not.
     pub(super) ordered: bool,
+    /// It came from the venue's history, and may stand behind younger ones.
+    pub(super) late: bool,
 }
 
 impl Mark {
     pub(super) const fn of(record: &Record) -> Self {
         match record {
             Record::Trade(trade) => {
-                Self { ts: trade.ts_event, id: trade.trade_id, ordered: !trade.flag_set().has(Flags::HASHED_ID) }
+                let flags = trade.flag_set();
+                let (ordered, late) = (!flags.has(Flags::HASHED_ID), flags.has(Flags::BACKFILLED));
+                Self { ts: trade.ts_event, id: trade.trade_id, ordered, late }
             }
-            Record::Gap(gap) => Self { ts: gap.ts_end, id: 0, ordered: false },
+            Record::Gap(gap) => Self { ts: gap.ts_end, id: 0, ordered: false, late: false },
         }
     }
 
@@ -160,9 +164,9 @@ impl Mark {
         if self.ordered && other.ordered { self.id > other.id } else { self.ts > other.ts }
     }
 
-    /// Whether this surely happened no later than `other`: by id and by time, since ids may start again.
+    /// Whether this surely is stored where `other` is the last that is: by id and by time, since ids may start again.
     pub(super) const fn covered_by(&self, other: &Self) -> bool {
-        self.ordered && other.ordered && self.id <= other.id && self.ts <= other.ts
+        !self.late && self.ordered && other.ordered && self.id <= other.id && self.ts <= other.ts
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::event::Key;
 use super::message::{Mark, Message};
+use crate::market::Record;
 
 #[derive(Debug)]
 pub(super) struct Retained {
@@ -23,6 +24,8 @@ pub(super) struct Gone {
     pub(super) last: Mark,
     pub(super) count: u64,
     pub(super) instrument_id: u32,
+    /// The last record that was let go: where the stream ends in it, all of it is stored and nothing behind it.
+    pub(super) newest: Record,
 }
 
 impl Retained {
@@ -108,8 +111,13 @@ impl Retained {
         let count = message.records();
         match slot {
             Some(gone) => {
-                gone.last = Mark::of(&last);
+                let mark = Mark::of(&last);
+                // Trades that came late stand behind younger ones.
+                if mark.after(&gone.last) {
+                    gone.last = mark;
+                }
                 gone.count += count;
+                gone.newest = last;
             }
             None => {
                 *slot = Some(Gone {
@@ -117,6 +125,7 @@ impl Retained {
                     last: Mark::of(&last),
                     count,
                     instrument_id: first.instrument_id(),
+                    newest: last,
                 });
             }
         }

@@ -80,6 +80,11 @@ impl Window {
             Some(place) if place < flying.len() => self.flying_at(place),
             Some(_) => Stood::Waiting,
         };
+        for key in self.retained.gone_keys().collect::<Vec<_>>() {
+            if let Some(gone) = self.retained.gone(key) {
+                judge.let_go(key, &gone);
+            }
+        }
         for (index, message) in kept.iter().chain(&flying).chain(&waiting).enumerate() {
             judge.look(index, message, stood(index));
         }
