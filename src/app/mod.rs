@@ -1,5 +1,6 @@
 //! A running daemon: what to run, threads that run it, what it says of itself, and how it ends.
 
+mod anchor;
 pub mod board;
 mod feeds;
 pub mod http;

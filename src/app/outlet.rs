@@ -68,6 +68,11 @@ impl Outlet {
         self.ask(route, gap, Aim::Everywhere);
     }
 
+    /// Asks for the repair of a gap that was declared before.
+    pub fn repair(&self, route: u32, gap: &GapMsg) {
+        self.ask(route, gap, Aim::Everywhere);
+    }
+
     /// Lets time pass: holes that were waited for long enough are declared, and what the broker has lost is asked for.
     pub fn tick(&mut self, now: Instant) {
         self.mender.poll(now, &mut self.mended);

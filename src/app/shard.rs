@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet};
 use tokio_util::sync::CancellationToken;
 
+use super::anchor;
 use super::board::{Board, ShardView};
 use super::feeds::{self, Feed, Repair};
 use super::outlet::Outlet;
@@ -16,11 +17,10 @@ use super::plan::ShardPlan;
 use crate::config::Settings;
 use crate::feed::backfill;
 use crate::feed::socket::Dialer;
-use crate::market::Record;
 use crate::telemetry::clock;
 use crate::transport::Transport as _;
 use crate::transport::ipc::IpcTransport;
-use crate::transport::nats::publisher::{self, Anchor};
+use crate::transport::nats::publisher;
 use crate::transport::nats::window::Stats;
 use crate::transport::nats::{DrainReport, NatsState, NatsStatus, NatsTransport};
 
@@ -87,8 +87,9 @@ async fn live(mut spec: ShardSpec) -> Result<DrainReport, String> {
     let (feeds, repairs): (Rc<[Feed]>, Rc<[Repair]>) = (feeds.into(), repairs.into());
     let outlet: Rc<RefCell<Outlet>> = Rc::default();
     let (transport, publishing) = if nats.enabled {
-        let on_anchor = on_anchor(Rc::clone(&feeds), Rc::clone(&outlet), Rc::clone(&anchored));
+        let on_anchor = anchor::on_anchor(Rc::clone(&feeds), Rc::clone(&outlet), Rc::clone(&anchored));
         let (transport, publisher) = publisher::new(nats, &spec.plan.universe, spec.sole, on_anchor);
+        let publisher = publisher.repairing(spec.settings.feed.repair_horizon.duration());
         let task = tokio::task::spawn_local(publisher.run(publish_stop.clone(), drain));
         (Some(transport), Some(task))
     } else {
@@ -105,33 +106,6 @@ async fn live(mut spec: ShardSpec) -> Result<DrainReport, String> {
     shard.show();
     shard.outlet.borrow_mut().close_rings();
     report
-}
-
-/// Puts the sequencers behind what the stream holds. What is missing in between goes to the ring at once; the publisher
-/// sends it in front of all that waits.
-fn on_anchor(feeds: Rc<[Feed]>, outlet: Rc<RefCell<Outlet>>, anchored: Rc<Notify>) -> publisher::OnAnchor {
-    Box::new(move |route, anchor| {
-        anchored.notify_one();
-        let has = |feed: &&Feed| feed.spec.instruments.iter().any(|(known, _)| *known == route);
-        let feed = feeds.iter().find(has)?;
-        let instrument_id = feed.spec.instruments.iter().find(|(known, _)| *known == route).map(|(_, i)| i.id)?;
-        let mut out = Vec::new();
-        match anchor {
-            Anchor::Trade(trade) => feed.sequencer.borrow_mut().anchor(route, trade, &mut out),
-            Anchor::Forgotten => feed.sequencer.borrow_mut().anchor_lost(route, instrument_id, &mut out),
-            Anchor::Fresh => {}
-        }
-        let gap = out.iter().find_map(|(_, record)| match record {
-            Record::Gap(gap) => Some(*gap),
-            Record::Trade(_) => None,
-        })?;
-        tracing::warn!(conn = %feed.spec.name, route, missing = gap.missing, "trades are missing since the last run");
-        if let Some(count) = feed.status.borrow_mut().gaps_by_reason.get_mut(usize::from(gap.reason)) {
-            *count += 1;
-        }
-        outlet.borrow_mut().declared(route, &gap);
-        Some(gap)
-    })
 }
 
 impl Shard {

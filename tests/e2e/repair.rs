@@ -28,9 +28,26 @@ fn each_symbol(sim: &Sim, fault: impl Fn(String, String) -> Fault) {
     }
 }
 
+/// As [`wait_for_repairs`], for a daemon that has not seen the beginning.
+fn wait_for_repairs_of_late_life(daemon: &mut Daemon, sim: &Sim) {
+    daemon.wait(|_| sim.finished().then_some(()), "to see the tapes end");
+    let expected = issued(sim);
+    let last = |daemon: &mut Daemon| {
+        let mut ids = expected.values().filter_map(|trades| trades.last()).map(|trade| trade.id.to_string());
+        let (_, status) = daemon.page("/status");
+        ids.all(|id| status.contains(&id)).then_some(())
+    };
+    daemon.wait(last, "to read the last trades");
+    settle(daemon);
+}
+
 /// Waits until no hole is being repaired any more, and everything that is known is acknowledged.
 fn wait_for_repairs(daemon: &mut Daemon, sim: &Sim) {
     wait_for_end(daemon, sim);
+    settle(daemon);
+}
+
+fn settle(daemon: &mut Daemon) {
     let settled = |daemon: &mut Daemon| {
         let quiet = daemon.metric("repairs_open") == 0 && daemon.metric("repair_waiting_records") == 0;
         (quiet && daemon.metric("publish_waiting_records") == 0).then_some(())
@@ -97,21 +114,10 @@ async fn a_daemon_that_was_killed_goes_on_where_the_stream_ends() {
         std::thread::sleep(Duration::from_millis(300));
         daemon = Spec::new(&sim).nats(&server.url()).start();
     }
-    daemon.wait(|_| sim.finished().then_some(()), "to see the tapes end");
-    let expected = issued(&sim);
-    let last = |daemon: &mut Daemon| {
-        let ids = expected.values().filter_map(|trades| trades.last()).map(|trade| trade.id.to_string());
-        let (_, status) = daemon.page("/status");
-        ids.into_iter().all(|id| status.contains(&id)).then_some(())
-    };
-    daemon.wait(last, "to read the last trades");
-    let settled = |daemon: &mut Daemon| {
-        let quiet = daemon.metric("repairs_open") == 0 && daemon.metric("repair_waiting_records") == 0;
-        (quiet && daemon.metric("publish_waiting_records") == 0).then_some(())
-    };
-    daemon.wait(settled, "to end its repairs");
+    wait_for_repairs_of_late_life(&mut daemon, &sim);
+    let issued = issued(&sim);
     daemon.drain();
-    assert_stream_whole(&server, &expected).await;
+    assert_stream_whole(&server, &issued).await;
 }
 
 #[tokio::test]
@@ -164,5 +170,30 @@ async fn ids_that_nobody_used_stay_declared() {
     daemon.drain();
     let found = stored(&server.url()).await;
     assert_eq!(found.gaps, 1);
+    assert_eq!(by_id(found, &issued), issued, "stream");
+}
+
+#[tokio::test]
+async fn a_daemon_killed_while_a_late_filling_lands_ends_it_in_its_next_life() {
+    let server = Server::start();
+    let sim = venues(1_000.0, 8_000);
+    let spec = || Spec::new(&sim).nats(&server.url()).with("FEED__REPAIR_HOLD", "200ms");
+    let mut daemon = spec().start();
+    daemon.wait(|daemon| (daemon.metric("published_trades_total") > 1_000).then_some(()), "to publish");
+    for exchange in ["binance", "coinbase"] {
+        let exchange = exchange.to_owned();
+        sim.inject(Fault::RefuseRest { exchange, status: 429, retry_after: Some(30), times: 1 }).unwrap();
+    }
+    each_symbol(&sim, |exchange, symbol| Fault::Withhold { exchange, symbol, count: 50, which: Which::All });
+    daemon.wait(|daemon| (daemon.metric("repair_overdue_total") >= 4).then_some(()), "to declare the holes");
+    daemon.wait(|daemon| (daemon.metric("publish_waiting_records") == 0).then_some(()), "to have them stored");
+    daemon.signal(Signal::KILL);
+    daemon.ended();
+    let mut daemon = spec().start();
+    wait_for_repairs_of_late_life(&mut daemon, &sim);
+    let issued = issued(&sim);
+    daemon.drain();
+    let found = stored(&server.url()).await;
+    assert!(found.gaps > 0, "what was not there in time is declared");
     assert_eq!(by_id(found, &issued), issued, "stream");
 }

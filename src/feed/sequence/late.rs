@@ -11,11 +11,18 @@ impl Sequencer {
         self.late(route, Fills { msg, span: 1 }, out)
     }
 
-    /// Trades are missing that were never delivered in an earlier run: what is found of them is let through.
-    pub fn reopen(&mut self, route: u32, gap: GapMsg) {
+    /// A gap that an earlier run declared, of which these ranges of ids have come since: what is found of the rest is
+    /// let through. How many ids that is.
+    pub fn reopen(&mut self, route: u32, gap: GapMsg, come: &[(u64, u64)]) -> u64 {
+        let mut hole = Hole::of(gap);
+        come.iter().for_each(|(first, last)| hole.left.remove(*first, *last));
+        let left = hole.left.count();
         let state = self.routes.entry(route).or_default();
         state.instrument_id = gap.instrument_id;
-        state.holes.push_front(Hole::of(gap));
+        if left > 0 {
+            state.holes.push_front(hole);
+        }
+        left
     }
 
     /// Whether trades of a declared gap are still missing.

@@ -6,12 +6,13 @@
 //! | [`stream_manager`] | the stream: created, compared, never changed |
 //! | [`window`] | pure: what is in flight, what an answer means, what to send next |
 //! | [`publisher`] | IO around the window |
-//! | `link`, `read`, `wire` | one connection; what is stored; subjects and answers |
+//! | `link`, `read`, `past`, `wire` | one connection; what is stored; subjects and answers |
 //! | [`consumer`] | reading back |
 
 pub mod connect;
 pub mod consumer;
 mod link;
+mod past;
 pub mod publisher;
 mod read;
 mod status;
@@ -20,6 +21,7 @@ pub mod window;
 mod wire;
 
 pub use connect::ConnectError;
+pub use past::Past;
 pub use publisher::{NatsTransport, Publisher};
 pub use status::{DrainReport, NatsState, NatsStatus};
 pub use stream_manager::{Difference, StreamError, StreamReport};

@@ -3,6 +3,8 @@
 //! It makes no decision about records. Everything of it runs on one thread; [`NatsTransport`] is the end that the
 //! feeds push into, [`Publisher`] the end that talks to the server.
 
+mod anchor;
+
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
@@ -15,10 +17,10 @@ use tokio_util::sync::CancellationToken;
 use super::link::{Came, Link, NotSent};
 use super::read::{self, Outcome, ReadError, Reading};
 use super::status::{DrainReport, NatsState, NatsStatus};
-use super::window::{Action, Answer, Config, Doubt, Query, Refusal, RefusedAt, Send, Stored, Tail, Window};
+use super::window::{Action, Answer, Config, Doubt, Query, Refusal, RefusedAt, Send, Window};
 use super::wire::Subjects;
 use crate::config::settings::{Nats, Retention};
-use crate::market::{GapMsg, Record, SubjectKind, TradeMsg, Universe};
+use crate::market::{GapMsg, Record, Universe};
 use crate::telemetry::clock;
 use crate::transport::{Transport, TransportStats};
 
@@ -28,20 +30,7 @@ const BURST: usize = 256;
 /// A connection that cannot be had is complained of this often, at most.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
 
-/// Hears what the stream holds of each route, once, when it has been read for the first time and before anything is
-/// sent. Gaps that follow from it are sent in front of all that waits.
-pub type OnAnchor = Box<dyn FnMut(u32, Anchor<'_>) -> Option<GapMsg>>;
-
-/// What the stream holds of an instrument when a publisher begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Anchor<'a> {
-    /// Its last trade: an earlier run came that far.
-    Trade(&'a TradeMsg),
-    /// No trade, in a stream that holds others, or in a new one: nobody has stored any, as far as can be told.
-    Fresh,
-    /// No trade, in a stream that held messages and holds none any more: an earlier run is forgotten.
-    Forgotten,
-}
+pub use anchor::{Anchor, OnAnchor};
 
 /// The end that records are pushed into.
 pub struct NatsTransport {
@@ -56,6 +45,8 @@ pub struct Publisher {
     subjects: Rc<Subjects>,
     run: Rc<str>,
     sole: bool,
+    universe: Rc<Universe>,
+    horizon: Duration,
     on_anchor: OnAnchor,
     link: Option<Link>,
     reading: Option<ReadFuture>,
@@ -64,6 +55,9 @@ pub struct Publisher {
     complained: Option<(String, Instant)>,
     announced: Announced,
 }
+
+/// How far back the stream is read at the start, where its last messages leave a doubt, unless it is said otherwise.
+const HORIZON: Duration = Duration::from_secs(900);
 
 /// A reading under way.
 type ReadFuture = Pin<Box<dyn Future<Output = Result<Outcome, ReadError>>>>;
@@ -118,6 +112,8 @@ pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor)
         settings: Rc::new(settings),
         run: format!("{seed:016x}").into(),
         sole,
+        universe: Rc::new(universe.clone()),
+        horizon: HORIZON,
         on_anchor,
         link: None,
         reading: None,
@@ -173,6 +169,13 @@ impl Transport for NatsTransport {
 }
 
 impl Publisher {
+    /// How far back a gap can still be repaired: that much of the stream is read at the start, where it leaves a doubt.
+    #[must_use]
+    pub const fn repairing(mut self, horizon: Duration) -> Self {
+        self.horizon = horizon;
+        self
+    }
+
     /// Publishes until `stop`, then what waits, for at most `drain`.
     pub async fn run(mut self, stop: CancellationToken, drain: Duration) -> DrainReport {
         let mut deadline = None;
@@ -240,6 +243,8 @@ impl Publisher {
             subjects: Rc::clone(&self.subjects),
             run: Rc::clone(&self.run),
             sole: self.sole,
+            universe: Rc::clone(&self.universe),
+            horizon: self.horizon,
         };
         self.reading = Some(Box::pin(read::read(reading, query)));
     }
@@ -291,11 +296,11 @@ impl Publisher {
     }
 
     fn settled(&mut self, outcome: Outcome) {
-        let Outcome { link, stored, stream } = outcome;
+        let Outcome { link, stored, stream, pasts } = outcome;
         let first = !self.announced.live;
         self.announce(&link, &stored, &stream);
         if first {
-            self.anchor(&stored);
+            self.anchor(&stored, &pasts);
         }
         {
             let mut status = self.shared.status.borrow_mut();
@@ -307,58 +312,6 @@ impl Publisher {
         self.unless_draining(NatsState::Publishing);
         self.link = Some(link);
         self.shared.window.borrow_mut().on_reconciled(clock::now(), stored);
-    }
-
-    /// Tells what the stream holds, and declares what follows from it before anything newer is sent: were we to die in
-    /// between, nobody would know of the hole any more.
-    fn anchor(&mut self, stored: &Stored) {
-        let forgotten = stored.last_seq > 0 && stored.tails.iter().all(|tail| tail.last.is_none());
-        for Tail { key, last } in stored.tails.iter().filter(|tail| tail.key.kind == SubjectKind::Trades) {
-            let record = last.and_then(|last| Record::from_bytes(&last.record).ok());
-            let anchor = match &record {
-                Some(Record::Trade(trade)) => Anchor::Trade(trade),
-                _ if forgotten => Anchor::Forgotten,
-                _ => Anchor::Fresh,
-            };
-            if let Some(gap) = (self.on_anchor)(key.route, anchor) {
-                self.shared.window.borrow_mut().declare(key.route, gap);
-            }
-        }
-    }
-
-    fn announce(&mut self, link: &Link, stored: &Stored, stream: &super::stream_manager::StreamReport) {
-        let server = link.server();
-        let name = &self.settings.jetstream.stream_name;
-        if stream.created_now {
-            let limit = stream.messages_per_subject;
-            tracing::info!(stream = %name, replicas = stream.replicas, messages_per_subject = limit, "stream created");
-        }
-        let differences: Vec<String> = stream.differences.iter().map(ToString::to_string).collect();
-        if differences != self.announced.differences {
-            for difference in &differences {
-                tracing::warn!(stream = %name, "the stream differs and is left alone: {difference}");
-            }
-            self.announced.differences = differences;
-        }
-        if self.announced.mode != Some(stored.mode) {
-            self.announced.mode = Some(stored.mode);
-            let (mode, guarantee) = (stored.mode.as_str(), stored.mode.guarantee());
-            tracing::info!(%server, stream = %name, mode, guarantee, "publishing");
-        }
-        self.announced.live = true;
-    }
-
-    /// Says why nothing is published: each reason when it comes up, the same one now and then.
-    fn complain(&mut self, text: &str) {
-        let now = clock::now();
-        let known = self.complained.as_ref().filter(|(last, _)| last == text);
-        if known.is_none_or(|(_, at)| now.saturating_duration_since(*at) >= COMPLAIN_EVERY) {
-            let waiting = self.shared.window.borrow().stats().waiting;
-            tracing::warn!(err = text, waiting, "cannot publish, trying again");
-            self.complained = Some((text.to_owned(), now));
-            self.announced.trouble = true;
-        }
-        text.clone_into(&mut self.shared.status.borrow_mut().last_error);
     }
 
     fn unreadable(&mut self, error: &ReadError) {

@@ -2,6 +2,7 @@
 //!
 //! It reports; what follows from it is for the window to say.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,11 +12,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::connect::{Chain, ConnectError};
 use super::link::{Came, Link};
+use super::past::{self, Past, Unclear};
 use super::stream_manager::{self, StreamError, StreamReport};
 use super::window::{Answer, Key, Mode, Query, Refusal, Stored, Tail, TailRecord};
 use super::wire::{Asked, Subjects};
 use crate::config::settings::Nats;
+use crate::market::Universe;
 use crate::market::trade::RECORD_BYTES;
+use crate::telemetry::clock;
 
 /// Last messages that are asked for at the same time.
 const TAILS_AT_ONCE: usize = 64;
@@ -26,6 +30,9 @@ const FENCE_TIMEOUT: Duration = Duration::from_secs(3);
 /// All of it together. A cluster that looks for a leader answers nothing for seconds.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Reading the recent past of some instruments, within that.
+const PAST_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// What is needed to read.
 pub(super) struct Reading {
     pub(super) settings: Rc<Nats>,
@@ -33,6 +40,9 @@ pub(super) struct Reading {
     pub(super) run: Rc<str>,
     /// Whether this publisher is the stream's only writer.
     pub(super) sole: bool,
+    pub(super) universe: Rc<Universe>,
+    /// How far back anything can still be repaired.
+    pub(super) horizon: Duration,
 }
 
 /// What came of it.
@@ -40,6 +50,8 @@ pub(super) struct Outcome {
     pub(super) link: Link,
     pub(super) stored: Stored,
     pub(super) stream: StreamReport,
+    /// At the first reading: instruments whose last messages do not tell enough.
+    pub(super) pasts: BTreeMap<u32, Past>,
 }
 
 /// Why nothing could be read.
@@ -80,8 +92,29 @@ async fn within(reading: &Reading, query: &Query) -> Result<Outcome, ReadError> 
     }
     let mode = mode(&stream, reading.sole)?;
     let tails = unless_gone(&mut link, tails(&client, reading, &query.subjects)).await?;
+    let pasts = if query.first { unless_gone(&mut link, pasts(reading, &tails)).await? } else { BTreeMap::new() };
     let stored = Stored { mode, last_seq: stream.last_seq, created: stream.created, tails };
-    Ok(Outcome { link, stored, stream })
+    Ok(Outcome { link, stored, stream, pasts })
+}
+
+/// Reads more where the last messages leave a doubt. Without the right to do so, what is certain has to do.
+async fn pasts(reading: &Reading, tails: &[Tail]) -> Result<BTreeMap<u32, Past>, ReadError> {
+    let Some(unclear) = Unclear::of(tails, clock::wall_ns(), reading.horizon) else { return Ok(BTreeMap::new()) };
+    match tokio::time::timeout(PAST_TIMEOUT, past::read(&reading.settings, &reading.universe, &unclear)).await {
+        Ok(Ok(pasts)) => Ok(pasts),
+        failed => {
+            let why = match failed {
+                Ok(Err(error)) => error.to_string(),
+                _ => format!("nothing was read within {PAST_TIMEOUT:?}"),
+            };
+            tracing::warn!(
+                err = why,
+                instruments = unclear.routes.len(),
+                "the recent past of the stream cannot be read: gaps that an earlier run was filling stay as they are"
+            );
+            Ok(unclear.routes.iter().map(|route| (*route, past::at_least(tails, *route))).collect())
+        }
+    }
 }
 
 /// A request that is not permitted gets no answer but a word on the connection: it ends the wait, and is the reason.

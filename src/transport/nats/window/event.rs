@@ -133,7 +133,7 @@ pub struct Query {
     pub doubt: Doubt,
     /// A fast-ingest batch that may still be open at the server: end it and await any answer before reading.
     pub fence: Option<u64>,
-    /// Subjects whose last message is needed. At the first reconcile these are the trade subjects of all routes.
+    /// Subjects whose last message is needed. At the first reconcile these are all subjects of all routes.
     pub subjects: Vec<Key>,
     /// Whether this is the first reconcile of this window: its tails are the anchors of the feeds.
     pub first: bool,

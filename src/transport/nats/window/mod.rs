@@ -25,8 +25,8 @@
 //! ```
 //!
 //! Epoch numbers come with [`Query::epoch`]; the answers to publishes sent after that query's `on_reconciled` carry it.
-//! A new window begins in doubt, so the first action is always a `Reconcile` whose query names the trade subjects of
-//! all routes: their tails are the anchors of the feeds (the stream is the checkpoint).
+//! A new window begins in doubt, so the first action is always a `Reconcile` whose query names the subjects of all
+//! routes: their tails are the anchors of the feeds (the stream is the checkpoint).
 //!
 //! # Why not atomic batches
 //!

@@ -61,7 +61,7 @@ impl Window {
         }
         let subjects = (0..self.config.routes)
             .flat_map(|route| [Key::trades(route), Key::gaps(route)])
-            .filter(|key| (first && !carries_gaps(*key)) || wanted.get(key.index()).copied().unwrap_or(false))
+            .filter(|key| first || wanted.get(key.index()).copied().unwrap_or(false))
             .collect();
         self.phase = Phase::Reading { why: why.clone() };
         Query { epoch: self.epoch, doubt: why, fence: self.fence, subjects, first }

@@ -1,0 +1,59 @@
+//! Where a run begins: behind what the stream holds of each symbol, with the gaps open that an earlier run left.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tokio::sync::Notify;
+
+use super::feeds::Feed;
+use super::outlet::Outlet;
+use crate::feed::Deliver as _;
+use crate::market::{Flags, GapMsg, Record};
+use crate::transport::nats::Past;
+use crate::transport::nats::publisher::{Anchor, OnAnchor};
+
+/// Puts the sequencers behind what the stream holds. What is missing in between goes to the ring at once; the publisher
+/// sends it in front of all that waits.
+pub(super) fn on_anchor(feeds: Rc<[Feed]>, outlet: Rc<RefCell<Outlet>>, anchored: Rc<Notify>) -> OnAnchor {
+    Box::new(move |route, anchor| {
+        anchored.notify_one();
+        let has = |feed: &&Feed| feed.spec.instruments.iter().any(|(known, _)| *known == route);
+        let feed = feeds.iter().find(has)?;
+        let instrument_id = feed.spec.instruments.iter().find(|(known, _)| *known == route).map(|(_, i)| i.id)?;
+        let mut out = Vec::new();
+        match anchor {
+            Anchor::Trade(trade, past) => {
+                feed.sequencer.borrow_mut().anchor(route, trade, &mut out);
+                if let Some(past) = past {
+                    reopen(feed, route, past, &mut outlet.borrow_mut());
+                }
+            }
+            Anchor::Forgotten => feed.sequencer.borrow_mut().anchor_lost(route, instrument_id, &mut out),
+            Anchor::Fresh => {}
+        }
+        let gap = out.iter().find_map(|(_, record)| match record {
+            Record::Gap(gap) => Some(*gap),
+            Record::Trade(_) => None,
+        })?;
+        tracing::warn!(conn = %feed.spec.name, route, missing = gap.missing, "trades are missing since the last run");
+        if let Some(count) = feed.status.borrow_mut().gaps_by_reason.get_mut(usize::from(gap.reason)) {
+            *count += 1;
+        }
+        outlet.borrow_mut().declared(route, &gap);
+        Some(gap)
+    })
+}
+
+/// Goes on with the gaps that an earlier run declared and did not fill.
+fn reopen(feed: &Feed, route: u32, past: &Past, outlet: &mut Outlet) {
+    for gap in &past.open {
+        let left = feed.sequencer.borrow_mut().reopen(route, *gap, &past.ids);
+        tracing::info!(conn = %feed.spec.name, route, left, "an earlier run left a gap open: filling it");
+        if left > 0 {
+            outlet.repair(route, gap);
+        } else {
+            // It was filled, and the end came before that was said.
+            outlet.restore(route, &Record::Gap(GapMsg { flags: Flags::BACKFILLED, ..*gap }));
+        }
+    }
+}

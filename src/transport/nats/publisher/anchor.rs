@@ -1,0 +1,83 @@
+//! What a publisher tells: where the stream ends, how it publishes, why it does not.
+
+use std::collections::BTreeMap;
+
+use super::{COMPLAIN_EVERY, Publisher};
+use crate::market::{GapMsg, Record, SubjectKind, TradeMsg};
+use crate::telemetry::clock;
+use crate::transport::nats::link::Link;
+use crate::transport::nats::past::Past;
+use crate::transport::nats::stream_manager::StreamReport;
+use crate::transport::nats::window::{Stored, Tail};
+
+/// Hears what the stream holds of each route, once, when it has been read for the first time and before anything is
+/// sent. Gaps that follow from it are sent in front of all that waits.
+pub type OnAnchor = Box<dyn FnMut(u32, Anchor<'_>) -> Option<GapMsg>>;
+
+/// What the stream holds of an instrument when a publisher begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchor<'a> {
+    /// Its last trade: an earlier run came that far. Where the last message alone does not tell, the recent past too.
+    Trade(&'a TradeMsg, Option<&'a Past>),
+    /// No trade, in a stream that holds others, or in a new one: nobody has stored any, as far as can be told.
+    Fresh,
+    /// No trade, in a stream that held messages and holds none any more: an earlier run is forgotten.
+    Forgotten,
+}
+
+impl Publisher {
+    /// Tells what the stream holds, and declares what follows from it before anything newer is sent: were we to die in
+    /// between, nobody would know of the hole any more.
+    pub(super) fn anchor(&mut self, stored: &Stored, pasts: &BTreeMap<u32, Past>) {
+        let forgotten = stored.last_seq > 0 && stored.tails.iter().all(|tail| tail.last.is_none());
+        for Tail { key, last } in stored.tails.iter().filter(|tail| tail.key.kind == SubjectKind::Trades) {
+            let record = last.and_then(|last| Record::from_bytes(&last.record).ok());
+            let past = pasts.get(&key.route);
+            let anchor = match &record {
+                Some(Record::Trade(trade)) => {
+                    Anchor::Trade(past.and_then(|past| past.newest.as_ref()).unwrap_or(trade), past)
+                }
+                _ if forgotten => Anchor::Forgotten,
+                _ => Anchor::Fresh,
+            };
+            if let Some(gap) = (self.on_anchor)(key.route, anchor) {
+                self.shared.window.borrow_mut().declare(key.route, gap);
+            }
+        }
+    }
+
+    pub(super) fn announce(&mut self, link: &Link, stored: &Stored, stream: &StreamReport) {
+        let server = link.server();
+        let name = &self.settings.jetstream.stream_name;
+        if stream.created_now {
+            let limit = stream.messages_per_subject;
+            tracing::info!(stream = %name, replicas = stream.replicas, messages_per_subject = limit, "stream created");
+        }
+        let differences: Vec<String> = stream.differences.iter().map(ToString::to_string).collect();
+        if differences != self.announced.differences {
+            for difference in &differences {
+                tracing::warn!(stream = %name, "the stream differs and is left alone: {difference}");
+            }
+            self.announced.differences = differences;
+        }
+        if self.announced.mode != Some(stored.mode) {
+            self.announced.mode = Some(stored.mode);
+            let (mode, guarantee) = (stored.mode.as_str(), stored.mode.guarantee());
+            tracing::info!(%server, stream = %name, mode, guarantee, "publishing");
+        }
+        self.announced.live = true;
+    }
+
+    /// Says why nothing is published: each reason when it comes up, the same one now and then.
+    pub(super) fn complain(&mut self, text: &str) {
+        let now = clock::now();
+        let known = self.complained.as_ref().filter(|(last, _)| last == text);
+        if known.is_none_or(|(_, at)| now.saturating_duration_since(*at) >= COMPLAIN_EVERY) {
+            let waiting = self.shared.window.borrow().stats().waiting;
+            tracing::warn!(err = text, waiting, "cannot publish, trying again");
+            self.complained = Some((text.to_owned(), now));
+            self.announced.trouble = true;
+        }
+        text.clone_into(&mut self.shared.status.borrow_mut().last_error);
+    }
+}
