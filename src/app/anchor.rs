@@ -7,8 +7,7 @@ use tokio::sync::Notify;
 
 use super::feeds::Feed;
 use super::outlet::Outlet;
-use crate::feed::Deliver as _;
-use crate::market::{Flags, GapMsg, Record};
+use crate::market::Record;
 use crate::transport::nats::Past;
 use crate::transport::nats::publisher::{Anchor, OnAnchor};
 
@@ -22,7 +21,12 @@ pub(super) fn on_anchor(feeds: Rc<[Feed]>, outlet: Rc<RefCell<Outlet>>, anchored
         let instrument_id = feed.spec.instruments.iter().find(|(known, _)| *known == route).map(|(_, i)| i.id)?;
         let mut out = Vec::new();
         match anchor {
+            Anchor::Followed(trade) => {
+                outlet.borrow_mut().stored(route, trade);
+                return None;
+            }
             Anchor::Trade(trade, past) => {
+                outlet.borrow_mut().stored(route, trade);
                 feed.sequencer.borrow_mut().anchor(route, trade, &mut out);
                 if let Some(past) = past {
                     reopen(feed, route, past, &mut outlet.borrow_mut());
@@ -49,11 +53,6 @@ fn reopen(feed: &Feed, route: u32, past: &Past, outlet: &mut Outlet) {
     for gap in &past.open {
         let left = feed.sequencer.borrow_mut().reopen(route, *gap, &past.ids);
         tracing::info!(conn = %feed.spec.name, route, left, "an earlier run left a gap open: filling it");
-        if left > 0 {
-            outlet.repair(route, gap);
-        } else {
-            // It was filled, and the end came before that was said.
-            outlet.restore(route, &Record::Gap(GapMsg { flags: Flags::BACKFILLED, ..*gap }));
-        }
+        outlet.reopen(route, gap, &past.ids, left);
     }
 }

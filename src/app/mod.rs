@@ -3,6 +3,7 @@
 mod anchor;
 pub mod board;
 mod feeds;
+mod gate;
 pub mod http;
 mod listed;
 pub mod outlet;

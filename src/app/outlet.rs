@@ -4,11 +4,12 @@
 use std::rc::Rc;
 use std::time::Instant;
 
+use super::gate::Gate;
 use crate::config::settings;
 use crate::feed::Deliver;
 use crate::feed::backfill::{Ask, RepairQueue, job::Aim};
 use crate::feed::mend::{MendStats, Mender};
-use crate::market::{GapMsg, Record};
+use crate::market::{Flags, GapMsg, Record, TradeMsg};
 use crate::telemetry::clock;
 use crate::transport::Transport;
 use crate::transport::ipc::IpcTransport;
@@ -20,6 +21,7 @@ pub struct Outlet {
     ring: Option<IpcTransport>,
     nats: Option<NatsTransport>,
     mender: Mender,
+    gate: Gate,
     /// By route: who repairs its holes.
     repairs: Vec<Option<Rc<RepairQueue>>>,
     /// Records on their way out of the mender.
@@ -38,7 +40,7 @@ impl Outlet {
         let repairable = repairs.iter().map(Option::is_some).collect();
         let bound = usize::try_from(feed.repair_hold_bytes.get()).unwrap_or(usize::MAX);
         let mender = Mender::new(feed.repair_hold.duration(), bound, repairable);
-        Self { ring, nats, mender, repairs, mended: Vec::new() }
+        Self { ring, nats, mender, gate: Gate::default(), repairs, mended: Vec::new() }
     }
 
     /// The ring, if there is one.
@@ -68,9 +70,20 @@ impl Outlet {
         self.ask(route, gap, Aim::Everywhere);
     }
 
-    /// Asks for the repair of a gap that was declared before.
-    pub fn repair(&self, route: u32, gap: &GapMsg) {
-        self.ask(route, gap, Aim::Everywhere);
+    /// The stream holds everything of a route up to this trade.
+    pub fn stored(&mut self, route: u32, trade: &TradeMsg) {
+        self.gate.stored(route, trade);
+    }
+
+    /// A gap that the stream declares, of which these ranges of ids have come since: it is to be repaired.
+    pub fn reopen(&mut self, route: u32, gap: &GapMsg, come: &[(u64, u64)], left: u64) {
+        self.gate.open(route, gap, come);
+        if left > 0 {
+            self.ask(route, gap, Aim::Everywhere);
+        } else {
+            // It was filled, and the end came before that was said.
+            self.to_broker(route, &Record::Gap(GapMsg { flags: Flags::BACKFILLED, ..*gap }));
+        }
     }
 
     /// Lets time pass: holes that were waited for long enough are declared, and what the broker has lost is asked for.
@@ -105,14 +118,20 @@ impl Outlet {
         }
     }
 
+    fn to_broker(&mut self, route: u32, record: &Record) {
+        if let Some(nats) = &mut self.nats
+            && self.gate.passes(route, record)
+        {
+            nats.publish(route, record);
+        }
+    }
+
     fn let_go(&mut self) {
         if self.mended.is_empty() {
             return;
         }
-        for (route, record) in self.mended.drain(..) {
-            if let Some(nats) = &mut self.nats {
-                nats.publish(route, &record);
-            }
+        for (route, record) in std::mem::take(&mut self.mended) {
+            self.to_broker(route, &record);
         }
         if let Some(nats) = &mut self.nats {
             nats.flush();
@@ -130,9 +149,11 @@ impl Deliver for Outlet {
         {
             self.ask(route, gap, Aim::Everywhere);
         }
-        let Some(nats) = &mut self.nats else { return };
+        if self.nats.is_none() {
+            return;
+        }
         if self.mender.passes(route, record) {
-            return nats.publish(route, record);
+            return self.to_broker(route, record);
         }
         self.mender.take(clock::now(), route, *record, &mut self.mended);
         self.let_go();

@@ -201,7 +201,8 @@ impl Shard {
     fn judge(&mut self, now: Instant, nats: &NatsStatus) {
         let stats = &nats.window;
         let idle = nats.state == NatsState::Publishing && stats.waiting + stats.in_flight_records == 0;
-        if idle || stats.acked > self.told.acked {
+        let follows = nats.state == NatsState::Standby && nats.last_error.is_empty();
+        if idle || follows || stats.acked > self.told.acked {
             self.published_at = Some(now);
         }
         let losses = [
@@ -214,7 +215,11 @@ impl Shard {
                 tracing::error!(count = count - told, total = count, "{what}");
             }
         }
-        if self.spec.sole && stats.foreign > 0 && self.told.foreign == 0 {
+        if self.spec.sole
+            && !self.spec.settings.transport.nats.pair.enabled
+            && stats.foreign > 0
+            && self.told.foreign == 0
+        {
             tracing::warn!("somebody else writes to the stream: run one data-manager a stream");
         }
         self.told = stats.clone();

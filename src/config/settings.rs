@@ -127,6 +127,8 @@ pub struct Nats {
     pub tls: Tls,
     /// The stream.
     pub jetstream: JetStream,
+    /// Several instances on the same symbols, of which one publishes.
+    pub pair: Pair,
     /// Messages that may be sent and not yet acknowledged, 1..=100000.
     pub window: usize,
     /// Records of one subject packed into a message, 1..=1000.
@@ -145,6 +147,20 @@ pub struct Nats {
     pub retain: Span,
     /// Bound of what `retain` keeps, in bytes.
     pub retain_bytes: Bytes,
+}
+
+/// Several instances that read the same symbols: one publishes, the others stand by and take over.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pair {
+    /// Whether there are others. Every instance of the stream must say so.
+    pub enabled: bool,
+    /// The KV bucket that holds the lease.
+    pub bucket: String,
+    /// A holder that has not renewed for this long is displaced, 300ms..=1m.
+    pub lease: Span,
+    /// This instance's name in the lease; empty: host, process and chance.
+    pub id: String,
 }
 
 /// TLS towards NATS.
@@ -322,6 +338,7 @@ impl Default for Nats {
             credentials: None,
             tls: Tls::default(),
             jetstream: JetStream::default(),
+            pair: Pair::default(),
             window: 1_000,
             pack: 1,
             linger: Span::millis(1),
@@ -331,6 +348,12 @@ impl Default for Nats {
             retain: Span::secs(240),
             retain_bytes: Bytes::mib(64),
         }
+    }
+}
+
+impl Default for Pair {
+    fn default() -> Self {
+        Self { enabled: false, bucket: "DATA_MANAGER".to_owned(), lease: Span::secs(1), id: String::new() }
     }
 }
 

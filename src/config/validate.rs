@@ -3,6 +3,7 @@
 //! It knows no venue; whether a symbol exists is for the venue's room to say.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::load::Origin;
 use super::settings::{JetStream, Nats, Settings};
@@ -75,6 +76,17 @@ fn nats(nats: &Nats, shards: usize, check: &mut Check<'_>) {
     check.range("transport.nats.pack", nats.pack as u64, 1, 1_000);
     check.positive("transport.nats.ack_timeout", nats.ack_timeout);
     check.range("transport.nats.outbox", nats.outbox.get(), 1 << 16, 1 << 40);
+    let pair = &nats.pair;
+    if pair.enabled && shards > 1 {
+        check.refuse("transport.nats.pair.enabled", "one instance of a pair is one writer: set shards = 1");
+    }
+    if pair.bucket.is_empty() || pair.bucket.contains(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_') {
+        check.refuse("transport.nats.pair.bucket", "a bucket's name has letters, digits, '-' and '_'");
+    }
+    let lease = pair.lease.duration();
+    if lease < Duration::from_millis(300) || lease > Duration::from_secs(60) {
+        check.refuse("transport.nats.pair.lease", &format!("{} is not from 300ms to 1m", pair.lease));
+    }
     if shards > 1 && !nats.message_ids {
         check.refuse("transport.nats.message_ids", "must stay on with several shards, which write beside each other");
     }

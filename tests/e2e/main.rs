@@ -13,5 +13,6 @@ mod capture;
 mod chain;
 mod daemon;
 mod life;
+mod pair;
 mod repair;
 mod truth;

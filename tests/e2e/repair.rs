@@ -10,7 +10,7 @@ use crate::support::Server;
 use crate::truth::{Trades, by_id, in_rings, issued, stored, wait_for_end};
 
 /// Two venues, one that pages from the oldest trade on and one that pages from the newest.
-fn venues(rate: f64, limit: u64) -> Sim {
+pub(crate) fn venues(rate: f64, limit: u64) -> Sim {
     let config = SimConfig {
         source: Source::Generate { rate },
         limit: Some(limit),
@@ -29,7 +29,7 @@ fn each_symbol(sim: &Sim, fault: impl Fn(String, String) -> Fault) {
 }
 
 /// As [`wait_for_repairs`], for a daemon that has not seen the beginning.
-fn wait_for_repairs_of_late_life(daemon: &mut Daemon, sim: &Sim) {
+pub(crate) fn wait_for_repairs_of_late_life(daemon: &mut Daemon, sim: &Sim) {
     daemon.wait(|_| sim.finished().then_some(()), "to see the tapes end");
     let expected = issued(sim);
     let last = |daemon: &mut Daemon| {
@@ -56,7 +56,7 @@ fn settle(daemon: &mut Daemon) {
 }
 
 /// The stream holds everything once and in order, and nothing was declared missing.
-async fn assert_stream_whole(server: &Server, expected: &Trades) {
+pub(crate) async fn assert_stream_whole(server: &Server, expected: &Trades) {
     let found = stored(&server.url()).await;
     assert_eq!(found.gaps, 0, "gaps were declared though everything came in time");
     for (key, trades) in &found.trades {

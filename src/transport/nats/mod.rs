@@ -6,11 +6,13 @@
 //! | [`stream_manager`] | the stream: created, compared, never changed |
 //! | [`window`] | pure: what is in flight, what an answer means, what to send next |
 //! | [`publisher`] | IO around the window |
+//! | `lease` | who of several instances publishes |
 //! | `link`, `read`, `past`, `wire` | one connection; what is stored; subjects and answers |
 //! | [`consumer`] | reading back |
 
 pub mod connect;
 pub mod consumer;
+mod lease;
 mod link;
 mod past;
 pub mod publisher;

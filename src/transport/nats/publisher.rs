@@ -4,6 +4,7 @@
 //! feeds push into, [`Publisher`] the end that talks to the server.
 
 mod anchor;
+mod pair;
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::lease::Done;
 use super::link::{Came, Link, NotSent};
 use super::read::{self, Outcome, ReadError, Reading};
 use super::status::{DrainReport, NatsState, NatsStatus};
@@ -31,6 +33,7 @@ const BURST: usize = 256;
 const COMPLAIN_EVERY: Duration = Duration::from_secs(30);
 
 pub use anchor::{Anchor, OnAnchor};
+use pair::Pair;
 
 /// The end that records are pushed into.
 pub struct NatsTransport {
@@ -50,6 +53,8 @@ pub struct Publisher {
     on_anchor: OnAnchor,
     link: Option<Link>,
     reading: Option<ReadFuture>,
+    /// Of several instances, whether it is this one that publishes.
+    pair: Option<Pair>,
     epoch: u32,
     /// What the log was told last of why nothing is published, and when.
     complained: Option<(String, Instant)>,
@@ -82,6 +87,7 @@ struct Shared {
 enum Happening {
     Read(Box<Result<Outcome, ReadError>>),
     Came(Came),
+    Leased(Done),
     Woken,
 }
 
@@ -106,7 +112,7 @@ pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor)
         status: RefCell::default(),
         wake: Notify::new(),
     });
-    let publisher = Publisher {
+    let mut publisher = Publisher {
         shared: Rc::clone(&shared),
         subjects: Rc::new(Subjects::new(&settings.jetstream.subject_prefix, universe)),
         settings: Rc::new(settings),
@@ -117,10 +123,12 @@ pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor)
         on_anchor,
         link: None,
         reading: None,
+        pair: None,
         epoch: 0,
         complained: None,
         announced: Announced::default(),
     };
+    publisher.pair = publisher.settings.pair.enabled.then(|| Pair::new(Rc::clone(&publisher.settings)));
     (NatsTransport { shared, pushed: false }, publisher)
 }
 
@@ -187,6 +195,9 @@ impl Publisher {
                 self.state(NatsState::Draining);
                 continue;
             }
+            if deadline.is_some() && self.stands_by() {
+                break;
+            }
             if deadline.is_some_and(|at| self.shared.window.borrow().is_drained() || clock::now() >= at) {
                 break;
             }
@@ -199,11 +210,19 @@ impl Publisher {
         }
         self.state(NatsState::Stopped);
         let stats = self.shared.window.borrow().stats();
-        DrainReport { acked: stats.acked, unacked: stats.waiting + stats.in_flight_records, dropped: stats.dropped }
+        // What waits in an instance that stands by is another's to publish.
+        let unacked = if self.stands_by() { 0 } else { stats.waiting + stats.in_flight_records };
+        if let Some(pair) = self.pair {
+            pair.keeper.give_up().await;
+        }
+        DrainReport { acked: stats.acked, unacked, dropped: stats.dropped }
     }
 
     /// Does what the window wants, until it wants nothing more or answers should get their turn.
     async fn pump(&mut self) {
+        if !self.may_publish() {
+            return self.stand_by();
+        }
         for _ in 0..BURST {
             let action = self.shared.window.borrow_mut().next(clock::now());
             match action {
@@ -238,22 +257,37 @@ impl Publisher {
             doubt => tracing::info!(why = %doubt, epoch = query.epoch, "in doubt: reading what is stored"),
         }
         self.unless_draining(if query.first { NatsState::Connecting } else { NatsState::Reconciling });
-        let reading = Reading {
+        self.reading = Some(Box::pin(read::read(self.to_read(None), query)));
+    }
+
+    fn to_read(&self, link: Option<Link>) -> Reading {
+        Reading {
             settings: Rc::clone(&self.settings),
             subjects: Rc::clone(&self.subjects),
             run: Rc::clone(&self.run),
             sole: self.sole,
+            chained: self.pair.is_some(),
             universe: Rc::clone(&self.universe),
             horizon: self.horizon,
-        };
-        self.reading = Some(Box::pin(read::read(reading, query)));
+            link: RefCell::new(link),
+        }
     }
 
     async fn wait(&mut self, deadline: Option<Instant>) -> Happening {
         let far = clock::now() + Duration::from_secs(3_600);
-        let due = self.shared.window.borrow().poll_at();
-        let wake_at = [due, deadline].into_iter().flatten().min().unwrap_or(far);
-        let Self { reading, link, shared, .. } = self;
+        let due = match &self.pair {
+            Some(pair) if pair.stands_by => pair.due,
+            _ => self.shared.window.borrow().poll_at(),
+        };
+        let until = self.pair.as_ref().and_then(Pair::until);
+        let wake_at = [due, until, deadline].into_iter().flatten().min().unwrap_or(far);
+        let Self { reading, link, shared, pair, .. } = self;
+        let leased = async {
+            match pair {
+                Some(pair) => pair.keeper.next().await,
+                None => std::future::pending().await,
+            }
+        };
         let read = async {
             match reading {
                 Some(reading) => Box::new(reading.await),
@@ -269,6 +303,7 @@ impl Publisher {
         tokio::select! {
             biased;
             result = read => Happening::Read(result),
+            done = leased => Happening::Leased(done),
             came = came => Happening::Came(came),
             () = shared.wake.notified() => Happening::Woken,
             () = tokio::time::sleep_until(wake_at.into()) => Happening::Woken,
@@ -278,9 +313,12 @@ impl Publisher {
     fn handle(&mut self, happening: Happening) {
         match happening {
             Happening::Woken => {}
+            Happening::Leased(done) => self.leased(&done),
             Happening::Read(result) => {
                 self.reading = None;
                 match *result {
+                    Ok(outcome) if self.stands_by() => self.followed(outcome),
+                    Err(error) if self.stands_by() => self.not_followed(&error),
                     Ok(outcome) => self.settled(outcome),
                     Err(error) => self.unreadable(&error),
                 }
@@ -298,6 +336,10 @@ impl Publisher {
     fn settled(&mut self, outcome: Outcome) {
         let Outcome { link, stored, stream, pasts } = outcome;
         let first = !self.announced.live;
+        if first && self.pair.is_some() {
+            // Whatever another instance has stored is not ours to send, late trades included.
+            self.shared.window.borrow_mut().follow(clock::now(), &stored);
+        }
         self.announce(&link, &stored, &stream);
         if first {
             self.anchor(&stored, &pasts);

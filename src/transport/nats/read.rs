@@ -2,6 +2,7 @@
 //!
 //! It reports; what follows from it is for the window to say.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -43,6 +44,10 @@ pub(super) struct Reading {
     pub(super) universe: Rc<Universe>,
     /// How far back anything can still be repaired.
     pub(super) horizon: Duration,
+    /// Whether each publish must name the sequence that it follows, so that a displaced writer is refused.
+    pub(super) chained: bool,
+    /// A connection to read over; `None`: a new one.
+    pub(super) link: RefCell<Option<Link>>,
 }
 
 /// What came of it.
@@ -81,7 +86,11 @@ pub(super) async fn read(reading: Reading, query: Query) -> Result<Outcome, Read
 }
 
 async fn within(reading: &Reading, query: &Query) -> Result<Outcome, ReadError> {
-    let mut link = Link::open(&reading.settings, &reading.run).await?;
+    let known = reading.link.borrow_mut().take();
+    let mut link = match known {
+        Some(link) => link,
+        None => Link::open(&reading.settings, &reading.run).await?,
+    };
     let client = link.client().clone();
     let look = async || stream_manager::ensure(&client, &reading.settings).await.map_err(ReadError::from);
     // The stream may have to be made before anything can be asked of it.
@@ -90,7 +99,7 @@ async fn within(reading: &Reading, query: &Query) -> Result<Outcome, ReadError> 
         fence(&mut link, reading, batch).await?;
         stream.last_seq = unless_gone(&mut link, look()).await?.last_seq;
     }
-    let mode = mode(&stream, reading.sole)?;
+    let mode = if reading.chained { Mode::Chained } else { mode(&stream, reading.sole)? };
     let tails = unless_gone(&mut link, tails(&client, reading, &query.subjects)).await?;
     let pasts = if query.first { unless_gone(&mut link, pasts(reading, &tails)).await? } else { BTreeMap::new() };
     let stored = Stored { mode, last_seq: stream.last_seq, created: stream.created, tails };

@@ -13,6 +13,8 @@ pub enum NatsState {
     Publishing,
     /// In doubt: it reads what is stored.
     Reconciling,
+    /// Another instance publishes; it follows.
+    Standby,
     /// It publishes what waits, and ends.
     Draining,
     /// Ended.
@@ -27,6 +29,7 @@ impl NatsState {
             Self::Connecting => "connecting",
             Self::Publishing => "publishing",
             Self::Reconciling => "reconciling",
+            Self::Standby => "standing by",
             Self::Draining => "draining",
             Self::Stopped => "stopped",
         }

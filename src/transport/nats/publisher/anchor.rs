@@ -19,6 +19,8 @@ pub type OnAnchor = Box<dyn FnMut(u32, Anchor<'_>) -> Option<GapMsg>>;
 pub enum Anchor<'a> {
     /// Its last trade: an earlier run came that far. Where the last message alone does not tell, the recent past too.
     Trade(&'a TradeMsg, Option<&'a Past>),
+    /// Another instance publishes, and has come this far.
+    Followed(&'a TradeMsg),
     /// No trade, in a stream that holds others, or in a new one: nobody has stored any, as far as can be told.
     Fresh,
     /// No trade, in a stream that held messages and holds none any more: an earlier run is forgotten.

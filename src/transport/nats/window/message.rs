@@ -36,6 +36,10 @@ enum Payload {
     Sealed(Bytes),
 }
 
+/// A venue's times may stand out of order by so much, nanoseconds; lower ids with times beyond it are ids that were
+/// begun anew.
+const RESTART_NS: u64 = 10_000_000_000;
+
 /// What keeping a message costs besides its payload.
 pub(super) const MESSAGE_COST: usize = size_of::<Message>();
 
@@ -164,9 +168,27 @@ impl Mark {
         if self.ordered && other.ordered { self.id > other.id } else { self.ts > other.ts }
     }
 
+    /// Whether a stream that ends here has passed a record of the same instrument: stored it, or declared it, or knows
+    /// of what it declares.
+    pub(super) const fn passed(&self, record: &Record) -> bool {
+        let ts = self.ts.saturating_add(RESTART_NS);
+        match record {
+            Record::Trade(trade) if self.ordered && !trade.flag_set().has(Flags::HASHED_ID) => {
+                trade.trade_id <= self.id && trade.ts_event <= ts
+            }
+            Record::Trade(trade) => trade.ts_event < self.ts,
+            Record::Gap(gap) if self.ordered && gap.is_exact() => gap.last_id <= self.id && gap.ts_end <= ts,
+            Record::Gap(gap) => gap.ts_end <= self.ts,
+        }
+    }
+
     /// Whether this surely is stored where `other` is the last that is: by id and by time, since ids may start again.
     pub(super) const fn covered_by(&self, other: &Self) -> bool {
-        !self.late && self.ordered && other.ordered && self.id <= other.id && self.ts <= other.ts
+        !self.late
+            && self.ordered
+            && other.ordered
+            && self.id <= other.id
+            && self.ts <= other.ts.saturating_add(RESTART_NS)
     }
 }
 

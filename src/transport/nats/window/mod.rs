@@ -42,6 +42,7 @@ mod message;
 mod outbox;
 mod retained;
 mod settle;
+mod standby;
 #[cfg(test)]
 mod tests;
 

@@ -118,6 +118,15 @@ impl Outbox {
         }
     }
 
+    /// Forgets the waiting gaps that this is true of.
+    pub(super) fn forget_gaps(&mut self, passed: impl Fn(u32, &GapMsg) -> bool) {
+        let before = self.gaps.len();
+        self.gaps.retain(|route, gap| !passed(*route, gap));
+        let gone = before - self.gaps.len();
+        self.records -= gone as u64;
+        self.bytes -= gone * (RECORD_BYTES + MESSAGE_COST);
+    }
+
     /// Whether a message may leave now; with `force` none waits for company.
     pub(super) fn ready(&self, now: Instant, force: bool) -> bool {
         !self.gaps.is_empty()

@@ -1,0 +1,129 @@
+//! What may still go to the broker of a symbol of which another instance, or an earlier run, has stored trades. Pure.
+//!
+//! The sequencer and the repairs work for the ring too, which wants everything that was missed here. The broker wants
+//! only what the stream does not have: younger trades than its newest, and what its open gaps miss.
+
+use crate::feed::ranges::Ranges;
+use crate::market::{Flags, GapMsg, Record, TradeMsg};
+
+/// Lower ids with times beyond this are ids that a venue has begun anew, nanoseconds.
+const RESTART_NS: u64 = 10_000_000_000;
+
+/// By route: what the stream is known to hold.
+#[derive(Debug, Default)]
+pub(super) struct Gate(Vec<Option<End>>);
+
+#[derive(Debug)]
+struct End {
+    id: u64,
+    ts: u64,
+    /// Ids below it that the stream misses.
+    open: Ranges,
+    gaps: Vec<GapMsg>,
+}
+
+impl Gate {
+    /// The stream holds everything up to this trade, but for what [`Self::open`] names.
+    pub(super) fn stored(&mut self, route: u32, trade: &TradeMsg) {
+        if trade.flag_set().has(Flags::HASHED_ID) {
+            return;
+        }
+        let index = route as usize;
+        if self.0.len() <= index {
+            self.0.resize_with(index + 1, || None);
+        }
+        if let Some(slot) = self.0.get_mut(index) {
+            match slot {
+                Some(end) if end.id >= trade.trade_id && end.ts >= trade.ts_event => {}
+                Some(end) => (end.id, end.ts) = (trade.trade_id, trade.ts_event),
+                None => {
+                    let (id, ts) = (trade.trade_id, trade.ts_event);
+                    *slot = Some(End { id, ts, open: Ranges::default(), gaps: Vec::new() });
+                }
+            }
+        }
+    }
+
+    /// The stream misses what a gap of its own says, but for these ids.
+    pub(super) fn open(&mut self, route: u32, gap: &GapMsg, come: &[(u64, u64)]) {
+        if let Some(Some(end)) = self.0.get_mut(route as usize) {
+            end.open.add(gap.first_id, gap.last_id);
+            come.iter().for_each(|(first, last)| end.open.remove(*first, *last));
+            end.gaps.push(*gap);
+        }
+    }
+
+    /// Whether a record may go to the broker.
+    #[inline]
+    pub(super) fn passes(&mut self, route: u32, record: &Record) -> bool {
+        let Some(Some(end)) = self.0.get_mut(route as usize) else { return true };
+        match record {
+            Record::Trade(trade) if trade.trade_id > end.id => true,
+            _ => end.misses(record),
+        }
+    }
+}
+
+impl End {
+    fn misses(&mut self, record: &Record) -> bool {
+        let restart = self.ts.saturating_add(RESTART_NS);
+        match record {
+            Record::Trade(trade) if trade.ts_event > restart => true,
+            Record::Trade(trade) => {
+                let missed = self.open.has(trade.trade_id);
+                self.open.remove(trade.trade_id, trade.trade_id);
+                missed
+            }
+            Record::Gap(gap) if !gap.is_exact() || gap.last_id > self.id || gap.ts_start > restart => true,
+            // What the stream has declared may be declared filled; what it has passed need not be declared.
+            Record::Gap(gap) if gap.flags & Flags::BACKFILLED != 0 => {
+                let before = self.gaps.len();
+                self.gaps.retain(|open| (open.first_id, open.last_id) != (gap.first_id, gap.last_id));
+                self.gaps.len() < before
+            }
+            Record::Gap(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::GapStrength;
+
+    fn trade(id: u64, ts: u64) -> Record {
+        Record::Trade(TradeMsg { trade_id: id, ts_event: ts, kind: 1, ..bytemuck::Zeroable::zeroed() })
+    }
+
+    fn gap(first_id: u64, last_id: u64, flags: u8) -> GapMsg {
+        let strength = GapStrength::Proved as u8;
+        GapMsg { first_id, last_id, flags, strength, kind: 2, ..bytemuck::Zeroable::zeroed() }
+    }
+
+    fn gate() -> Gate {
+        let (mut gate, Record::Trade(end)) = (Gate::default(), trade(100, 1_000)) else { panic!("no trade") };
+        gate.stored(0, &end);
+        gate
+    }
+
+    #[test]
+    fn only_what_the_stream_does_not_have_passes() {
+        let mut gate = gate();
+        assert!(gate.passes(0, &trade(101, 900)) && gate.passes(1, &trade(5, 5)));
+        assert!(!gate.passes(0, &trade(100, 1_000)) && !gate.passes(0, &trade(60, 5)));
+        assert!(!gate.passes(0, &Record::Gap(gap(50, 60, 0))));
+        assert!(!gate.passes(0, &Record::Gap(gap(50, 60, Flags::BACKFILLED))));
+        assert!(gate.passes(0, &Record::Gap(gap(90, 110, 0))));
+        assert!(gate.passes(0, &trade(1, 1_000 + RESTART_NS + 1)), "a venue that counts anew");
+    }
+
+    #[test]
+    fn what_the_stream_declared_missing_passes_once() {
+        let mut gate = gate();
+        gate.open(0, &gap(50, 60, 0), &[(52, 53)]);
+        assert!(gate.passes(0, &trade(50, 5)) && !gate.passes(0, &trade(50, 5)));
+        assert!(!gate.passes(0, &trade(52, 5)));
+        let filled = Record::Gap(gap(50, 60, Flags::BACKFILLED));
+        assert!(gate.passes(0, &filled) && !gate.passes(0, &filled));
+    }
+}

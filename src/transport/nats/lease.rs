@@ -1,0 +1,352 @@
+//! Who of several instances publishes: a lease in a KV bucket, renewed by its holder, taken over when it is not renewed.
+//!
+//! Nobody's wall clock is asked: whoever stands by watches the entry's revision by its own monotonic clock, and takes
+//! over by a write that names the revision it saw, so that one of several wins. A holder that could not renew stops
+//! by itself before anybody may take over. That keeps instances from taking turns; it is not what keeps the stream
+//! right: each publish names the sequence that it must follow, so the server itself refuses a displaced writer.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::{self, kv};
+
+use super::connect::{self, Chain};
+use crate::config::settings::{Manage, Nats, Storage};
+use crate::telemetry::clock;
+
+/// The part of its term after which a holder that could not renew no longer publishes.
+const OWN: (u32, u32) = (2, 3);
+
+/// How often a lease is renewed, or looked at, in a term.
+const LOOKS: u32 = 5;
+
+/// What the lease's entry says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) revision: u64,
+    /// Empty: given up by its last holder.
+    pub(super) holder: String,
+}
+
+/// What to do about the lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Op {
+    /// Look at it.
+    Read,
+    /// Make it, if it is not there.
+    Create,
+    /// Renew it, or take it over, if it still has this revision.
+    Update(u64),
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    /// It says this; `None`: there is none.
+    Read(Option<Entry>),
+    /// It is ours, at this revision.
+    Ours(u64),
+    /// Somebody else was faster.
+    Conflict,
+    /// Nothing is known.
+    Failed(String),
+}
+
+/// The lease as one instance sees it. Pure.
+#[derive(Debug)]
+pub(super) struct Lease {
+    term: Duration,
+    me: String,
+    /// The revision of our own last write, and until when it counts.
+    ours: Option<(u64, Instant)>,
+    /// Another's entry, and since when it has stood unchanged.
+    theirs: Option<(Entry, Instant)>,
+    missing: bool,
+    /// When to do something next.
+    due: Instant,
+}
+
+impl Lease {
+    pub(super) const fn new(me: String, term: Duration, now: Instant) -> Self {
+        Self { term, me, ours: None, theirs: None, missing: false, due: now }
+    }
+
+    /// Whether we publish.
+    pub(super) fn leads(&self, now: Instant) -> bool {
+        self.ours.is_some_and(|(_, until)| now < until)
+    }
+
+    /// Until when we publish, if we do.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.ours.map(|(_, until)| until)
+    }
+
+    /// Who publishes instead of us, as far as we know.
+    pub(super) fn holder(&self) -> Option<&str> {
+        self.theirs.as_ref().map(|(entry, _)| entry.holder.as_str()).filter(|holder| !holder.is_empty())
+    }
+
+    /// What to do next, and when.
+    pub(super) fn next(&self, now: Instant) -> (Op, Instant) {
+        match (&self.ours, &self.theirs) {
+            (Some((revision, _)), _) => (Op::Update(*revision), self.due),
+            (None, Some((entry, since))) if self.is_free(entry) || now >= *since + self.term => {
+                (Op::Update(entry.revision), now)
+            }
+            (None, None) if self.missing => (Op::Create, self.due),
+            _ => (Op::Read, self.due),
+        }
+    }
+
+    fn is_free(&self, entry: &Entry) -> bool {
+        entry.holder.is_empty() || entry.holder == self.me
+    }
+
+    /// What came of the last thing that was done; `sent` is when it was begun.
+    pub(super) fn done(&mut self, sent: Instant, now: Instant, done: &Done) {
+        self.due = now.max(sent + self.term / LOOKS);
+        match done {
+            Done::Ours(revision) => {
+                self.ours = Some((*revision, sent + self.term * OWN.0 / OWN.1));
+                self.theirs = None;
+                self.missing = false;
+            }
+            Done::Conflict => {
+                self.ours = None;
+                self.theirs = None;
+                self.missing = false;
+                self.due = now;
+            }
+            Done::Read(Some(entry)) => {
+                self.missing = false;
+                if self.theirs.as_ref().is_none_or(|(known, _)| known.revision != entry.revision) {
+                    self.theirs = Some((entry.clone(), now));
+                }
+            }
+            Done::Read(None) => {
+                self.missing = true;
+                self.theirs = None;
+                self.due = now;
+            }
+            // What we hold counts until its time; another's silence cannot be told from our own deafness.
+            Done::Failed(_) => {
+                self.theirs = None;
+                if !self.leads(now) {
+                    self.ours = None;
+                }
+            }
+        }
+    }
+}
+
+/// Carries out what a lease wants, on a connection of its own.
+pub(super) struct Keeper {
+    pub(super) lease: Lease,
+    settings: std::rc::Rc<Nats>,
+    store: Option<kv::Store>,
+    step: Option<Step>,
+}
+
+type Step = Pin<Box<dyn Future<Output = (Instant, Option<kv::Store>, Done)>>>;
+
+impl Keeper {
+    pub(super) fn new(settings: std::rc::Rc<Nats>) -> Self {
+        let pair = &settings.pair;
+        let me = match pair.id.as_str() {
+            "" => format!("{}-{}-{:08x}", host(), std::process::id(), fastrand::u32(..)),
+            id => id.to_owned(),
+        };
+        let lease = Lease::new(me, pair.lease.duration(), clock::now());
+        Self { lease, settings, store: None, step: None }
+    }
+
+    /// Waits until something was done about the lease, and takes note of it.
+    pub(super) async fn next(&mut self) -> Done {
+        let step = self.step.get_or_insert_with(|| {
+            let (op, at) = self.lease.next(clock::now());
+            let (settings, me, store) = (std::rc::Rc::clone(&self.settings), self.lease.me.clone(), self.store.take());
+            Box::pin(carry_out(settings, store, me, op, at))
+        });
+        let (sent, store, done) = step.as_mut().await;
+        self.step = None;
+        self.store = store;
+        self.lease.done(sent, clock::now(), &done);
+        done
+    }
+
+    /// Gives the lease up, if it is ours, so that another need not wait for its end.
+    pub(super) async fn give_up(mut self) {
+        if let Some((_, store, done)) = match self.step.take() {
+            // What is under way changes the revision that we have to name.
+            Some(step) => tokio::time::timeout(self.lease.term, step).await.ok(),
+            None => None,
+        } {
+            self.lease.done(clock::now(), clock::now(), &done);
+            self.store = store;
+        }
+        if let (Some(store), Some((revision, _))) = (self.store, self.lease.ours) {
+            let free = store.update(key(&self.settings), bytes::Bytes::new(), revision);
+            // Whoever stands by finds out by itself, only later.
+            let _ = tokio::time::timeout(self.lease.term, free).await;
+        }
+    }
+}
+
+async fn carry_out(
+    settings: std::rc::Rc<Nats>,
+    store: Option<kv::Store>,
+    me: String,
+    op: Op,
+    at: Instant,
+) -> (Instant, Option<kv::Store>, Done) {
+    tokio::time::sleep_until(at.into()).await;
+    let sent = clock::now();
+    let work = async {
+        let store = match store {
+            Some(store) => store,
+            None => open(&settings).await?,
+        };
+        let done = ask(&store, &key(&settings), me, op).await?;
+        Ok::<_, String>((store, done))
+    };
+    // A connection that does not answer is not worth a second question.
+    match tokio::time::timeout(settings.pair.lease.duration() / 2, work).await {
+        Ok(Ok((store, done))) => (sent, Some(store), done),
+        Ok(Err(why)) => (sent, None, Done::Failed(why)),
+        Err(_) => (sent, None, Done::Failed("the lease cannot be had: no answer".to_owned())),
+    }
+}
+
+async fn ask(store: &kv::Store, key: &str, me: String, op: Op) -> Result<Done, String> {
+    match op {
+        Op::Read => {
+            let entry = store.entry(key).await.map_err(|error| Chain(&error).to_string())?;
+            let of = |entry: kv::Entry| match entry.operation {
+                kv::Operation::Put => {
+                    Some(Entry { revision: entry.revision, holder: String::from_utf8_lossy(&entry.value).into_owned() })
+                }
+                kv::Operation::Delete | kv::Operation::Purge => None,
+            };
+            Ok(Done::Read(entry.and_then(of)))
+        }
+        Op::Create => match store.create(key, me.into()).await {
+            Ok(revision) => Ok(Done::Ours(revision)),
+            Err(error) if error.kind() == kv::CreateErrorKind::AlreadyExists => Ok(Done::Conflict),
+            Err(error) => Err(Chain(&error).to_string()),
+        },
+        Op::Update(revision) => match store.update(key, me.into(), revision).await {
+            Ok(revision) => Ok(Done::Ours(revision)),
+            Err(error) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => Ok(Done::Conflict),
+            Err(error) => Err(Chain(&error).to_string()),
+        },
+    }
+}
+
+async fn open(settings: &Nats) -> Result<kv::Store, String> {
+    let client = connect::dial(settings).await.map_err(|error| error.to_string())?;
+    let context = jetstream::new(client);
+    let bucket = &settings.pair.bucket;
+    let store = context.get_key_value(bucket).await;
+    match store {
+        Ok(store) => Ok(store),
+        Err(error) if settings.jetstream.manage != Manage::Create => {
+            Err(format!("bucket {bucket} of the lease: {}", Chain(&error)))
+        }
+        Err(_) => {
+            let config = kv::Config {
+                bucket: bucket.clone(),
+                description: "who of several data-managers publishes".to_owned(),
+                history: 1,
+                storage: match settings.jetstream.storage {
+                    Storage::File => jetstream::stream::StorageType::File,
+                    Storage::Memory => jetstream::stream::StorageType::Memory,
+                },
+                num_replicas: settings.jetstream.replicas,
+                ..kv::Config::default()
+            };
+            let made = context.create_key_value(config).await;
+            made.map_err(|error| format!("bucket {bucket} of the lease cannot be made: {}", Chain(&error)))
+        }
+    }
+}
+
+/// One lease a stream.
+fn key(settings: &Nats) -> String {
+    format!("leader.{}", settings.jetstream.stream_name)
+}
+
+fn host() -> String {
+    let name = rustix::system::uname();
+    name.nodename().to_string_lossy().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERM: Duration = Duration::from_millis(900);
+
+    fn lease() -> (Lease, Instant) {
+        let now = clock::now();
+        (Lease::new("me".to_owned(), TERM, now), now)
+    }
+
+    fn entry(revision: u64, holder: &str) -> Done {
+        Done::Read(Some(Entry { revision, holder: holder.to_owned() }))
+    }
+
+    #[test]
+    fn the_first_one_makes_it_and_renews_it() {
+        let (mut lease, now) = lease();
+        assert_eq!(lease.next(now).0, Op::Read);
+        lease.done(now, now, &Done::Read(None));
+        assert_eq!(lease.next(now), (Op::Create, now));
+        lease.done(now, now, &Done::Ours(1));
+        assert!(lease.leads(now));
+        assert_eq!(lease.next(now), (Op::Update(1), now + TERM / LOOKS));
+        assert!(!lease.leads(now + TERM * 2 / 3), "it stops by itself before another may take over");
+    }
+
+    #[test]
+    fn another_is_left_alone_while_it_renews_and_followed_when_it_does_not() {
+        let (mut lease, mut now) = lease();
+        for revision in 1..50 {
+            lease.done(now, now, &entry(revision, "other"));
+            assert_eq!(lease.next(now).0, Op::Read);
+            now += TERM / LOOKS;
+        }
+        lease.done(now, now, &entry(50, "other"));
+        let since = now;
+        while now < since + TERM {
+            assert_eq!(lease.next(now).0, Op::Read);
+            lease.done(now, now, &entry(50, "other"));
+            now += TERM / LOOKS;
+        }
+        assert_eq!(lease.next(now), (Op::Update(50), now));
+        lease.done(now, now, &Done::Conflict);
+        assert_eq!(lease.next(now).0, Op::Read, "somebody else was faster");
+    }
+
+    #[test]
+    fn what_was_given_up_is_taken_at_once() {
+        let (mut lease, now) = lease();
+        lease.done(now, now, &entry(7, ""));
+        assert_eq!(lease.next(now), (Op::Update(7), now));
+    }
+
+    #[test]
+    fn who_cannot_hear_does_not_take_over_and_does_not_stay() {
+        let (mut lease, now) = lease();
+        lease.done(now, now, &entry(7, "other"));
+        let later = now + TERM * 2;
+        lease.done(later, later, &Done::Failed(String::new()));
+        assert_eq!(lease.next(later).0, Op::Read, "it was deaf: the other may well have renewed");
+        lease.done(later, later, &Done::Ours(8));
+        lease.done(later, later + TERM / 2, &Done::Failed(String::new()));
+        assert!(lease.leads(later + TERM / 2));
+        lease.done(later, later + TERM, &Done::Failed(String::new()));
+        assert!(!lease.leads(later + TERM));
+        assert_eq!(lease.next(later + TERM).0, Op::Read);
+    }
+}

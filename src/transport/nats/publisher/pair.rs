@@ -1,0 +1,130 @@
+//! One of several instances publishes; the others follow what it stores, and are ready to go on behind it.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::{Anchor, Publisher};
+use crate::config::settings::Nats;
+use crate::market::Record;
+use crate::telemetry::clock;
+use crate::transport::nats::lease::{Done, Keeper};
+use crate::transport::nats::link::Link;
+use crate::transport::nats::read::{self, Outcome, ReadError};
+use crate::transport::nats::status::NatsState;
+
+/// What the other instance has stored is looked at this often, at most; many instruments make it rarer.
+const FOLLOW_MIN: Duration = Duration::from_secs(1);
+const FOLLOW_PER_ROUTE: Duration = Duration::from_millis(5);
+
+/// The lease, and what is done without it.
+pub(super) struct Pair {
+    pub(super) keeper: Keeper,
+    /// Another instance publishes, or nobody can tell.
+    pub(super) stands_by: bool,
+    /// When the stream is looked at next.
+    pub(super) due: Option<Instant>,
+    /// The connection that it is looked at over.
+    link: Option<Link>,
+    told: Option<String>,
+}
+
+impl Pair {
+    pub(super) fn new(settings: Rc<Nats>) -> Self {
+        let now = clock::now();
+        Self { keeper: Keeper::new(settings), stands_by: true, due: Some(now), link: None, told: None }
+    }
+
+    /// When it must stop to publish, unless the lease is renewed.
+    pub(super) fn until(&self) -> Option<Instant> {
+        self.keeper.lease.until().filter(|_| !self.stands_by)
+    }
+}
+
+impl Publisher {
+    /// Whether another instance publishes.
+    pub(super) fn stands_by(&self) -> bool {
+        self.pair.as_ref().is_some_and(|pair| pair.stands_by)
+    }
+
+    /// Whether this instance may send; where that has changed, what follows from it is done.
+    pub(super) fn may_publish(&mut self) -> bool {
+        let Some(pair) = &mut self.pair else { return true };
+        let leads = pair.keeper.lease.leads(clock::now());
+        match (leads, pair.stands_by) {
+            (true, true) => {
+                tracing::info!("this instance publishes from here on");
+                pair.stands_by = false;
+                pair.told = None;
+                pair.link = None;
+                self.reading = None;
+            }
+            (false, false) => {
+                tracing::warn!("the lease was lost: this instance stands by");
+                pair.stands_by = true;
+                pair.due = Some(clock::now());
+                // What the old connection still has under way is refused by the server once another has stored anything.
+                self.link = None;
+                self.reading = None;
+                self.announced.live = false;
+                self.shared.window.borrow_mut().demote(clock::now());
+            }
+            _ => {}
+        }
+        leads
+    }
+
+    /// Looks at what the other instance has stored, now and then.
+    pub(super) fn stand_by(&mut self) {
+        self.unless_draining(NatsState::Standby);
+        let now = clock::now();
+        let Some(pair) = self.pair.as_mut().filter(|pair| self.reading.is_none() && pair.due <= Some(now)) else {
+            return;
+        };
+        pair.due = None;
+        let link = pair.link.take();
+        let query = self.shared.window.borrow().standby_query();
+        self.reading = Some(Box::pin(read::read(self.to_read(link), query)));
+    }
+
+    pub(super) fn followed(&mut self, outcome: Outcome) {
+        let Outcome { link, stored, stream, .. } = outcome;
+        self.shared.window.borrow_mut().follow(clock::now(), &stored);
+        for tail in &stored.tails {
+            if let Some(Ok(Record::Trade(trade))) = tail.last.map(|last| Record::from_bytes(&last.record)) {
+                (self.on_anchor)(tail.key.route, Anchor::Followed(&trade));
+            }
+        }
+        let mut status = self.shared.status.borrow_mut();
+        status.server = link.server();
+        status.stream = Some(stream);
+        status.last_error.clear();
+        drop(status);
+        let routes = u32::try_from(stored.tails.len()).unwrap_or(u32::MAX);
+        if let Some(pair) = &mut self.pair {
+            pair.link = Some(link);
+            pair.due = Some(clock::now() + FOLLOW_MIN.max(FOLLOW_PER_ROUTE * routes));
+        }
+    }
+
+    pub(super) fn not_followed(&mut self, error: &ReadError) {
+        self.complain(&error.to_string());
+        if let Some(pair) = &mut self.pair {
+            pair.due = Some(clock::now() + FOLLOW_MIN);
+        }
+    }
+
+    /// Something was done about the lease.
+    pub(super) fn leased(&mut self, done: &Done) {
+        if let Done::Failed(why) = done
+            && self.stands_by()
+        {
+            self.complain(why);
+        }
+        let Some(pair) = &mut self.pair else { return };
+        let holder = pair.keeper.lease.holder().map(str::to_owned);
+        if pair.stands_by && holder.is_some() && holder != pair.told {
+            tracing::info!(holder = holder.as_deref(), "another instance publishes: standing by");
+            pair.told = holder;
+        }
+    }
+}

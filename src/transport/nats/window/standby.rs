@@ -1,0 +1,69 @@
+//! A window that does not publish: another instance does, and what it has stored need not wait here any more.
+
+use std::time::Instant;
+
+use super::event::{Doubt, Key, Query, Stored};
+use super::message::{History, Mark, Message};
+use super::outbox::carries_gaps;
+use super::{Phase, Window};
+use crate::market::Record;
+
+impl Window {
+    /// Another instance publishes from here on: what is in flight waits again, and nothing is known of the stream.
+    pub fn demote(&mut self, now: Instant) {
+        let mut flying: Vec<Message> = std::mem::take(&mut self.flight.queue).into();
+        self.flight.head += flying.len() as u64;
+        for message in flying.iter_mut().filter(|message| message.history == History::Fresh) {
+            message.history = History::Sent;
+        }
+        self.outbox.restore(flying);
+        self.phase = Phase::Doubt { why: Doubt::Start, not_before: now };
+        self.created = None;
+        self.fence = None;
+        self.poison = None;
+        self.settled = None;
+        self.regression = None;
+        self.tails.clear();
+        self.attempts = 0;
+    }
+
+    /// What has to be read to know what the other instance has stored.
+    #[must_use]
+    pub fn standby_query(&self) -> Query {
+        let subjects = (0..self.config.routes).map(Key::trades).collect();
+        Query { epoch: self.epoch, doubt: Doubt::Start, fence: None, subjects, first: false }
+    }
+
+    /// The other instance has come this far: what it has stored, or has passed, is kept only in case the broker loses
+    /// it.
+    pub fn follow(&mut self, now: Instant, stored: &Stored) {
+        let mut ends: Vec<Option<Mark>> = vec![None; self.config.routes as usize];
+        for tail in stored.tails.iter().filter(|tail| !carries_gaps(tail.key)) {
+            let record = tail.last.and_then(|last| Record::from_bytes(&last.record).ok());
+            if let Some(slot) = ends.get_mut(tail.key.route as usize) {
+                *slot = record.as_ref().map(Mark::of);
+            }
+        }
+        let end = |route: u32| ends.get(route as usize).copied().flatten();
+        self.outbox.forget_gaps(|route, gap| end(route).is_some_and(|end| end.passed(&Record::Gap(*gap))));
+        let mut rest = Vec::new();
+        for mut message in self.outbox.take() {
+            let Some(end) = end(message.key.route) else {
+                rest.push(message);
+                continue;
+            };
+            let passed = message.each().take_while(|record| end.passed(record)).count();
+            if passed as u64 == message.records() {
+                self.stats.duplicates += message.records();
+                if !carries_gaps(message.key) {
+                    self.retained.push(now, message);
+                }
+            } else {
+                self.stats.duplicates += passed as u64;
+                message.advance(passed);
+                rest.push(message);
+            }
+        }
+        self.outbox.restore(rest);
+    }
+}
