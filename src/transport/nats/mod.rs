@@ -6,6 +6,7 @@
 //! | [`stream_manager`] | the stream: created, compared, never changed |
 //! | [`window`] | pure: what is in flight, what an answer means, what to send next |
 //! | [`publisher`] | IO around the window |
+//! | [`spool`] | the store on disk behind the window's outbox |
 //! | `link`, `read`, `wire` | one connection; what is stored; subjects and answers |
 //! | [`consumer`] | reading back |
 
@@ -14,6 +15,7 @@ pub mod consumer;
 mod link;
 pub mod publisher;
 mod read;
+pub mod spool;
 mod status;
 pub mod stream_manager;
 pub mod window;
