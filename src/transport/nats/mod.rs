@@ -7,6 +7,7 @@
 //! | [`window`] | pure: what is in flight, what an answer means, what to send next |
 //! | [`publisher`] | IO around the window |
 //! | `lease` | who of several instances publishes |
+//! | [`spool`] | the store on disk behind the window's outbox |
 //! | `link`, `read`, `past`, `wire` | one connection; what is stored; subjects and answers |
 //! | [`consumer`] | reading back |
 
@@ -17,6 +18,7 @@ mod link;
 mod past;
 pub mod publisher;
 mod read;
+pub mod spool;
 mod status;
 pub mod stream_manager;
 pub mod window;

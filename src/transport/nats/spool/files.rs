@@ -1,0 +1,157 @@
+//! The spool's directory: its lock, how files are opened, begun and set aside. It knows nothing of blocks.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::OFlags;
+
+use super::error::SpoolError;
+use super::layout::{SegmentHeader, filling_name, segment_name};
+
+/// The lock's file. It is never removed; removing it would let two processes lock two different files.
+pub(super) const LOCK_NAME: &str = "lock";
+
+/// A lock without a holder's pid is tried this often, this far apart.
+const TRIES: u32 = 40;
+const RETRY_AFTER: Duration = Duration::from_millis(5);
+
+/// A held lock; the kernel gives it back when its holder dies, however it dies.
+#[derive(Debug)]
+pub(super) struct Lock {
+    file: File,
+}
+
+impl Lock {
+    /// Takes the lock of a directory, at once or not at all.
+    pub(super) fn take(directory: &Path) -> Result<Self, SpoolError> {
+        let path = directory.join(LOCK_NAME);
+        let failed = |source| SpoolError::of("lock", path.clone(), source);
+        let mut file =
+            options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
+        let mut tries = TRIES;
+        loop {
+            tries -= 1;
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) => match read_pid(&mut file) {
+                    // One that has just closed: its lock lives on in a child of its process until that one execs.
+                    None if tries > 0 => std::thread::sleep(RETRY_AFTER),
+                    pid => return Err(SpoolError::Busy { path: directory.to_owned(), pid }),
+                },
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
+        }
+        let pid = std::process::id();
+        // The pid only helps the next one's error message: a full disk must not stop us here.
+        let _ = file.set_len(0).and_then(|()| file.write_all_at(format!("{pid}\n").as_bytes(), 0));
+        Ok(Self { file })
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.file.set_len(0);
+        // Closing the file, which follows, gives the lock back.
+    }
+}
+
+fn read_pid(file: &mut File) -> Option<u32> {
+    file.rewind().ok()?;
+    let mut text = String::new();
+    file.take(16).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Makes the directory where it is missing, for its owner alone.
+pub(super) fn ensure_directory(directory: &Path) -> Result<(), SpoolError> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|source| SpoolError::of("make the directory", directory.to_owned(), source))
+}
+
+/// Opens a segment for reading. Neither a symbolic link nor a named pipe of its name can lead us astray.
+pub(super) fn open_segment(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(i32::from_ne_bytes(flags.bits().to_ne_bytes())).open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+/// Begins a segment: under another name until its header stands, so that a kill leaves no file without one.
+pub(super) fn begin_segment(directory: &Path, header: &SegmentHeader) -> Result<(File, PathBuf), SpoolError> {
+    let filling = directory.join(filling_name(header.number));
+    let path = directory.join(segment_name(header.number));
+    let failed = |action| {
+        let filling = filling.clone();
+        move |source| SpoolError::of(action, filling, source)
+    };
+    // What a failed attempt left: it never held a record.
+    match fs::remove_file(&filling) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove")(error)),
+        _ => {}
+    }
+    let file =
+        options().read(true).write(true).create_new(true).mode(0o600).open(&filling).map_err(failed("create"))?;
+    let begun = file
+        .write_all_at(&header.encode(), 0)
+        .map_err(failed("write"))
+        .and_then(|()| fs::rename(&filling, &path).map_err(failed("rename")));
+    match begun {
+        Ok(()) => Ok((file, path)),
+        Err(error) => {
+            let _ = fs::remove_file(&filling);
+            Err(error)
+        }
+    }
+}
+
+/// Gives a file that is no segment a name that says so.
+pub(super) fn set_aside(path: &Path) -> Result<PathBuf, SpoolError> {
+    let mut attempt = 1_u32;
+    loop {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".aside");
+        if attempt > 1 {
+            name.push(format!("-{attempt}"));
+        }
+        let target = PathBuf::from(name);
+        // Only holders of the lock rename here, so nothing comes between the look and the step.
+        if fs::symlink_metadata(&target).is_err() {
+            return match fs::rename(path, &target) {
+                Ok(()) => Ok(target),
+                Err(source) => Err(SpoolError::of("set aside", path.to_owned(), source)),
+            };
+        }
+        attempt += 1;
+    }
+}
+
+/// Removes a segment's file; one that is gone already is as good as removed.
+pub(super) fn remove(path: &Path) -> Result<(), SpoolError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(SpoolError::of("remove", path.to_owned(), source))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Makes names and removals last through a loss of power, as far as the file system can.
+pub(super) fn sync_directory(directory: &Path) -> Result<(), SpoolError> {
+    File::open(directory)
+        .and_then(|file| file.sync_all())
+        .map_err(|source| SpoolError::of("sync", directory.to_owned(), source))
+}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.custom_flags(i32::from_ne_bytes(OFlags::NOFOLLOW.bits().to_ne_bytes()));
+    options
+}
