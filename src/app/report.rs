@@ -11,8 +11,8 @@ use crate::feed::mend::MendStats;
 use crate::market::Decimal;
 use crate::telemetry::build;
 use crate::telemetry::metrics::{Buckets, GAP_REASONS, Metric, Metrics, PARSE_ERRORS, STATES};
-use crate::transport::nats::NatsStatus;
 use crate::transport::nats::window::{LATENCY_BOUNDS, Stats};
+use crate::transport::nats::{BacklogStats, NatsStatus};
 
 /// The daemon's whole state, per connection and symbol.
 #[must_use]
@@ -127,6 +127,16 @@ fn nats(status: &NatsStatus) -> Value {
         "gaps_declared": window.declared,
         "broker_lost": window.broker_lost,
         "rewinds": status.rewinds,
+        "spool": status.backlog.as_ref().map(|spool| json!({
+            "available": spool.available,
+            "waiting": spool.waiting,
+            "bytes": spool.bytes,
+            "spooled": spool.spooled,
+            "recovered": spool.recovered,
+            "dropped": spool.dropped,
+            "broken": spool.broken,
+            "last_error": (!spool.error.is_empty()).then_some(&spool.error),
+        })),
         "differences": differences,
     })
 }
@@ -270,11 +280,20 @@ impl Scribe {
         for (metric, of) in totals {
             self.set(metric, &[], sum(of));
         }
-        self.set(Metric::PublishWaiting, &[], sum(|stats| stats.waiting + stats.in_flight_records));
+
+        let spool = |of: fn(&BacklogStats) -> u64| all.iter().filter_map(|s| s.backlog.as_ref()).map(of).sum::<u64>();
+        let waiting = sum(|stats| stats.waiting + stats.in_flight_records) + spool(|stats| stats.waiting);
+        self.set(Metric::PublishWaiting, &[], waiting);
+        self.set(Metric::SpoolWaiting, &[], spool(|stats| stats.waiting));
+        self.set(Metric::Spooled, &[], spool(|stats| stats.spooled));
+        self.set(Metric::SpoolRecovered, &[], spool(|stats| stats.recovered));
+        self.set(Metric::SpoolDropped, &[], spool(|stats| stats.dropped));
+        self.set(Metric::SpoolBroken, &[], spool(|stats| stats.broken));
         self.set(Metric::WindowRewinds, &[], all.iter().map(|status| status.rewinds).sum());
         let shards = all.len() as u64;
-        let queues: [(&str, u64, u64); 3] = [
-            ("outbox_bytes", sum(|stats| stats.waiting_bytes as u64), self.settings.outbox.get() * shards),
+        let queues: [(&str, u64, u64); 4] = [
+            ("outbox_bytes", sum(|stats| stats.waiting_bytes as u64), self.settings.outbox_memory.get() * shards),
+            ("spool_bytes", spool(|stats| stats.bytes), self.settings.outbox_disk.get() * shards),
             ("window_messages", sum(|stats| stats.in_flight as u64), self.settings.window as u64 * shards),
             ("retained_bytes", sum(|stats| stats.retained_bytes as u64), self.settings.retain_bytes.get() * shards),
         ];

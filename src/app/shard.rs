@@ -22,7 +22,7 @@ use crate::transport::Transport as _;
 use crate::transport::ipc::IpcTransport;
 use crate::transport::nats::publisher;
 use crate::transport::nats::window::Stats;
-use crate::transport::nats::{DrainReport, NatsState, NatsStatus, NatsTransport};
+use crate::transport::nats::{DrainReport, NatsState, NatsStatus, NatsTransport, SpoolWorker};
 
 /// The stream's tails are waited for this long before feeds start: trades then go on behind what is stored. A broker
 /// that is away longer does not keep the ring waiting.
@@ -86,10 +86,12 @@ async fn live(mut spec: ShardSpec) -> Result<DrainReport, String> {
     let (feeds, repairs) = feeds::of(&spec.plan, &spec.settings);
     let (feeds, repairs): (Rc<[Feed]>, Rc<[Repair]>) = (feeds.into(), repairs.into());
     let outlet: Rc<RefCell<Outlet>> = Rc::default();
+    let mut spooling = None;
     let (transport, publishing) = if nats.enabled {
         let on_anchor = anchor::on_anchor(Rc::clone(&feeds), Rc::clone(&outlet), Rc::clone(&anchored));
         let (transport, publisher) = publisher::new(nats, &spec.plan.universe, spec.sole, on_anchor);
         let publisher = publisher.repairing(spec.settings.feed.repair_horizon.duration());
+        spooling = spool(publisher.spooling(), spec.number)?;
         let task = tokio::task::spawn_local(publisher.run(publish_stop.clone(), drain));
         (Some(transport), Some(task))
     } else {
@@ -104,8 +106,19 @@ async fn live(mut spec: ShardSpec) -> Result<DrainReport, String> {
     }
     let report = shard.work(publishing, publish_stop).await;
     shard.show();
+    if let Some(thread) = spooling {
+        // It has been told to end, and what it still writes is what the next run wants to find.
+        let _ = thread.join();
+    }
     shard.outlet.borrow_mut().close_rings();
     report
+}
+
+/// Starts the thread that owns the spool on disk.
+fn spool(worker: Option<SpoolWorker>, number: usize) -> Result<Option<std::thread::JoinHandle<()>>, String> {
+    let Some(worker) = worker else { return Ok(None) };
+    let thread = std::thread::Builder::new().name(format!("spool-{number}")).spawn(move || worker.run());
+    thread.map(Some).map_err(|error| format!("no thread for the spool of shard {number}: {error}"))
 }
 
 impl Shard {

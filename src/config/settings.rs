@@ -140,8 +140,12 @@ pub struct Nats {
     pub message_ids: bool,
     /// No acknowledgement for this long means doubt: reconnect, read what is stored, go on behind it.
     pub ack_timeout: Span,
-    /// Records that wait for the broker, in bytes; beyond it the oldest are dropped, declared.
-    pub outbox: Bytes,
+    /// Records that wait for the broker in memory, in bytes; beyond it they wait on disk.
+    pub outbox_memory: Bytes,
+    /// Records that wait for the broker on disk, in bytes; beyond it the oldest are dropped, declared. 0: none do.
+    pub outbox_disk: Bytes,
+    /// Where they wait; empty: where the system keeps the state of programs.
+    pub outbox_dir: PathBuf,
     /// Acknowledged records are kept this long, to be sent again when a power failure took them from the broker: twice
     /// the server's `sync_interval`.
     pub retain: Span,
@@ -344,7 +348,9 @@ impl Default for Nats {
             linger: Span::millis(1),
             message_ids: true,
             ack_timeout: Span::secs(5),
-            outbox: Bytes::mib(256),
+            outbox_memory: Bytes::mib(256),
+            outbox_disk: Bytes::gib(4),
+            outbox_dir: PathBuf::new(),
             retain: Span::secs(240),
             retain_bytes: Bytes::mib(64),
         }

@@ -75,7 +75,10 @@ fn nats(nats: &Nats, shards: usize, check: &mut Check<'_>) {
     check.range("transport.nats.window", nats.window as u64, 1, 100_000);
     check.range("transport.nats.pack", nats.pack as u64, 1, 1_000);
     check.positive("transport.nats.ack_timeout", nats.ack_timeout);
-    check.range("transport.nats.outbox", nats.outbox.get(), 1 << 16, 1 << 40);
+    check.range("transport.nats.outbox_memory", nats.outbox_memory.get(), 1 << 16, 1 << 40);
+    if nats.outbox_disk.get() > 0 {
+        check.range("transport.nats.outbox_disk", nats.outbox_disk.get(), 2 << 20, 1 << 50);
+    }
     let pair = &nats.pair;
     if pair.enabled && shards > 1 {
         check.refuse("transport.nats.pair.enabled", "one instance of a pair is one writer: set shards = 1");

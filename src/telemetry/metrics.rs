@@ -27,7 +27,7 @@ pub const PARSE_ERRORS: [&str; 7] = ["json", "frame_type", "number", "time", "va
 pub const STATES: [&str; 4] = ["connecting", "subscribing", "live", "stopped"];
 
 /// Label values of `queue`.
-pub const QUEUES: [&str; 4] = ["outbox_bytes", "window_messages", "retained_bytes", "repair_bytes"];
+pub const QUEUES: [&str; 5] = ["outbox_bytes", "spool_bytes", "window_messages", "retained_bytes", "repair_bytes"];
 
 /// Whether a value only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -45,6 +45,7 @@ impl Spec {
         this.set("TRANSPORT__IPC__CAPACITY", "131072");
         this.set("HTTP__LISTEN", "127.0.0.1:0");
         this.set("LOG__FORMAT", "json");
+        this.set("TRANSPORT__NATS__OUTBOX_DIR", spool_of(&this.prefix).to_str().unwrap());
         // Less than the store of the test server.
         this.set("TRANSPORT__NATS__JETSTREAM__MAX_BYTES", "1GiB");
         this.venues(sim)
@@ -96,6 +97,11 @@ impl Spec {
         daemon.http = daemon.wait(|daemon| daemon.field("started", "http"), "to start");
         daemon
     }
+}
+
+/// Where a daemon keeps what does not fit into memory, unless a test says otherwise.
+fn spool_of(prefix: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("{}spool", prefix.trim_start_matches('/')))
 }
 
 impl Daemon {
@@ -191,6 +197,7 @@ impl Drop for Daemon {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(spool_of(&self.prefix));
         for exchange in &self.exchanges {
             let segment = self.segment(exchange);
             for path in [segment.clone(), PathBuf::from(format!("{}.lock", segment.display()))] {

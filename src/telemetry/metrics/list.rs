@@ -112,8 +112,18 @@ metrics! {
     PublisherLive = "publisher_live", Gauge, Labels::None;
     /// Records acknowledged by JetStream: trades and declared gaps.
     PublishedTrades = "published_trades_total", Counter, Labels::None;
-    /// Records that wait for the broker: in memory, and in flight.
+    /// Records that wait for the broker: in memory, on disk, and in flight.
     PublishWaiting = "publish_waiting_records", Gauge, Labels::None;
+    /// Records that wait on disk for the broker.
+    SpoolWaiting = "spool_waiting_records", Gauge, Labels::None;
+    /// Records that were put on disk because memory was full.
+    Spooled = "spooled_records_total", Counter, Labels::None;
+    /// Records that an earlier run had left on disk.
+    SpoolRecovered = "spool_recovered_records_total", Counter, Labels::None;
+    /// Records dropped because the disk was full, too slow, or refused them; each is inside a declared gap.
+    SpoolDropped = "spool_dropped_records_total", Counter, Labels::None;
+    /// Places on disk that did not hold what their checksums say.
+    SpoolBroken = "spool_broken_total", Counter, Labels::None;
     /// Messages sent more than once.
     PublishResent = "publish_resent_total", Counter, Labels::None;
     /// Records that were stored already when they came, and were left out.

@@ -7,10 +7,11 @@
 //! | [`window`] | pure: what is in flight, what an answer means, what to send next |
 //! | [`publisher`] | IO around the window |
 //! | `lease` | who of several instances publishes |
-//! | [`spool`] | the store on disk behind the window's outbox |
+//! | `backlog`, [`spool`] | what does not fit into memory: a thread, and its store on disk |
 //! | `link`, `read`, `past`, `wire` | one connection; what is stored; subjects and answers |
 //! | [`consumer`] | reading back |
 
+mod backlog;
 pub mod connect;
 pub mod consumer;
 mod lease;
@@ -24,6 +25,7 @@ pub mod stream_manager;
 pub mod window;
 mod wire;
 
+pub use backlog::{BacklogStats, Worker as SpoolWorker};
 pub use connect::ConnectError;
 pub use past::Past;
 pub use publisher::{NatsTransport, Publisher};

@@ -5,8 +5,10 @@
 
 mod anchor;
 mod pair;
+mod refill;
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -15,6 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::{self, Back, Backlog, Worker};
 use super::lease::Done;
 use super::link::{Came, Link, NotSent};
 use super::read::{self, Outcome, ReadError, Reading};
@@ -49,10 +52,14 @@ pub struct Publisher {
     run: Rc<str>,
     sole: bool,
     universe: Rc<Universe>,
+    /// Routes by instrument id.
+    routes: HashMap<u32, u32>,
     horizon: Duration,
     on_anchor: OnAnchor,
     link: Option<Link>,
     reading: Option<ReadFuture>,
+    /// By route: where the stream ended when it was first read.
+    ends: Vec<Option<(u64, u64)>>,
     /// Of several instances, whether it is this one that publishes.
     pair: Option<Pair>,
     epoch: u32,
@@ -60,6 +67,9 @@ pub struct Publisher {
     complained: Option<(String, Instant)>,
     announced: Announced,
 }
+
+/// What is read back from the backlog at a time may stand in the outbox beyond its bound.
+const REFILL_BYTES: usize = 4 << 20;
 
 /// How far back the stream is read at the start, where its last messages leave a doubt, unless it is said otherwise.
 const HORIZON: Duration = Duration::from_secs(900);
@@ -79,6 +89,10 @@ struct Announced {
 
 struct Shared {
     window: RefCell<Window>,
+    /// What does not fit into the window's outbox.
+    backlog: RefCell<Option<Backlog>>,
+    /// Bytes that wait in the window before records go to the backlog.
+    memory: usize,
     status: RefCell<NatsStatus>,
     wake: Notify,
 }
@@ -88,6 +102,7 @@ enum Happening {
     Read(Box<Result<Outcome, ReadError>>),
     Came(Came),
     Leased(Done),
+    Back(Back),
     Woken,
 }
 
@@ -95,12 +110,14 @@ enum Happening {
 #[must_use]
 pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor) -> (NatsTransport, Publisher) {
     let seed = fastrand::u64(..);
+    let memory = usize::try_from(settings.outbox_memory.get()).unwrap_or(usize::MAX);
     let config = Config {
         window: settings.window,
         pack: settings.pack,
         linger: settings.linger.duration(),
         ack_timeout: settings.ack_timeout.duration(),
-        outbox_bytes: usize::try_from(settings.outbox.get()).unwrap_or(usize::MAX),
+        // A backlog keeps the outbox below its bound; without one the outbox holds it by itself.
+        outbox_bytes: memory.saturating_add(REFILL_BYTES),
         retain: settings.retain.duration(),
         retain_bytes: usize::try_from(settings.retain_bytes.get()).unwrap_or(usize::MAX),
         routes: u32::try_from(universe.instruments().len()).unwrap_or(u32::MAX),
@@ -109,6 +126,8 @@ pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor)
     };
     let shared = Rc::new(Shared {
         window: RefCell::new(Window::new(config, clock::now())),
+        backlog: RefCell::default(),
+        memory,
         status: RefCell::default(),
         wake: Notify::new(),
     });
@@ -119,10 +138,12 @@ pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor)
         run: format!("{seed:016x}").into(),
         sole,
         universe: Rc::new(universe.clone()),
+        routes: (0..).zip(universe.instruments()).map(|(route, instrument)| (instrument.id, route)).collect(),
         horizon: HORIZON,
         on_anchor,
         link: None,
         reading: None,
+        ends: Vec::new(),
         pair: None,
         epoch: 0,
         complained: None,
@@ -138,6 +159,7 @@ impl NatsTransport {
     pub fn status(&self) -> NatsStatus {
         let mut status = self.shared.status.borrow().clone();
         status.window = self.shared.window.borrow().stats();
+        status.backlog = self.shared.backlog.borrow().as_ref().map(Backlog::stats);
         status
     }
 
@@ -154,12 +176,15 @@ impl Transport for NatsTransport {
     }
 
     fn publish(&mut self, route: u32, record: &Record) {
-        self.shared.window.borrow_mut().push(clock::now(), route, record);
+        self.shared.push(route, record);
         self.pushed = true;
     }
 
     fn flush(&mut self) {
         if std::mem::take(&mut self.pushed) {
+            if let Some(backlog) = self.shared.backlog.borrow_mut().as_mut() {
+                backlog.flush();
+            }
             self.shared.wake.notify_one();
         }
     }
@@ -170,13 +195,21 @@ impl Transport for NatsTransport {
             taken: stats.taken,
             // Gaps that the window declares are acknowledged and were never taken.
             done: (stats.acked + stats.duplicates).min(stats.taken),
-            waiting: stats.waiting + stats.in_flight_records,
+            waiting: stats.waiting + stats.in_flight_records + self.shared.spooled(),
             dropped: stats.dropped,
         }
     }
 }
 
 impl Publisher {
+    /// Lets records wait on disk where they do not fit into memory, if the settings say so. The body that comes back is
+    /// to be run on a thread of its own.
+    pub fn spooling(&self) -> Option<Worker> {
+        let (backlog, worker) = backlog::new(&self.settings)?;
+        *self.shared.backlog.borrow_mut() = Some(backlog);
+        Some(worker)
+    }
+
     /// How far back a gap can still be repaired: that much of the stream is read at the start, where it leaves a doubt.
     #[must_use]
     pub const fn repairing(mut self, horizon: Duration) -> Self {
@@ -198,7 +231,7 @@ impl Publisher {
             if deadline.is_some() && self.stands_by() {
                 break;
             }
-            if deadline.is_some_and(|at| self.shared.window.borrow().is_drained() || clock::now() >= at) {
+            if deadline.is_some_and(|at| self.shared.is_drained() || clock::now() >= at) {
                 break;
             }
             let stopping = deadline.is_some();
@@ -211,7 +244,9 @@ impl Publisher {
         self.state(NatsState::Stopped);
         let stats = self.shared.window.borrow().stats();
         // What waits in an instance that stands by is another's to publish.
-        let unacked = if self.stands_by() { 0 } else { stats.waiting + stats.in_flight_records };
+        let waiting = stats.waiting + stats.in_flight_records + self.shared.spooled();
+        let unacked = if self.stands_by() { 0 } else { waiting };
+        self.shared.leave_behind();
         if let Some(pair) = self.pair {
             pair.keeper.give_up().await;
         }
@@ -220,9 +255,14 @@ impl Publisher {
 
     /// Does what the window wants, until it wants nothing more or answers should get their turn.
     async fn pump(&mut self) {
+        if !self.shared.is_open() {
+            return;
+        }
         if !self.may_publish() {
+            self.refill();
             return self.stand_by();
         }
+        self.refill();
         for _ in 0..BURST {
             let action = self.shared.window.borrow_mut().next(clock::now());
             match action {
@@ -300,9 +340,11 @@ impl Publisher {
                 None => std::future::pending().await,
             }
         };
+        let back = std::future::poll_fn(|cx| shared.poll_backlog(cx));
         tokio::select! {
             biased;
             result = read => Happening::Read(result),
+            back = back => Happening::Back(back),
             done = leased => Happening::Leased(done),
             came = came => Happening::Came(came),
             () = shared.wake.notified() => Happening::Woken,
@@ -314,6 +356,7 @@ impl Publisher {
         match happening {
             Happening::Woken => {}
             Happening::Leased(done) => self.leased(&done),
+            Happening::Back(back) => self.came_back(&back),
             Happening::Read(result) => {
                 self.reading = None;
                 match *result {

@@ -1,5 +1,6 @@
 //! What the publisher says of itself: plain values, read by the daemon a few times a second.
 
+use super::backlog::BacklogStats;
 use super::stream_manager::StreamReport;
 use super::window::{Mode, Stats};
 
@@ -55,6 +56,8 @@ pub struct NatsStatus {
     pub stream: Option<StreamReport>,
     /// Counts of the window.
     pub window: Stats,
+    /// Counts of what waits on disk, where anything may.
+    pub backlog: Option<BacklogStats>,
 }
 
 impl Mode {

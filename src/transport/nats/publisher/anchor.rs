@@ -35,7 +35,9 @@ impl Publisher {
         for Tail { key, last } in stored.tails.iter().filter(|tail| tail.key.kind == SubjectKind::Trades) {
             let record = last.and_then(|last| Record::from_bytes(&last.record).ok());
             let past = pasts.get(&key.route);
+            let left = self.left_behind(key.route, record.as_ref());
             let anchor = match &record {
+                _ if left.is_some() => left.as_ref().map_or(Anchor::Fresh, |left| Anchor::Trade(left, past)),
                 Some(Record::Trade(trade)) => {
                     Anchor::Trade(past.and_then(|past| past.newest.as_ref()).unwrap_or(trade), past)
                 }
@@ -46,6 +48,24 @@ impl Publisher {
                 self.shared.window.borrow_mut().declare(key.route, gap);
             }
         }
+    }
+
+    /// What an earlier run left on disk of an instrument, if that goes beyond what the stream holds.
+    fn left_behind(&mut self, route: u32, stored: Option<&Record>) -> Option<TradeMsg> {
+        let index = route as usize;
+        if self.ends.len() <= index {
+            self.ends.resize(index + 1, None);
+        }
+        let end = match stored {
+            Some(Record::Trade(trade)) => Some((trade.trade_id, trade.ts_event)),
+            _ => None,
+        };
+        if let Some(slot) = self.ends.get_mut(index) {
+            *slot = end;
+        }
+        let id = self.universe.get(index)?.id;
+        let left = self.shared.backlog.borrow().as_ref()?.left_behind(id).copied()?;
+        end.is_none_or(|(id, ts)| left.trade_id > id || left.ts_event > ts).then_some(left)
     }
 
     pub(super) fn announce(&mut self, link: &Link, stored: &Stored, stream: &StreamReport) {

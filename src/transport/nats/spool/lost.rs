@@ -49,6 +49,14 @@ impl Dropped {
         self.segments == 0
     }
 
+    /// These records, as if a segment had held them: for a caller that could not append them.
+    pub fn of(records: &[[u8; RECORD_BYTES]]) -> Self {
+        let mut dropped = Self::default();
+        dropped.segments = 1;
+        records.iter().for_each(|record| dropped.add(record));
+        dropped
+    }
+
     pub(super) fn add(&mut self, bytes: &[u8; RECORD_BYTES]) {
         self.records += 1;
         // Both kinds have the instrument at the same place, and a later kind will too.

@@ -53,7 +53,10 @@ pub use event::{
     Stats, Stored, Tail, TailRecord,
 };
 
+use crate::market::trade::RECORD_BYTES;
 use crate::market::{GapMsg, GapReason, Record};
+pub(super) use outbox::{as_gap as gap_of, merge as join_gaps};
+
 use flight::{Batch, Fence, Flight};
 use message::{History, Message};
 use outbox::{Dropped, Outbox, carries_gaps};
@@ -238,6 +241,33 @@ impl Window {
     /// records again, so what is missing may be fetched and pushed.
     pub fn take_lost(&mut self) -> Vec<(u32, GapMsg)> {
         std::mem::take(&mut self.lost)
+    }
+
+    /// What waits or is in flight and would end with this process, in order.
+    #[must_use]
+    pub fn remains(&self) -> Vec<[u8; RECORD_BYTES]> {
+        let gaps = self.outbox.declared().map(|gap| *gap.as_bytes());
+        let messages = self.flight.queue.iter().chain(self.outbox.iter());
+        gaps.chain(messages.flat_map(|message| message.each().map(|record| *record.as_bytes()))).collect()
+    }
+
+    /// Records that were pushed and are done with, at least: stored, known already, or declared.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        let flying: u64 = self.flight.queue.iter().map(Message::records).sum();
+        self.stats.taken.saturating_sub(self.outbox.records() + flying)
+    }
+
+    /// Records that were ever pushed.
+    #[must_use]
+    pub const fn taken(&self) -> u64 {
+        self.stats.taken
+    }
+
+    /// Bytes that wait, as the bound counts them.
+    #[must_use]
+    pub const fn waiting_bytes(&self) -> usize {
+        self.outbox.bytes()
     }
 
     /// Whether nothing waits and nothing is in flight.

@@ -167,6 +167,15 @@ impl Outbox {
         taken
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Message> {
+        self.queue.iter()
+    }
+
+    /// Gaps that wait to be declared.
+    pub(super) fn declared(&self) -> impl Iterator<Item = &GapMsg> {
+        self.gaps.values()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.gaps.is_empty()
     }
@@ -246,7 +255,7 @@ impl Outbox {
 }
 
 /// The gap that a lost record leaves.
-pub(super) fn as_gap(record: &Record, reason: GapReason) -> GapMsg {
+pub(in crate::transport::nats) fn as_gap(record: &Record, reason: GapReason) -> GapMsg {
     match record {
         Record::Trade(trade) => GapMsg {
             ts_start: trade.ts_event,
@@ -266,7 +275,7 @@ pub(super) fn as_gap(record: &Record, reason: GapReason) -> GapMsg {
 }
 
 /// Joins `later` to `gap`; both of one instrument, `later` the newer.
-fn merge(gap: &mut GapMsg, later: &GapMsg) {
+pub(in crate::transport::nats) fn merge(gap: &mut GapMsg, later: &GapMsg) {
     gap.ts_start = gap.ts_start.min(later.ts_start);
     gap.ts_end = gap.ts_end.max(later.ts_end);
     if gap.first_id == 0 {

@@ -1,0 +1,319 @@
+//! What does not fit into the outbox in memory: on disk, in order, behind a thread of its own, so that a slow disk
+//! delays nobody.
+//!
+//! While anything waits here, every new record joins behind it; when the window has room again, records come back
+//! oldest first. They are released, and their files removed, once the broker has acknowledged them.
+
+mod worker;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::mpsc::{self as channel, TrySendError};
+use std::task::{Context, Poll};
+
+use tokio::sync::mpsc;
+
+use super::spool::{Limits, Position};
+use super::window::{gap_of, join_gaps};
+use crate::config::settings::Nats;
+use crate::market::trade::RECORD_BYTES;
+use crate::market::{GapMsg, GapReason, Record, TradeMsg};
+pub use worker::Worker;
+use worker::{Command, Told};
+
+/// A record as it is kept.
+pub(super) type Bytes48 = [u8; RECORD_BYTES];
+
+/// Records that are handed to the thread together, at most.
+const BATCH: usize = 1_024;
+/// Records that are read back together.
+const READ: usize = 4_096;
+/// Commands that wait for the thread, at most: with full batches some 12 MiB.
+const COMMANDS: usize = 256;
+
+/// The publisher's end.
+pub(super) struct Backlog {
+    commands: channel::SyncSender<Command>,
+    told: mpsc::Receiver<Told>,
+    /// Not handed to the thread yet: what comes before the disk has been looked at, or faster than it takes it.
+    batch: VecDeque<Bytes48>,
+    /// Most records of `batch`.
+    batch_max: usize,
+    /// Records handed to the thread, and those that it has dealt with and not given back.
+    handed: u64,
+    dealt_with: u64,
+    unread: u64,
+    reading: bool,
+    /// What has been read back, and how many records the window had been given then.
+    given: VecDeque<(Position, u64)>,
+    /// What a disk too slow cost, by instrument: declared as soon as there is room.
+    lost: BTreeMap<u32, GapMsg>,
+    stats: BacklogStats,
+    /// The last trade that an earlier run left behind, by instrument.
+    left_behind: BTreeMap<u32, TradeMsg>,
+    /// Records of an earlier run that have still to be read.
+    inherited: u64,
+    opened: bool,
+}
+
+/// Plain counts of a backlog.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BacklogStats {
+    /// Whether records can be kept on disk.
+    pub available: bool,
+    /// Records that wait on disk now.
+    pub waiting: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Records that were ever put there.
+    pub spooled: u64,
+    /// Records that an earlier run had left there.
+    pub recovered: u64,
+    /// Records given up because a bound was reached, or the disk refused; each is inside a declared gap.
+    pub dropped: u64,
+    /// Places on disk that could not be read.
+    pub broken: u64,
+    /// Why records cannot be kept on disk; empty: they can.
+    pub error: String,
+}
+
+/// What came back.
+#[derive(Debug, Default)]
+pub(super) struct Back {
+    /// Records for the window, in order.
+    pub(super) records: Vec<Bytes48>,
+    /// How many of them, from the first on, were left by an earlier run.
+    pub(super) inherited: usize,
+    /// Records that are given up: to be declared before all that is still to come.
+    pub(super) lost: Vec<GapMsg>,
+    /// The place behind the records, if they were on disk.
+    pub(super) position: Option<Position>,
+}
+
+/// A backlog in the directory that the settings name, and the body of its thread; `None` where there is to be none.
+#[must_use]
+pub(super) fn new(settings: &Nats) -> Option<(Backlog, Worker)> {
+    if settings.outbox_disk.get() == 0 {
+        return None;
+    }
+    let (commands, orders) = channel::sync_channel(COMMANDS);
+    let (tell, told) = mpsc::channel(COMMANDS);
+    let servers = xxhash_rust::xxh3::xxh3_64(settings.servers.join(",").as_bytes());
+    let owner = format!("{}@{servers:016x}", settings.jetstream.stream_name);
+    let worker = Worker::new(directory(settings), Limits::new(settings.outbox_disk.get()), owner, orders, tell);
+    let memory = usize::try_from(settings.outbox_memory.get()).unwrap_or(usize::MAX);
+    let backlog = Backlog {
+        commands,
+        told,
+        batch: VecDeque::new(),
+        batch_max: (memory / RECORD_BYTES).max(BATCH),
+        handed: 0,
+        dealt_with: 0,
+        unread: 0,
+        reading: false,
+        given: VecDeque::new(),
+        lost: BTreeMap::new(),
+        stats: BacklogStats::default(),
+        left_behind: BTreeMap::new(),
+        inherited: 0,
+        opened: false,
+    };
+    Some((backlog, worker))
+}
+
+/// Where spools are, one directory an instance: as configured, or where this system keeps the state of programs.
+fn directory(settings: &Nats) -> PathBuf {
+    if !settings.outbox_dir.as_os_str().is_empty() {
+        return settings.outbox_dir.clone();
+    }
+    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let state = of("STATE_DIRECTORY")
+        .or_else(|| of("XDG_STATE_HOME").map(|home| home.join("data-manager")))
+        .or_else(|| of("HOME").map(|home| home.join(".local/state/data-manager")))
+        .unwrap_or_else(|| std::env::temp_dir().join("data-manager"));
+    state.join("spool").join(&settings.jetstream.stream_name)
+}
+
+impl Backlog {
+    /// Whether records can be kept on disk, or may soon be.
+    pub(super) const fn is_available(&self) -> bool {
+        !self.opened || self.stats.available
+    }
+
+    /// Whether the disk has been looked at: before that nobody knows what an earlier run left.
+    pub(super) const fn is_open(&self) -> bool {
+        self.opened
+    }
+
+    /// Whether nothing waits here, so that a new record need not join behind it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.opened && self.waiting() == 0 && self.lost.is_empty()
+    }
+
+    /// Records that wait here.
+    pub(super) fn waiting(&self) -> u64 {
+        self.unread + (self.handed - self.dealt_with) + self.batch.len() as u64
+    }
+
+    /// Whether records of an earlier run are the next to be read.
+    pub(super) const fn inherits(&self) -> bool {
+        self.inherited > 0
+    }
+
+    /// The last trade that an earlier run left of an instrument.
+    pub(super) fn left_behind(&self, instrument_id: u32) -> Option<&TradeMsg> {
+        self.left_behind.get(&instrument_id)
+    }
+
+    /// Counts and gauges.
+    pub(super) fn stats(&self) -> BacklogStats {
+        BacklogStats { waiting: self.waiting(), ..self.stats.clone() }
+    }
+
+    /// Takes a record behind all others.
+    pub(super) fn push(&mut self, record: &Record) {
+        self.batch.push_back(*record.as_bytes());
+        if self.batch.len() >= BATCH {
+            self.flush();
+        }
+        // The disk is slower than the feeds, or is still being looked at.
+        while self.batch.len() > self.batch_max {
+            if let Some(oldest) = self.batch.pop_front() {
+                self.lose(&oldest);
+            }
+        }
+    }
+
+    /// Hands over what has gathered, as far as the thread takes it.
+    pub(super) fn flush(&mut self) {
+        if !self.opened || !self.stats.available {
+            return;
+        }
+        for gap in std::mem::take(&mut self.lost).into_values() {
+            self.batch.push_front(*gap.as_bytes());
+        }
+        while !self.batch.is_empty() {
+            let count = self.batch.len().min(BATCH);
+            let records: Vec<Bytes48> = self.batch.drain(..count).collect();
+            match self.commands.try_send(Command::Append(records)) {
+                Ok(()) => {
+                    self.handed += count as u64;
+                    self.stats.spooled += count as u64;
+                }
+                Err(TrySendError::Full(command) | TrySendError::Disconnected(command)) => {
+                    if let Command::Append(records) = command {
+                        records.into_iter().rev().for_each(|record| self.batch.push_front(record));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn lose(&mut self, record: &Bytes48) {
+        let Ok(record) = Record::from_bytes(record) else { return };
+        self.stats.dropped += u64::from(matches!(record, Record::Trade(_)));
+        let gap = gap_of(&record, GapReason::OutboxOverflow);
+        match self.lost.entry(gap.instrument_id) {
+            std::collections::btree_map::Entry::Occupied(mut entry) => join_gaps(entry.get_mut(), &gap),
+            std::collections::btree_map::Entry::Vacant(entry) => {
+                entry.insert(gap);
+            }
+        }
+    }
+
+    /// Asks for the oldest records, if any wait and none are on their way.
+    pub(super) fn fetch(&mut self) {
+        self.flush();
+        let any = self.unread + (self.handed - self.dealt_with) > 0;
+        if any && !self.reading && self.commands.try_send(Command::Read(READ)).is_ok() {
+            self.reading = true;
+        }
+    }
+
+    /// The window has been given what came back; `taken` counts what it was ever given.
+    pub(super) fn given(&mut self, position: Position, taken: u64) {
+        self.given.push_back((position, taken));
+    }
+
+    /// Whether something that came back is not known to be stored yet.
+    pub(super) fn owes(&self) -> bool {
+        !self.given.is_empty()
+    }
+
+    /// So many records of what the window was ever given are done with: files behind them may go.
+    pub(super) fn done(&mut self, done: u64) {
+        let mut release = None;
+        while self.given.front().is_some_and(|(_, taken)| *taken <= done) {
+            release = self.given.pop_front();
+        }
+        if let Some((position, taken)) = release
+            && self.commands.try_send(Command::Release(position)).is_err()
+        {
+            self.given.push_front((position, taken));
+        }
+    }
+
+    /// What the thread tells next.
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Back> {
+        match self.told.poll_recv(cx) {
+            Poll::Ready(Some(told)) => Poll::Ready(self.take(told)),
+            // The thread is gone, and with it what waits there, until the next run.
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn take(&mut self, told: Told) -> Back {
+        let mut back = Back::default();
+        match told {
+            Told::Opened { recovered, bytes } => {
+                self.opened = true;
+                self.stats.available = true;
+                self.stats.recovered = recovered.records;
+                self.stats.broken += recovered.broken.len() as u64;
+                self.stats.bytes = bytes;
+                self.unread = recovered.records;
+                self.inherited = recovered.records;
+                self.left_behind = recovered.last;
+                if self.inherited == 0 && self.lost.is_empty() {
+                    back.records = self.batch.drain(..).collect();
+                }
+                self.flush();
+            }
+            Told::Unavailable { why } => {
+                self.opened = true;
+                self.stats.available = false;
+                self.stats.error = why;
+                back.records = self.batch.drain(..).collect();
+                back.lost = std::mem::take(&mut self.lost).into_values().collect();
+            }
+            Told::Appended { count, unread, dropped, lost, bytes, why } => {
+                self.dealt_with += count;
+                self.unread = unread;
+                self.stats.bytes = bytes;
+                self.stats.error = why;
+                self.stats.dropped += dropped;
+                back.lost = lost;
+            }
+            Told::Read { records, position, broken, unread } => {
+                self.reading = false;
+                self.unread = unread;
+                self.stats.broken += broken;
+                let count = records.len() as u64;
+                back.inherited = usize::try_from(self.inherited.min(count)).unwrap_or(usize::MAX);
+                // Places that could not be read were counted too.
+                self.inherited = if unread == 0 { 0 } else { self.inherited.saturating_sub(count) };
+                back.records = records;
+                back.position = Some(position);
+            }
+        }
+        back
+    }
+
+    /// Ends the thread, once it has done what it was told.
+    pub(super) fn close(&mut self) {
+        self.flush();
+        // Where the queue is full, the thread ends when nobody is left to tell it anything.
+        let _ = self.commands.try_send(Command::Close);
+    }
+}

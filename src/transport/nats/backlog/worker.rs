@@ -1,0 +1,188 @@
+//! The thread that owns the spool: it does what it is told, and tells what came of it.
+
+use std::path::PathBuf;
+use std::sync::mpsc as channel;
+
+use tokio::sync::mpsc;
+
+use super::Bytes48;
+use crate::market::{GapMsg, GapReason};
+use crate::telemetry::clock;
+use crate::transport::nats::spool::{Dropped, Limits, Position, Recovered, Spool, SpoolError};
+
+/// Instances on one host that may have a spool for one stream: shards, and daemons that stand by for each other.
+const INSTANCES: u32 = 64;
+
+/// What the thread is told.
+pub(super) enum Command {
+    Append(Vec<Bytes48>),
+    Read(usize),
+    Release(Position),
+    Close,
+}
+
+/// What it tells.
+pub(super) enum Told {
+    Opened {
+        recovered: Box<Recovered>,
+        bytes: u64,
+    },
+    Unavailable {
+        why: String,
+    },
+    /// Something was appended, or could not be.
+    Appended {
+        /// Records that were to be appended.
+        count: u64,
+        /// Records that have still to be read.
+        unread: u64,
+        /// Records that are gone: older ones that made room, or these.
+        dropped: u64,
+        lost: Vec<GapMsg>,
+        bytes: u64,
+        why: String,
+    },
+    Read {
+        records: Vec<Bytes48>,
+        position: Position,
+        broken: u64,
+        unread: u64,
+    },
+}
+
+/// The body of the thread.
+pub struct Worker {
+    directory: PathBuf,
+    limits: Limits,
+    owner: String,
+    orders: channel::Receiver<Command>,
+    tell: mpsc::Sender<Told>,
+}
+
+impl Worker {
+    pub(super) const fn new(
+        directory: PathBuf,
+        limits: Limits,
+        owner: String,
+        orders: channel::Receiver<Command>,
+        tell: mpsc::Sender<Told>,
+    ) -> Self {
+        Self { directory, limits, owner, orders, tell }
+    }
+
+    /// Runs until it is told to end, or nobody is left to tell.
+    pub fn run(self) {
+        let mut spool = match self.open() {
+            Ok((spool, recovered)) => {
+                self.told_of(&spool, &recovered);
+                let told = Told::Opened { recovered: Box::new(recovered), bytes: spool.bytes() };
+                if self.tell.blocking_send(told).is_err() {
+                    return;
+                }
+                spool
+            }
+            Err(error) => {
+                tracing::warn!(err = %error, "no records can be kept on disk: the outbox in memory is all there is");
+                let _ = self.tell.blocking_send(Told::Unavailable { why: error.to_string() });
+                return;
+            }
+        };
+        while let Ok(command) = self.orders.recv() {
+            let told = match command {
+                Command::Append(records) => Some(append(&mut spool, &records)),
+                Command::Read(max) => Some(read(&mut spool, max)),
+                Command::Release(position) => {
+                    if let Err(error) = spool.release(position) {
+                        tracing::warn!(err = %error, "a spooled file cannot be removed; it is tried again");
+                    }
+                    None
+                }
+                Command::Close => break,
+            };
+            if let Some(told) = told
+                && self.tell.blocking_send(told).is_err()
+            {
+                break;
+            }
+        }
+        if let Err(error) = spool.close() {
+            tracing::warn!(err = %error, "the spool cannot be closed");
+        }
+    }
+
+    /// The first directory that no other instance on this host uses.
+    fn open(&self) -> Result<(Spool, Recovered), SpoolError> {
+        let mut number = 0;
+        loop {
+            match Spool::open(&self.directory.join(number.to_string()), self.limits, &self.owner) {
+                Err(SpoolError::Busy { .. }) if number < INSTANCES => number += 1,
+                opened => return opened,
+            }
+        }
+    }
+
+    fn told_of(&self, spool: &Spool, recovered: &Recovered) {
+        for broken in &recovered.broken {
+            tracing::error!(%broken, "a place in the spool does not hold and is passed over");
+        }
+        if recovered.records > 0 {
+            tracing::info!(
+                records = recovered.records,
+                segments = recovered.segments,
+                directory = %spool.directory().display(),
+                "an earlier run left records in the spool: what the stream does not have is sent"
+            );
+        }
+    }
+}
+
+/// Appends; where the disk is full, older records make room as if the limit had been reached.
+fn append(spool: &mut Spool, records: &[Bytes48]) -> Told {
+    let mut lost = Vec::new();
+    let mut dropped = 0;
+    let mut give_up = |given_up: &Dropped| {
+        dropped += given_up.records;
+        lost.extend(given_up.lost.values().map(|lost| lost.gap(GapReason::OutboxOverflow)));
+    };
+    let why = loop {
+        match spool.append(clock::wall_ns(), records) {
+            Ok(appended) => {
+                give_up(&appended.dropped);
+                break String::new();
+            }
+            Err(error @ SpoolError::Full { .. }) => match spool.drop_oldest() {
+                Ok(given_up) if !given_up.is_empty() => give_up(&given_up),
+                _ => break refuse(records, &error, &mut give_up),
+            },
+            Err(error) => break refuse(records, &error, &mut give_up),
+        }
+    };
+    let count = records.len() as u64;
+    Told::Appended { count, unread: spool.unread(), dropped, lost, bytes: spool.bytes(), why }
+}
+
+/// Nothing helps: the records themselves are given up.
+fn refuse(records: &[Bytes48], error: &SpoolError, give_up: &mut impl FnMut(&Dropped)) -> String {
+    tracing::error!(err = %error, records = records.len(), "records cannot be kept on disk: they are dropped, declared");
+    give_up(&Dropped::of(records));
+    error.to_string()
+}
+
+fn read(spool: &mut Spool, max: usize) -> Told {
+    let mut records = Vec::with_capacity(max.min(4_096));
+    match spool.read(max, &mut records) {
+        Ok(reading) => {
+            for broken in &reading.broken {
+                tracing::error!(%broken, "a place in the spool does not hold and is passed over");
+            }
+            let broken = reading.broken.len() as u64;
+            Told::Read { records, position: reading.position, broken, unread: spool.unread() }
+        }
+        Err(error) => {
+            tracing::error!(err = %error, "the spool cannot be read; it is tried again");
+            // Whoever asked asks again.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+            Told::Read { records, position: Position::default(), broken: 0, unread: spool.unread() }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Between the window and the backlog behind it: records go to disk when memory is full, and come back when it is not.
+
+use std::task::{Context, Poll};
+
+use super::{Publisher, Shared};
+use crate::market::{GapMsg, GapReason, GapStrength, Record, TradeMsg, trade::KIND_GAP_V1};
+use crate::telemetry::clock;
+use crate::transport::nats::backlog::{Back, Backlog};
+
+impl Shared {
+    /// Takes a record: into memory, or behind everything that waits on disk.
+    pub(super) fn push(&self, route: u32, record: &Record) {
+        let mut window = self.window.borrow_mut();
+        if let Some(backlog) = self.backlog.borrow_mut().as_mut()
+            && backlog.is_available()
+            && (!backlog.is_empty() || window.waiting_bytes() >= self.memory)
+        {
+            return backlog.push(record);
+        }
+        window.push(clock::now(), route, record);
+    }
+
+    /// Whether it is known what an earlier run left on disk.
+    pub(super) fn is_open(&self) -> bool {
+        self.backlog.borrow().as_ref().is_none_or(Backlog::is_open)
+    }
+
+    /// Records that wait on disk.
+    pub(super) fn spooled(&self) -> u64 {
+        self.backlog.borrow().as_ref().map_or(0, Backlog::waiting)
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        self.window.borrow().is_drained() && self.spooled() == 0
+    }
+
+    pub(super) fn poll_backlog(&self, cx: &mut Context<'_>) -> Poll<Back> {
+        self.backlog.borrow_mut().as_mut().map_or(Poll::Pending, |backlog| backlog.poll_next(cx))
+    }
+
+    /// The end: what is still in memory goes to disk, where the next run finds it.
+    pub(super) fn leave_behind(&self) {
+        let Some(mut backlog) = self.backlog.borrow_mut().take() else { return };
+        let remains = self.window.borrow().remains();
+        if !remains.is_empty() && backlog.is_available() && backlog.is_empty() {
+            tracing::info!(
+                records = remains.len(),
+                "what the broker did not take is left in the spool for the next run"
+            );
+            remains.iter().filter_map(|bytes| Record::from_bytes(bytes).ok()).for_each(|record| backlog.push(&record));
+        }
+        backlog.close();
+    }
+}
+
+impl Publisher {
+    /// Asks for what waits on disk, while memory has room for it; and lets go of what is stored.
+    pub(super) fn refill(&mut self) {
+        let mut backlog = self.shared.backlog.borrow_mut();
+        let Some(backlog) = backlog.as_mut() else { return };
+        let window = self.shared.window.borrow();
+        if backlog.owes() {
+            backlog.done(window.done());
+        }
+        // What an earlier run left is held against the stream's end: that has to be known first.
+        let ready = !backlog.inherits() || self.announced.live || self.pair.as_ref().is_some_and(|pair| pair.stands_by);
+        if ready && backlog.waiting() > 0 && window.waiting_bytes() < self.shared.memory / 4 * 3 {
+            backlog.fetch();
+        }
+    }
+
+    /// Records came back from disk.
+    pub(super) fn came_back(&mut self, back: &Back) {
+        for gap in &back.lost {
+            if let Some(route) = self.route(gap.instrument_id) {
+                self.shared.window.borrow_mut().declare(route, *gap);
+            }
+        }
+        let mut strangers = 0_u64;
+        for (place, bytes) in back.records.iter().enumerate() {
+            let Ok(record) = Record::from_bytes(bytes) else { continue };
+            let Some(route) = self.route(record.instrument_id()) else {
+                strangers += 1;
+                continue;
+            };
+            if place < back.inherited && !self.continues(route, &record) {
+                continue;
+            }
+            self.shared.window.borrow_mut().push(clock::now(), route, &record);
+        }
+        if strangers > 0 {
+            tracing::error!(
+                records = strangers,
+                "the spool holds records of symbols that are not configured any more: they are left out"
+            );
+        }
+        if let (Some(position), Some(backlog)) = (back.position, self.shared.backlog.borrow_mut().as_mut()) {
+            backlog.given(position, self.shared.window.borrow().taken());
+        }
+    }
+
+    fn route(&self, instrument_id: u32) -> Option<u32> {
+        self.routes.get(&instrument_id).copied()
+    }
+
+    /// Whether a record that an earlier run left goes on behind what the stream holds; what is missing in between was
+    /// in that run's memory, and is declared.
+    fn continues(&mut self, route: u32, record: &Record) -> bool {
+        let Record::Trade(trade) = record else { return true };
+        let Some(Some(end)) = self.ends.get_mut(route as usize) else { return true };
+        let known = trade.trade_id <= end.0 && trade.ts_event <= end.1;
+        if !known && trade.trade_id > end.0.saturating_add(1) {
+            let gap = lost_in_memory(*end, trade);
+            self.shared.window.borrow_mut().declare(route, gap);
+        }
+        if !known {
+            // From here on the spool itself is whole, or declares what is not.
+            if let Some(slot) = self.ends.get_mut(route as usize) {
+                *slot = None;
+            }
+        }
+        !known
+    }
+}
+
+fn lost_in_memory((id, ts): (u64, u64), next: &TradeMsg) -> GapMsg {
+    let (first_id, last_id) = (id.saturating_add(1), next.trade_id.saturating_sub(1));
+    GapMsg {
+        ts_start: ts,
+        ts_end: next.ts_event.max(ts),
+        first_id,
+        last_id,
+        missing: last_id.saturating_sub(first_id).saturating_add(1),
+        instrument_id: next.instrument_id,
+        strength: GapStrength::Proved as u8,
+        reason: GapReason::OutboxOverflow as u8,
+        flags: 0,
+        kind: KIND_GAP_V1,
+    }
+}
