@@ -149,7 +149,7 @@ pub struct Report {
     /// At most [`FINDINGS_MAX`] of each class, in the order in which they showed.
     pub findings: Vec<Finding>,
     counts: [u64; Class::ALL.len()],
-    listed: [usize; Class::ALL.len()],
+    found: [u64; Class::ALL.len()],
 }
 
 impl Report {
@@ -157,6 +157,28 @@ impl Report {
     #[must_use]
     pub const fn count(&self, class: Class) -> u64 {
         self.counts[class as usize]
+    }
+
+    /// How many findings of a class there are, listed or not: a hole is one finding, however many ids it has.
+    #[must_use]
+    pub const fn found(&self, class: Class) -> u64 {
+        self.found[class as usize]
+    }
+
+    /// Holes at the beginning may come of removal while it was read: what shows up to this place proves nothing.
+    pub fn excuse_until(&mut self, at: u64) {
+        let early = |finding: &&mut Finding| finding.class == Class::Silent && finding.at <= at;
+        for finding in self.findings.iter_mut().filter(early) {
+            let count = (finding.last_id - finding.first_id).saturating_add(1);
+            finding.class = Class::Unprovable;
+            finding.detail = format!("{count} missing: what lay here was removed by the stream's limits meanwhile");
+            for (class, sign) in [(Class::Silent, false), (Class::Unprovable, true)] {
+                let place = class as usize;
+                let add = |to: u64, count: u64| if sign { to.saturating_add(count) } else { to.saturating_sub(count) };
+                self.counts[place] = add(self.counts[place], count);
+                self.found[place] = add(self.found[place], 1);
+            }
+        }
     }
 
     /// Whether nothing is wrong; losses that were declared may be allowed.
@@ -182,8 +204,8 @@ impl Report {
     ) {
         let place = class as usize;
         self.counts[place] = self.counts[place].saturating_add(count);
-        if self.listed[place] < FINDINGS_MAX {
-            self.listed[place] += 1;
+        self.found[place] += 1;
+        if self.found[place] <= FINDINGS_MAX as u64 {
             self.findings.push(Finding { class, at, first_id, last_id, detail: detail() });
         }
     }

@@ -288,6 +288,17 @@ fn the_list_is_bounded_and_the_counts_are_not() {
     let ids: Vec<u64> = (1..=500).map(|id| id * 2).collect();
     let report = audited(&of(&ids));
     assert_eq!((report.count(Class::Silent), report.findings.len()), (499, FINDINGS_MAX));
+    assert_eq!(report.found(Class::Silent), 499);
+}
+
+#[test]
+fn what_was_removed_while_it_was_read_is_no_proof() {
+    let mut report = audited(&of(&[1, 4, 5, 7]));
+    report.excuse_until(1);
+    assert_eq!(said(&report), "silent 3");
+    report.excuse_until(2);
+    assert_eq!(said(&report), "silent 1, unprovable 2");
+    assert_eq!((report.found(Class::Silent), report.found(Class::Unprovable)), (1, 1));
 }
 
 #[test]

@@ -7,13 +7,15 @@
 //! | [`window`] | pure: what is in flight, what an answer means, what to send next |
 //! | [`publisher`] | IO around the window |
 //! | `link`, `read`, `wire` | one connection; what is stored; subjects and answers |
-//! | [`consumer`] | reading back |
+//! | [`consumer`] | reading back, for as long as records come |
+//! | [`scan`] | reading what is stored, once |
 
 pub mod connect;
 pub mod consumer;
 mod link;
 pub mod publisher;
 mod read;
+pub mod scan;
 mod status;
 pub mod stream_manager;
 pub mod window;
