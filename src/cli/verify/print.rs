@@ -190,7 +190,8 @@ fn sentence(finding: &Finding, style: Style) -> String {
 /// One line that says it all.
 pub(super) fn verdict(findings: &Findings, style: Style) -> String {
     let trades: u64 = findings.entries.iter().map(|entry| entry.report.trades).sum();
-    let of = format!("{trades} trades of {} instruments", findings.entries.len());
+    let some = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let (trades, instruments) = (some(trades, "trade"), some(findings.entries.len() as u64, "instrument"));
     let told = |fault: bool| {
         let of_kind = Class::ALL.into_iter().filter(|class| is_fault(*class, style) == fault);
         let some = of_kind.map(|class| (class.as_str(), findings.count(class))).filter(|(_, count)| *count > 0);
@@ -201,14 +202,10 @@ pub(super) fn verdict(findings: &Findings, style: Style) -> String {
         faults.push(format!("{} of no instrument", findings.stray_count));
     }
     let mut line = if faults.is_empty() {
-        format!("whole: {of}, nothing missing in silence, doubled or out of order")
+        format!("whole: {trades} of {instruments}, nothing missing in silence, doubled or out of order")
     } else {
         let which = findings.entries.iter().filter(|entry| !entry.report.is_whole(style.allow_declared)).count();
-        format!(
-            "not whole: {} in {which} of {} instruments, {trades} trades",
-            faults.join(", "),
-            findings.entries.len()
-        )
+        format!("not whole: {} in {which} of {instruments}, {trades}", faults.join(", "))
     };
     let information = told(false);
     if !information.is_empty() {

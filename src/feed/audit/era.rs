@@ -159,7 +159,13 @@ impl Era {
                 let missing = self.outside.parts(part.0, part.1).into_iter().filter(|part| !part.inside);
                 let unfilled = missing.flat_map(|part| self.filled.parts(part.first, part.last));
                 for part in unfilled.filter(|part| !part.inside) {
-                    add(report, Class::Declared, self.gap_at, part, "beyond the trades that are there");
+                    add(
+                        report,
+                        Class::Declared,
+                        self.gap_at,
+                        part,
+                        "declared by a gap, beyond the trades that are there",
+                    );
                 }
             }
         }
@@ -215,22 +221,22 @@ impl Era {
             let (first, hole) = entry.remove_entry();
             for part in self.filled.parts(first, hole.last) {
                 if part.inside {
-                    add(report, Class::Unfilled, hole.at, part, "a gap says that they were filled");
+                    add(report, Class::Unfilled, hole.at, part, "and a gap says that it was filled");
                     continue;
                 }
                 for part in self.declared.parts(part.first, part.last) {
                     match (part.inside, hole.aggregated) {
-                        (true, _) => add(report, Class::Declared, hole.at, part, "a gap declares them"),
+                        (true, _) => add(report, Class::Declared, hole.at, part, "declared by a gap"),
                         (false, true) => {
                             add(
                                 report,
                                 Class::Unprovable,
                                 hole.at,
                                 part,
-                                "the row behind them stands for several fills",
+                                "in front of a row that stands for several fills",
                             );
                         }
-                        (false, false) => add(report, Class::Silent, hole.at, part, "nothing declares them"),
+                        (false, false) => add(report, Class::Silent, hole.at, part, "declared by nothing"),
                     }
                 }
             }
@@ -240,8 +246,5 @@ impl Era {
 
 fn add(report: &mut Report, class: Class, at: u64, part: Part, why: &str) {
     let count = (part.last - part.first).saturating_add(1);
-    report.add(class, at, (part.first, part.last), count, || {
-        let ids = if count == 1 { "1 id is missing".to_owned() } else { format!("{count} ids are missing") };
-        format!("{ids}, {why}")
-    });
+    report.add(class, at, (part.first, part.last), count, || format!("{count} missing, {why}"));
 }

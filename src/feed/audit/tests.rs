@@ -81,7 +81,7 @@ fn each_damage_is_told_by_its_name_its_ids_and_its_place() {
         [(Class::Double, 3, 2, 2), (Class::Order, 5, 4, 4), (Class::Silent, 4, 3, 3), (Class::Silent, 6, 6, 8),]
     );
     assert_eq!(report.findings[0].detail, "as at 2");
-    assert!(report.findings[3].detail.contains("3 ids are missing, nothing declares them"));
+    assert!(report.findings[3].detail.contains("3 missing, declared by nothing"));
 }
 
 #[test]
