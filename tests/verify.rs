@@ -13,6 +13,8 @@ mod process;
 mod recordings;
 #[path = "verify/rings.rs"]
 mod rings;
+#[path = "verify/scans.rs"]
+mod scans;
 #[path = "verify/streams.rs"]
 mod streams;
 #[path = "verify/usage.rs"]
