@@ -13,7 +13,7 @@ use crate::market::{Decimal, Flags, GapMsg, GapReason, GapStrength, Record, Trad
 const TIME: &[FormatItem<'_>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
-/// How `tail` prints.
+/// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// One object a line.
@@ -47,6 +47,8 @@ struct TradeLine<'a> {
     size: String,
     side: &'static str,
     ts_event: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ts_recv: Option<u64>,
     trade_id: String,
     flags: Vec<&'static str>,
 }
@@ -70,12 +72,12 @@ struct Gap {
     flags: Vec<&'static str>,
 }
 
-/// The header of CSV; `decode` has three columns more.
+/// The header of CSV; `decode` has three columns more, and no time of receipt.
 pub(crate) const fn csv_header(from_decode: bool) -> &'static str {
     if from_decode {
         "line,i,exchange,symbol,venue_symbol,price,size,side,ts_event,trade_id,flags"
     } else {
-        "exchange,symbol,price,size,side,ts_event,trade_id,flags"
+        "exchange,symbol,price,size,side,ts_event,trade_id,flags,ts_recv"
     }
 }
 
@@ -87,16 +89,7 @@ pub(crate) fn line(format: Format, place: Place<'_>, record: &Record) -> String 
             json(&GapLine { exchange: place.exchange, symbol: place.symbol, gap: gap_line(gap) })
         }
         (Format::Csv, Record::Trade(trade)) => csv(&trade_line(place, trade)),
-        // A gap in a table of trades: its kind in place of the side, what is missing in place of the size.
-        (Format::Csv, Record::Gap(gap)) => format!(
-            "{},{},,{},gap,{},{},{}",
-            place.exchange,
-            place.symbol,
-            gap.missing,
-            gap.ts_start,
-            gap.first_id,
-            gap_line(gap).reason
-        ),
+        (Format::Csv, Record::Gap(gap)) => csv_gap(place, gap),
         (Format::Pretty, Record::Trade(trade)) => pretty(place, trade),
         (Format::Pretty, Record::Gap(gap)) => pretty_gap(place, gap),
     }
@@ -117,6 +110,8 @@ fn trade_line<'a>(place: Place<'a>, trade: &TradeMsg) -> TradeLine<'a> {
         size: Decimal::from_size(trade.size, trade.size_scale).to_string(),
         side: trade.side().as_str(),
         ts_event: trade.ts_event,
+        // A frame that is decoded carries no time of receipt.
+        ts_recv: place.frame.is_none().then_some(trade.ts_recv),
         trade_id: trade.trade_id.to_string(),
         flags: trade.flag_set().names().collect(),
     }
@@ -147,7 +142,22 @@ fn csv(line: &TradeLine<'_>) -> String {
     }
     let flags = line.flags.join(" ");
     let _ = write!(text, "{},{},{},{},{},{flags}", line.price, line.size, line.side, line.ts_event, line.trade_id);
+    if let Some(ts_recv) = line.ts_recv {
+        let _ = write!(text, ",{ts_recv}");
+    }
     text
+}
+
+/// A gap in a table of trades. As in the record itself the last id stands where a trade has its price, the number where
+/// it has its size, and the end where it has its time of receipt; the side says what it is.
+fn csv_gap(place: Place<'_>, gap: &GapMsg) -> String {
+    let line = gap_line(gap);
+    let flags: String = line.flags.iter().map(|flag| format!(" {flag}")).collect();
+    let (reason, strength) = (line.reason, line.strength);
+    format!(
+        "{},{},{},{},gap,{},{},{reason} {strength}{flags},{}",
+        place.exchange, place.symbol, line.last_id, line.missing, line.ts_start, line.first_id, line.ts_end
+    )
 }
 
 fn pretty(place: Place<'_>, trade: &TradeMsg) -> String {
@@ -224,7 +234,9 @@ mod tests {
         );
         assert_eq!(csv_header(true).split(',').count(), line(Format::Csv, place, &trade()).split(',').count());
         let place = Place { frame: None, ..place };
-        assert!(line(Format::Json, place, &trade()).starts_with(r#"{"exchange":"x","symbol":"BTCUSDT","price""#));
+        let whole = line(Format::Json, place, &trade());
+        assert!(whole.starts_with(r#"{"exchange":"x","symbol":"BTCUSDT","price""#), "{whole}");
+        assert!(whole.contains(r#""ts_event":1652459224818000000,"ts_recv":1,"trade_id""#), "{whole}");
         assert_eq!(csv_header(false).split(',').count(), line(Format::Csv, place, &trade()).split(',').count());
         assert!(line(Format::Pretty, place, &trade()).starts_with("2022-05-13T16:27:04.818000Z  x "));
     }

@@ -9,6 +9,7 @@ mod settings;
 mod sim;
 mod symbols;
 mod tail;
+mod verify;
 
 use std::fmt;
 use std::future::Future;
@@ -28,6 +29,7 @@ Examples:
   data-manager serve --sim --nats --ipc            try it; wants a nats-server
   data-manager serve --exchange binance --symbols BTCUSDT,ETHUSDT --ipc
   data-manager tail --ipc --format pretty          see what it writes
+  data-manager verify --nats                       whether the stream is whole
   data-manager config show                         every setting, and its origin
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.
@@ -53,6 +55,8 @@ enum Command {
     Capture(capture::Args),
     /// Read trades back from shared memory or from the stream.
     Tail(tail::Args),
+    /// Audit a stream, a ring or a recording: gaps, doubles, order, by the venue's own ids.
+    Verify(verify::Args),
     /// Show or check the configuration.
     Config(config::Args),
     /// List a venue's instruments.
@@ -118,6 +122,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Decode(args) => decode::run(&args),
         Command::Capture(args) => capture::run(&args),
         Command::Tail(args) => tail::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Symbols(args) => symbols::run(&args),
     }

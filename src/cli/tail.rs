@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -44,9 +45,9 @@ pub(crate) struct Args {
     /// Where to begin.
     #[arg(long, value_name = "WHEN", default_value = "now")]
     since: String,
-    /// How records are printed.
-    #[arg(long, value_enum, default_value_t = Format::Pretty)]
-    format: Format,
+    /// How records are printed; raw is 48 bytes a record.
+    #[arg(long, value_enum, default_value_t = Output::Pretty)]
+    format: Output,
     /// End after this many records.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
@@ -54,9 +55,21 @@ pub(crate) struct Args {
     config: ConfigArgs,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// One object a line.
+    Json,
+    /// Comma-separated, with a header line.
+    Csv,
+    /// Columns for people.
+    Pretty,
+    /// The records themselves, 48 bytes each.
+    Raw,
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     super::log_warnings()?;
-    let since = since(&args.since, clock::wall_ns()).map_err(Failure::usage)?;
+    let since = moment("--since", &args.since, clock::wall_ns()).map_err(Failure::usage)?;
     let flags: Vec<_> = args
         .nats
         .iter()
@@ -232,10 +245,10 @@ fn is_older(record: &Record, since: Since) -> bool {
     }
 }
 
-/// Reads `now`, `start`, `5m`, a time or `#sequence`.
-fn since(text: &str, now_ns: u64) -> Result<Since, String> {
+/// Reads what a flag says of a place: `now`, `start`, `5m`, a time or `#sequence`.
+pub(super) fn moment(flag: &str, text: &str, now_ns: u64) -> Result<Since, String> {
     if let Some(sequence) = text.strip_prefix('#') {
-        return sequence.parse().map(Since::Sequence).map_err(|_| format!("--since {text}: no sequence"));
+        return sequence.parse().map(Since::Sequence).map_err(|_| format!("{flag} {text}: no sequence"));
     }
     match text {
         "now" => return Ok(Since::Now),
@@ -249,13 +262,13 @@ fn since(text: &str, now_ns: u64) -> Result<Since, String> {
     let time =
         OffsetDateTime::parse(text, &Rfc3339).ok().and_then(|time| u64::try_from(time.unix_timestamp_nanos()).ok());
     time.map(Since::Time)
-        .ok_or_else(|| format!("--since {text:?} is neither `now`, `start`, `5m`, `2026-01-31T08:00:00Z` nor `#1000`"))
+        .ok_or_else(|| format!("{flag} {text:?} is neither `now`, `start`, `5m`, `2026-01-31T08:00:00Z` nor `#1000`"))
 }
 
 /// Writes lines until there are enough.
 struct Printer {
     out: Box<dyn Write>,
-    format: Format,
+    format: Output,
     left: u64,
 }
 
@@ -266,7 +279,7 @@ impl Printer {
             format: args.format,
             left: args.count.unwrap_or(u64::MAX),
         };
-        if args.format == Format::Csv {
+        if args.format == Output::Csv {
             let header = writeln!(this.out, "{}", format::csv_header(false));
             this.done(header)?;
         }
@@ -279,7 +292,13 @@ impl Printer {
 
     fn print(&mut self, exchange: &str, symbol: &str, record: &Record) -> Result<(), Failure> {
         let place = Place { exchange, symbol, frame: None };
-        let written = writeln!(self.out, "{}", format::line(self.format, place, record));
+        let mut text = |format| writeln!(self.out, "{}", format::line(format, place, record));
+        let written = match self.format {
+            Output::Json => text(Format::Json),
+            Output::Csv => text(Format::Csv),
+            Output::Pretty => text(Format::Pretty),
+            Output::Raw => self.out.write_all(record.as_bytes()),
+        };
         self.left -= 1;
         self.done(written)
     }
@@ -311,6 +330,7 @@ mod tests {
 
     #[test]
     fn beginnings_are_read() {
+        let since = |text, now| moment("--since", text, now);
         assert_eq!(since("now", 9), Ok(Since::Now));
         assert_eq!(since("start", 9), Ok(Since::Start));
         assert_eq!(since("#12", 9), Ok(Since::Sequence(12)));

@@ -1,8 +1,9 @@
 //! The life of one venue connection: dial, subscribe, watch, rotate, come back; trades in order, losses declared.
 //!
 //! [`session`], [`sequence`], [`backoff`] are pure and take the time as an argument; [`socket`] is the only IO;
-//! [`mod@run`] puts them together.
+//! [`mod@run`] puts them together. [`audit`], pure too, looks afterwards at what came of it.
 
+pub mod audit;
 pub mod backfill;
 pub mod backoff;
 pub mod instruments;

@@ -82,8 +82,8 @@ fn tail_reads_what_serve_writes() {
     }
     let csv = place.tail(&["--count", "20", "--format", "csv", "--since", "start"]).expect_code(0).out;
     let mut rows = csv.lines();
-    assert_eq!(rows.next(), Some("exchange,symbol,price,size,side,ts_event,trade_id,flags"));
-    assert!(rows.clone().count() == 20 && rows.all(|row| row.split(',').count() == 8), "{csv}");
+    assert_eq!(rows.next(), Some("exchange,symbol,price,size,side,ts_event,trade_id,flags,ts_recv"));
+    assert!(rows.clone().count() == 20 && rows.all(|row| row.split(',').count() == 9), "{csv}");
     let flags = ["--exchange", "coinbase", "--symbols", "btcusd", "--count", "20", "--format", "pretty"];
     let pretty = place.tail(&flags).expect_code(0).out;
     assert_eq!(pretty.lines().count(), 20);

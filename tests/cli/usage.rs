@@ -29,7 +29,7 @@ fn wrong_usage_is_exit_code_2_with_the_cure() {
 
 #[test]
 fn help_teaches_by_examples_and_goes_to_stdout() {
-    for command in ["serve", "sim", "decode", "capture", "tail", "config", "symbols"] {
+    for command in ["serve", "sim", "decode", "capture", "tail", "verify", "config", "symbols"] {
         let done = run(&[command, "--help"]).expect_code(0);
         assert!(done.out.contains("xample") && done.out.contains(&format!("data-manager {command}")), "{}", done.out);
         assert_eq!(done.err, "", "{command}");

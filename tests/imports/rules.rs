@@ -86,12 +86,13 @@ const CONFINED: [Confined; 6] = [
 ];
 
 /// Code that decides and does no IO: it takes time, bytes and events, and returns actions.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "src/market/",
     "src/exchange/",
     "src/feed/session",
     "src/feed/sequence",
     "src/feed/backoff",
+    "src/feed/audit",
     "src/transport/nats/window",
     "src/transport/ipc/layout",
     "src/telemetry/clock",

@@ -43,6 +43,39 @@ pub enum Since {
     Sequence(u64),
 }
 
+impl Filter {
+    /// The subjects of what is asked for, trades and gaps.
+    pub(super) fn subjects(&self, prefix: &str) -> Vec<String> {
+        let any = |names: &[String]| {
+            if names.is_empty() { vec!["*".to_owned()] } else { names.iter().map(|n| subject::token(n)).collect() }
+        };
+        let mut subjects = Vec::new();
+        for exchange in any(&self.exchanges) {
+            for symbol in any(&self.symbols) {
+                subjects.extend(["trades", "gaps"].map(|kind| format!("{prefix}.{exchange}.{symbol}.{kind}")));
+            }
+        }
+        subjects
+    }
+}
+
+impl Since {
+    /// Where a consumer begins; `from` is the sequence to go on from, once one is known.
+    pub(super) fn policy(self, from: Option<u64>) -> DeliverPolicy {
+        match (from, self) {
+            (None, Self::Now) => DeliverPolicy::New,
+            (None, Self::Start) => DeliverPolicy::All,
+            (Some(start_sequence), _) | (None, Self::Sequence(start_sequence)) => {
+                DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) }
+            }
+            (None, Self::Time(ns)) => match OffsetDateTime::from_unix_timestamp_nanos(i128::from(ns)) {
+                Ok(start_time) => DeliverPolicy::ByStartTime { start_time },
+                Err(_) => DeliverPolicy::All,
+            },
+        }
+    }
+}
+
 /// One record and where it stood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
@@ -157,8 +190,8 @@ impl Tail {
         let client = connect::dial(&self.settings).await?;
         let stream = jetstream::new(client).get_stream_no_info(name).await.map_err(|e| fail(Chain(&e).to_string()))?;
         let config = OrderedConfig {
-            filter_subjects: self.subjects(),
-            deliver_policy: self.policy(),
+            filter_subjects: self.filter.subjects(&self.settings.jetstream.subject_prefix),
+            deliver_policy: self.since.policy(self.from),
             ..OrderedConfig::default()
         };
         let consumer = stream.create_consumer(config).await.map_err(|e| fail(Chain(&e).to_string()))?;
@@ -167,34 +200,6 @@ impl Tail {
         self.messages = Some(consumer.messages().await.map_err(|e| fail(Chain(&e).to_string()))?);
         self.from = Some(from);
         Ok(())
-    }
-
-    fn policy(&self) -> DeliverPolicy {
-        match (self.from, self.since) {
-            (None, Since::Now) => DeliverPolicy::New,
-            (None, Since::Start) => DeliverPolicy::All,
-            (Some(start_sequence), _) | (None, Since::Sequence(start_sequence)) => {
-                DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) }
-            }
-            (None, Since::Time(ns)) => match OffsetDateTime::from_unix_timestamp_nanos(i128::from(ns)) {
-                Ok(start_time) => DeliverPolicy::ByStartTime { start_time },
-                Err(_) => DeliverPolicy::All,
-            },
-        }
-    }
-
-    fn subjects(&self) -> Vec<String> {
-        let prefix = &self.settings.jetstream.subject_prefix;
-        let any = |names: &[String]| {
-            if names.is_empty() { vec!["*".to_owned()] } else { names.iter().map(|n| subject::token(n)).collect() }
-        };
-        let mut subjects = Vec::new();
-        for exchange in any(&self.filter.exchanges) {
-            for symbol in any(&self.filter.symbols) {
-                subjects.extend(["trades", "gaps"].map(|kind| format!("{prefix}.{exchange}.{symbol}.{kind}")));
-            }
-        }
-        subjects
     }
 
     fn is_before(&self, message: &Message) -> bool {

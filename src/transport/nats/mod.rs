@@ -9,7 +9,8 @@
 //! | `lease` | who of several instances publishes |
 //! | `backlog`, [`spool`] | what does not fit into memory: a thread, and its store on disk |
 //! | `link`, `read`, `past`, `wire` | one connection; what is stored; subjects and answers |
-//! | [`consumer`] | reading back |
+//! | [`consumer`] | reading back, for as long as records come |
+//! | [`scan`] | reading what is stored, once |
 
 mod backlog;
 pub mod connect;
@@ -19,6 +20,7 @@ mod link;
 mod past;
 pub mod publisher;
 mod read;
+pub mod scan;
 pub mod spool;
 mod status;
 pub mod stream_manager;

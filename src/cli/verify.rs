@@ -1,0 +1,167 @@
+//! `verify`: whether a stream, a ring or a recording is whole, by the venue's own ids.
+
+mod book;
+mod print;
+mod recording;
+mod sources;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use self::book::Wanted;
+use self::print::Style;
+use self::sources::{Audited, instead};
+use super::settings::{self, ConfigArgs, VenueArgs};
+use super::tail::moment;
+use super::{Failure, block_on};
+use crate::app::plan::unknown_exchange;
+use crate::exchange;
+use crate::telemetry::{clock, logging};
+use crate::transport::nats::consumer::Since;
+
+/// What `verify` is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Finds, per symbol: doubles, conflicts (one id, two contents), ids out of order, ids that are missing in silence, ids
+that are missing and declared, and records that cannot be right. The exit code is 1 when there is any, 0 when what was
+read is whole. It reads up to what is there at its start, changes nothing and acknowledges nothing.
+--since and --until take `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, of the stream, a sequence
+(`#1000`): times of storage in the stream, times of receipt elsewhere.
+
+Examples:
+  data-manager verify --nats
+  data-manager verify --nats --exchange binance --symbols BTCUSDT --since 1h --allow-declared
+  data-manager verify --ipc --json
+  data-manager tail --nats --since start --format json --count 1000000 > trades.jsonl
+  data-manager verify --file trades.jsonl")]
+pub(crate) struct Args {
+    /// Audit the stream (the default); a URL beats the configured servers.
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "")]
+    nats: Option<String>,
+    /// Audit the rings in shared memory.
+    #[arg(long, conflicts_with = "nats")]
+    ipc: bool,
+    /// Audit a recording: what `tail` writes with --format json, csv or raw (as *.bin); `-` is stdin.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["nats", "ipc"])]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    venues: VenueArgs,
+    /// Where to begin.
+    #[arg(long, value_name = "WHEN", default_value = "start")]
+    since: String,
+    /// Where to end; default: what is there now.
+    #[arg(long, value_name = "WHEN")]
+    until: Option<String>,
+    /// Losses that are declared are no finding.
+    #[arg(long)]
+    allow_declared: bool,
+    /// One object a line instead of a table.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArgs,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    logging::start("warn,data_manager::cli=info", logging::Format::Auto).map_err(Failure::config)?;
+    let is_stream = !args.ipc && args.file.is_none();
+    let bounds = Bounds::read(args, is_stream)?;
+    if let Some(unknown) = args.venues.exchanges.iter().find(|name| exchange::by_name(name).is_none()) {
+        return Err(Failure::usage(format!("--exchange: {}", unknown_exchange(unknown))));
+    }
+    let flags: Vec<_> = args
+        .nats
+        .iter()
+        .filter(|url| !url.is_empty())
+        .map(|url| settings::flag("--nats", "transport.nats.servers", url))
+        .collect();
+    let loaded = args.config.load(&flags)?;
+    settings::check(&loaded)?;
+    let wanted = Wanted {
+        exchanges: args.venues.exchanges.clone(),
+        symbols: args.venues.symbols.iter().map(|symbol| symbol.trim().to_ascii_uppercase()).collect(),
+        from_ns: bounds.from_ns,
+        until_ns: bounds.until_ns,
+    };
+    let (place, name, audited) = if let Some(file) = &args.file {
+        let place =
+            if file.extension().is_some_and(|ending| ending == "bin" || ending == "raw") { "record" } else { "line" };
+        (place, file.display().to_string(), sources::recording(file, &loaded.settings, &wanted)?)
+    } else if args.ipc {
+        ("record", "the ring".to_owned(), sources::rings(&loaded.settings, &wanted)?)
+    } else {
+        settings::check_secrets(&loaded.settings.transport.nats)?;
+        let name = format!("stream {}", loaded.settings.transport.nats.jetstream.stream_name);
+        let stream = sources::stream(&loaded.settings, &wanted, bounds.since, bounds.until_sequence);
+        ("sequence", name, block_on(stream)?)
+    };
+    tell(&audited, &wanted, &name, args, Style { place, allow_declared: args.allow_declared })
+}
+
+/// Prints what was found; an error when it is not whole, or when there is nothing that could be.
+fn tell(audited: &Audited, wanted: &Wanted, name: &str, args: &Args, style: Style) -> Result<(), Failure> {
+    let Audited { findings, names } = audited;
+    let missing = findings.missing(wanted);
+    let absent = || {
+        let asked = missing.first().map(String::as_str).unwrap_or_default();
+        let of = if missing.is_empty() { String::new() } else { format!(" of {}", missing.join(", ")) };
+        let bounded = args.until.is_some() || args.since != "start";
+        let within = if bounded { " between --since and --until" } else { "" };
+        Failure::failed(format!("{name} holds no trades{of}{within}: nothing was audited{}", instead(names, asked)))
+    };
+    if findings.entries.is_empty() && findings.stray_count == 0 {
+        return Err(absent());
+    }
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let printed =
+        if args.json { print::objects(&mut out, findings, style) } else { print::text(&mut out, findings, style) };
+    match printed.and_then(|()| out.flush()) {
+        // Whoever reads our output has enough; the verdict is in the exit code.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(Failure::failed(error)),
+        _ => {}
+    }
+    if !missing.is_empty() {
+        return Err(absent());
+    }
+    if findings.is_whole(style.allow_declared) { Ok(()) } else { Err(Failure::silent()) }
+}
+
+/// Where to begin and to end.
+#[derive(Debug)]
+struct Bounds {
+    /// For the stream.
+    since: Since,
+    until_sequence: Option<u64>,
+    /// For what has times of receipt only.
+    from_ns: Option<u64>,
+    until_ns: Option<u64>,
+}
+
+impl Bounds {
+    fn read(args: &Args, is_stream: bool) -> Result<Self, Failure> {
+        let now = clock::wall_ns();
+        let since = moment("--since", &args.since, now).map_err(Failure::usage)?;
+        let until =
+            args.until.as_deref().map(|text| moment("--until", text, now)).transpose().map_err(Failure::usage)?;
+        let sequences = [Some(since), until].into_iter().flatten().any(|bound| matches!(bound, Since::Sequence(_)));
+        if sequences && !is_stream {
+            let text = "--since and --until with a sequence are for the stream; rings and recordings have times";
+            return Err(Failure::usage(text));
+        }
+        if since == Since::Now {
+            return Err(Failure::usage("--since now: nothing is stored from now on; what is there ends now"));
+        }
+        if until == Some(Since::Start) {
+            return Err(Failure::usage("--until start: nothing lies before the start"));
+        }
+        let time = |bound: Since| match bound {
+            Since::Time(ns) => Some(ns),
+            _ => None,
+        };
+        let until_sequence = match until {
+            Some(Since::Sequence(sequence)) => Some(sequence),
+            _ => None,
+        };
+        Ok(Self { since, until_sequence, from_ns: time(since), until_ns: until.and_then(time) })
+    }
+}
