@@ -4,6 +4,7 @@ use super::settings::{self, ConfigArgs, VenueArgs};
 use super::{Failure, block_on};
 use crate::app::{self, Ended, Plan};
 use crate::config::Loaded;
+use crate::exchange;
 use crate::sim::{Sim, SimConfig, Source, VenueConfig};
 
 /// Trades a second over all simulated venues, unless told otherwise.
@@ -100,7 +101,9 @@ impl Args {
     fn simulate(&self, loaded: &mut Loaded) -> Result<Sim, Failure> {
         let exchanges = &mut loaded.settings.exchanges;
         if exchanges.is_empty() {
-            exchanges.extend(Sim::exchanges().into_iter().map(|name| (name.to_owned(), Default::default())));
+            // Those that this daemon can also talk to.
+            let known = Sim::exchanges().into_iter().filter(|name| exchange::by_name(name).is_some());
+            exchanges.extend(known.map(|name| (name.to_owned(), Default::default())));
         }
         let venues = exchanges
             .iter()

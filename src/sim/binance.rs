@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 use super::config::{Rules, SimError};
 use super::history::Book;
 use super::twin::{
-    Answer, Context, Control, Listing, Meter, Out, Recorded, Session, Shape, Target, Twin, write_fixed, write_price,
+    Answer, Context, Control, Listing, Meter, Out, Recorded, Row, Session, Shape, Target, Twin, write_fixed,
+    write_price,
 };
 use crate::market::symbol::split_pair;
 use crate::market::trade::KIND_TRADE_V1;
@@ -90,7 +91,8 @@ impl Twin for Binance {
         rest::answer(&mut self.weight, now, wall_ns, target, book)
     }
 
-    fn frame(&self, shape: Shape, listing: &Listing, trade: &TradeMsg, out: &mut BytesMut) {
+    fn frame(&self, shape: Shape, listing: &Listing, row: &Row, out: &mut BytesMut) {
+        let trade = &row.trade;
         let per_unit = if shape & MICROSECONDS == 0 { 1_000_000 } else { 1_000 };
         let traded = trade.ts_event / per_unit;
         // The event leaves the venue a moment after the trade: 0 to 2 ms, fixed by the id.

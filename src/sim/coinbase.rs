@@ -18,7 +18,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::config::{Rules, SimError};
 use super::history::Book;
 use super::twin::{
-    Answer, Context, Control, Listing, Meter, Out, Recorded, Session, Shape, Target, Twin, write_fixed, write_price,
+    Answer, Context, Control, Listing, Meter, Out, Recorded, Row, Session, Shape, Target, Twin, write_fixed,
+    write_price,
 };
 use crate::market::symbol::{Symbol, split_pair};
 use crate::market::trade::KIND_TRADE_V1;
@@ -82,8 +83,8 @@ impl Twin for Coinbase {
         rest::answer(wall_ns, target, book)
     }
 
-    fn frame(&self, _shape: Shape, listing: &Listing, trade: &TradeMsg, out: &mut BytesMut) {
-        write_match(out, "match", listing, trade);
+    fn frame(&self, _shape: Shape, listing: &Listing, row: &Row, out: &mut BytesMut) {
+        write_match(out, "match", listing, &row.trade);
     }
 
     fn read(&self, frame: &str) -> Recorded {

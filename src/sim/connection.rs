@@ -36,7 +36,8 @@ enum Next {
 /// Runs a connection to its end.
 pub(super) async fn run(venue: Rc<Venue>, socket: WebSocketStream<TcpStream>, session: Box<dyn Session>) {
     let connection = venue.join();
-    let mut line = Line { venue, connection, socket, session, out: Vec::new(), batch: Vec::with_capacity(BATCH) };
+    let mut line =
+        Line { venue, connection, socket, session, written: None, out: Vec::new(), batch: Vec::with_capacity(BATCH) };
     line.venue.subscribe(&line.connection, &*line.session);
     let end = loop {
         match line.step().await {
@@ -57,6 +58,8 @@ struct Line {
     connection: Rc<Connection>,
     socket: WebSocketStream<TcpStream>,
     session: Box<dyn Session>,
+    /// When something was last written.
+    written: Option<Instant>,
     out: Vec<Out>,
     batch: Vec<Message>,
 }
@@ -128,7 +131,8 @@ impl Line {
     fn with_session(&mut self, act: impl FnOnce(&mut dyn Session, &mut Context<'_>, &mut Vec<Out>)) {
         let book = self.venue.public.book();
         let mut faults = self.venue.pending.borrow_mut();
-        let mut cx = Context { now: clock::now(), wall_ns: clock::wall_ns(), book: &book, faults: &mut faults };
+        let (now, wall_ns) = (clock::now(), clock::wall_ns());
+        let mut cx = Context { now, wall_ns, written: self.written, book: &book, faults: &mut faults };
         act(&mut *self.session, &mut cx, &mut self.out);
         drop((book, faults));
         self.venue.reply(&self.connection, &mut self.out);
@@ -161,6 +165,7 @@ impl Line {
                     break;
                 }
             }
+            self.written = Some(clock::now());
             self.venue.public.counters.frames.fetch_add(written, std::sync::atomic::Ordering::Relaxed);
         }
         self.socket.flush().await?;

@@ -22,6 +22,7 @@ mod connection;
 mod faults;
 mod generator;
 mod history;
+mod okx;
 mod server;
 mod start;
 mod tape;
@@ -40,6 +41,7 @@ pub use faults::{Fault, Scripted, Which};
 pub use history::SimTrade;
 pub use venue::Sent;
 
+use history::Book;
 use venue::Public;
 
 /// A running simulation. Dropping it stops it.
@@ -100,13 +102,26 @@ impl Sim {
     }
 
     /// What the tape has issued of a symbol, oldest first: the newest [`SimConfig::history`] at most. Trades that
-    /// nobody was sent are among them, those from before the start are not.
+    /// nobody was sent are among them, those from before the start are not. These are single fills, as REST tells them.
     #[must_use]
     pub fn history(&self, exchange: &str, symbol: &str) -> Vec<SimTrade> {
+        self.look(exchange, symbol, Book::issued)
+    }
+
+    /// The same trades as the socket tells them. A venue that sums up fills has fewer of these: compare what came from
+    /// its socket with this, and what came from its REST API with [`Self::history`]. Elsewhere the two are equal.
+    ///
+    /// A row at the far end of the history whose first fills are forgotten already is left out.
+    #[must_use]
+    pub fn rows(&self, exchange: &str, symbol: &str) -> Vec<SimTrade> {
+        self.look(exchange, symbol, Book::issued_rows)
+    }
+
+    fn look(&self, exchange: &str, symbol: &str, of: impl Fn(&Book, usize) -> Vec<SimTrade>) -> Vec<SimTrade> {
         let Some(venue) = self.venue(exchange) else { return Vec::new() };
         let book = venue.book();
         let index = book.listings().iter().position(|listing| listing.symbol == symbol);
-        index.map(|index| book.issued(index)).unwrap_or_default()
+        index.map(|index| of(&book, index)).unwrap_or_default()
     }
 
     /// Makes a fault happen, within a few milliseconds.

@@ -20,6 +20,7 @@ use super::config::{Endpoint, Rules, SimConfig, SimError, Source, VenueConfig};
 use super::faults::{Fault, Scripted};
 use super::generator::{Schedule, Stream};
 use super::history::Book;
+use super::okx::Okx;
 use super::tape::{Generated, Orders, Tape};
 use super::twin::{Listing, Twin};
 use super::venue::{Counters, Manners, Public, Venue};
@@ -31,7 +32,7 @@ const FAULTS_MAX: usize = 256;
 
 /// Every venue that can be simulated.
 pub(super) fn twins(rules: Rules) -> Vec<Box<dyn Twin>> {
-    vec![Box::new(Binance::new(rules)), Box::new(Coinbase::new(rules))]
+    vec![Box::new(Binance::new(rules)), Box::new(Coinbase::new(rules)), Box::new(Okx::new(rules))]
 }
 
 /// A venue that is ready to run.
@@ -194,7 +195,8 @@ fn ready(
                 listings.iter().map(|listing| Stream::new(config.seed, exchange, listing)).collect();
             let time_step = twin.time_step();
             let latest = backlog(&mut book, &mut streams, config.backlog, time_step);
-            Tape::Generated(Box::new(Generated { streams, schedule, time_step, latest }))
+            let fills_max = twin.fills_max();
+            Tape::Generated(Box::new(Generated { streams, schedule, time_step, fills_max, fills: Vec::new(), latest }))
         }
     };
     let public = Arc::new(Public {

@@ -10,6 +10,7 @@ use tokio::time::sleep_until;
 use super::capture::Capture;
 use super::generator::{Schedule, Stream};
 use super::venue::Venue;
+use crate::market::TradeMsg;
 use crate::telemetry::clock;
 
 /// Trades or frames between two looks at the clock and at the sockets.
@@ -28,6 +29,10 @@ pub(super) struct Generated {
     pub(super) schedule: Schedule,
     /// The step of trade times on the wire, nanoseconds.
     pub(super) time_step: u64,
+    /// Most fills of a row.
+    pub(super) fills_max: u32,
+    /// The fills of the row at hand.
+    pub(super) fills: Vec<TradeMsg>,
     /// The latest time given: times never step back, whatever the wall clock does.
     pub(super) latest: u64,
 }
@@ -37,7 +42,7 @@ pub(super) struct Generated {
 pub(super) struct Orders {
     pub(super) flat_out: bool,
     pub(super) wait_for_subscriber: bool,
-    /// Trades after which the tape ends.
+    /// Trades, single fills, after which the tape ends.
     pub(super) limit: u64,
 }
 
@@ -97,7 +102,7 @@ impl Tape {
                     generated.schedule.pop();
                     let due = u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
                     let time = if orders.flat_out { flat_out_time } else { origin.wall_ns.saturating_add(due) };
-                    generated.issue(venue, symbol, time);
+                    generated.issue(venue, symbol, time, orders.limit);
                 }
                 Self::Captured(capture) => {
                     if let Some((_, frame)) = capture.peek() {
@@ -113,10 +118,13 @@ impl Tape {
 }
 
 impl Generated {
-    fn issue(&mut self, venue: &Venue, symbol: usize, time: u64) {
+    fn issue(&mut self, venue: &Venue, symbol: usize, time: u64, limit: u64) {
         let Some(stream) = self.streams.get_mut(symbol) else { return };
         stream.skip_ids(venue.take_id_skip(symbol));
         self.latest = self.latest.max(time / self.time_step * self.time_step);
-        venue.issue(symbol, stream.next(self.latest));
+        // The last row is cut, so that exactly as many fills are issued as were asked for.
+        let left = u32::try_from(limit.saturating_sub(issued(venue))).unwrap_or(u32::MAX);
+        stream.row(self.latest, self.fills_max.min(left), &mut self.fills);
+        venue.issue(symbol, &self.fills);
     }
 }

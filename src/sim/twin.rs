@@ -51,6 +51,24 @@ impl Listing {
     }
 }
 
+/// A trade as a venue's socket tells it: one fill, or several of one taker at one price, summed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// Its id is that of the last fill, its size is the sum.
+    pub(super) trade: TradeMsg,
+    /// How many fills, 1 or more.
+    pub(super) fills: u32,
+}
+
+impl Row {
+    /// A row of these fills, oldest first. `None` for none.
+    pub(super) fn of(fills: &[TradeMsg]) -> Option<Self> {
+        let mut trade = *fills.last()?;
+        trade.size = fills.iter().fold(0, |sum: u64, fill| sum.saturating_add(fill.size));
+        Some(Self { trade, fills: u32::try_from(fills.len()).unwrap_or(u32::MAX) })
+    }
+}
+
 /// A variant of a venue's trade frame, below [`SHAPES`]: connections of one shape share the bytes.
 pub(super) type Shape = u8;
 
@@ -71,14 +89,19 @@ pub(super) trait Twin: Send {
     /// The step of trade times on the wire, in nanoseconds.
     fn time_step(&self) -> u64;
 
+    /// Most fills that its socket tells as one row. 1: every fill is told by itself.
+    fn fills_max(&self) -> u32 {
+        1
+    }
+
     /// Decides on a WebSocket upgrade.
     fn accept(&self, now: Instant, target: &Target<'_>) -> Result<Box<dyn Session>, Answer>;
 
     /// Answers a REST request.
     fn rest(&mut self, now: Instant, wall_ns: u64, target: &Target<'_>, book: &Book) -> Answer;
 
-    /// Writes the frame of a trade.
-    fn frame(&self, shape: Shape, listing: &Listing, trade: &TradeMsg, out: &mut BytesMut);
+    /// Writes the frame of a row.
+    fn frame(&self, shape: Shape, listing: &Listing, row: &Row, out: &mut BytesMut);
 
     /// Reads a recorded frame: the venue's spelling of the symbol, and the trade. It shares nothing with the adapter
     /// under test, so that an error there cannot hide in the oracle.
@@ -123,6 +146,8 @@ pub(super) struct Context<'a> {
     pub(super) now: Instant,
     /// Wall time, nanoseconds since the Unix epoch.
     pub(super) wall_ns: u64,
+    /// When something was last written to this connection.
+    pub(super) written: Option<Instant>,
     /// What has traded.
     pub(super) book: &'a Book,
     /// Refusals to come.
@@ -192,21 +217,27 @@ impl From<Refusal> for Answer {
     }
 }
 
-/// Counts events and tells when there are more than `count` in any second.
+/// Counts events and tells when there are more than `count` in any span of `window`.
 #[derive(Debug)]
 pub(super) struct Meter {
     recent: std::collections::VecDeque<Instant>,
     count: usize,
+    window: Duration,
 }
 
 impl Meter {
     pub(super) fn per_second(count: u32) -> Self {
-        Self { recent: std::collections::VecDeque::new(), count: usize::try_from(count).unwrap_or(usize::MAX) }
+        Self::within(count, Duration::from_secs(1))
+    }
+
+    pub(super) fn within(count: u32, window: Duration) -> Self {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        Self { recent: std::collections::VecDeque::new(), count, window }
     }
 
     /// Takes one event; false when it is one too many.
     pub(super) fn take(&mut self, now: Instant) -> bool {
-        while self.recent.front().is_some_and(|first| now.saturating_duration_since(*first) >= Duration::from_secs(1)) {
+        while self.recent.front().is_some_and(|first| now.saturating_duration_since(*first) >= self.window) {
             self.recent.pop_front();
         }
         if self.recent.len() >= self.count {

@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes, protocol::CloseFrame};
 
 use super::faults::{Pending, Scripted, Treatment};
-use super::twin::{Listing, Out, Recorded, SHAPES, Session, Shape, Twin};
+use super::twin::{Listing, Out, Recorded, Row, SHAPES, Session, Shape, Twin};
 use crate::market::TradeMsg;
 
 pub use public::Sent;
@@ -145,9 +145,10 @@ impl Venue {
         self.connections.borrow().iter().any(|connection| connection.shape(symbol).is_some())
     }
 
-    /// A trade happens: it goes into the book and to everyone who wants it.
-    pub(super) fn issue(&self, symbol: usize, trade: TradeMsg) {
-        self.publish(symbol, trade, |shape| self.render(symbol, shape, &trade));
+    /// A trade happens, in one fill or several: each goes into the book, and one row to everyone who wants it.
+    pub(super) fn issue(&self, symbol: usize, fills: &[TradeMsg]) {
+        let Some(row) = Row::of(fills) else { return };
+        self.publish(symbol, fills, |shape| self.render(symbol, shape, &row));
     }
 
     /// A recorded frame is played: a trade to those who want its symbol, noise to everyone subscribed.
@@ -163,14 +164,17 @@ impl Venue {
             Recorded::Trade(symbol, trade) => {
                 let Some(index) = self.listings.iter().position(|listing| listing.symbol == symbol) else { return };
                 let text = Utf8Bytes::from(frame);
-                self.publish(index, *trade, |_| text.clone());
+                // A recorded row of several fills stands as one: nobody recorded the fills.
+                self.publish(index, &[*trade], |_| text.clone());
             }
         }
     }
 
-    fn publish(&self, symbol: usize, trade: TradeMsg, render: impl Fn(Shape) -> Utf8Bytes) {
-        self.public.book().push(symbol, trade);
-        let issued = self.public.counters.issued.fetch_add(1, Relaxed) + 1;
+    fn publish(&self, symbol: usize, fills: &[TradeMsg], render: impl Fn(Shape) -> Utf8Bytes) {
+        let count = u64::try_from(fills.len()).unwrap_or(u64::MAX);
+        self.public.book().push(symbol, fills);
+        let issued = self.public.counters.issued.fetch_add(count, Relaxed) + count;
+        self.public.counters.rows.fetch_add(1, Relaxed);
         let copies = match self.pending.borrow_mut().treat(symbol) {
             Treatment::Send => 1,
             Treatment::Twice => {
@@ -178,7 +182,7 @@ impl Venue {
                 2
             }
             Treatment::Withhold => {
-                self.public.counters.withheld.fetch_add(1, Relaxed);
+                self.public.counters.withheld.fetch_add(count, Relaxed);
                 0
             }
         };
@@ -186,7 +190,7 @@ impl Venue {
         for connection in self.connections.borrow().iter() {
             let Some(shape) = connection.shape(symbol).filter(|_| copies > 0) else { continue };
             if connection.withholds(symbol) {
-                self.public.counters.withheld.fetch_add(1, Relaxed);
+                self.public.counters.withheld.fetch_add(count, Relaxed);
                 continue;
             }
             let Some(frame) = frames.get_mut(usize::from(shape)) else { continue };
@@ -198,13 +202,13 @@ impl Venue {
         self.play_script(issued);
     }
 
-    fn render(&self, symbol: usize, shape: Shape, trade: &TradeMsg) -> Utf8Bytes {
+    fn render(&self, symbol: usize, shape: Shape, row: &Row) -> Utf8Bytes {
         let Some(listing) = self.listings.get(symbol) else { return Utf8Bytes::default() };
         let mut chunk = self.chunk.borrow_mut();
         if chunk.capacity() < 1_024 {
             *chunk = BytesMut::with_capacity(CHUNK_BYTES);
         }
-        self.twin.borrow().frame(shape, listing, trade, &mut chunk);
+        self.twin.borrow().frame(shape, listing, row, &mut chunk);
         let frame: Bytes = chunk.split().freeze();
         Utf8Bytes::try_from(frame).unwrap_or_default()
     }

@@ -9,8 +9,10 @@ use crate::sim::history::Book;
 /// What a venue has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// Trades that its tape issued.
+    /// Trades that its tape issued: single fills.
     pub issued: u64,
+    /// Rows in which its socket tells them: as many, unless it sums up fills.
+    pub rows: u64,
     /// Messages written to sockets, over all connections: trades, answers, pings.
     pub frames: u64,
     /// WebSocket connections that are open now.
@@ -32,6 +34,7 @@ pub struct Sent {
 #[derive(Debug, Default)]
 pub(in crate::sim) struct Counters {
     pub(in crate::sim) issued: AtomicU64,
+    pub(in crate::sim) rows: AtomicU64,
     pub(in crate::sim) frames: AtomicU64,
     pub(in crate::sim) connections: AtomicU64,
     pub(in crate::sim) accepted: AtomicU64,
@@ -61,6 +64,7 @@ impl Public {
         let counters = &self.counters;
         Sent {
             issued: counters.issued.load(Relaxed),
+            rows: counters.rows.load(Relaxed),
             frames: counters.frames.load(Relaxed),
             connections: counters.connections.load(Relaxed),
             accepted: counters.accepted.load(Relaxed),
