@@ -178,6 +178,14 @@ pub enum SimError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A plan of faults that cannot be read, or does not fit.
+    #[error("{place}: {message}")]
+    Plan {
+        /// The file with its line, or the flag.
+        place: String,
+        /// What is wrong, and what would do.
+        message: String,
+    },
     /// A fault that cannot be done.
     #[error("fault refused: {message}")]
     Fault {

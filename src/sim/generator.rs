@@ -90,6 +90,11 @@ impl Stream {
         }
     }
 
+    /// Lets the ids begin again at 1.
+    pub(super) const fn restart_ids(&mut self) {
+        self.next_id = 1;
+    }
+
     /// Lets the ids jump by `count`.
     pub(super) const fn skip_ids(&mut self, count: u64) {
         self.next_id = self.next_id.saturating_add(count);

@@ -41,6 +41,8 @@ struct Past {
     trades: VecDeque<Kept>,
     /// How many of `trades` happened before the tape started.
     before_start: usize,
+    /// How many of `trades` happened before the ids began again: REST knows nothing of them.
+    before_restart: usize,
 }
 
 /// A fill, and its place in its row.
@@ -84,6 +86,7 @@ impl Book {
             if past.trades.len() == self.keep {
                 past.trades.pop_front();
                 past.before_start = past.before_start.saturating_sub(1);
+                past.before_restart = past.before_restart.saturating_sub(1);
             }
             let behind = small(fills.len() - 1 - place);
             past.trades.push_back(Kept { trade: *trade, ahead: small(place), behind });
@@ -97,28 +100,58 @@ impl Book {
 
     /// The latest row of a symbol, where all its fills are kept.
     pub(super) fn latest_row(&self, symbol: usize) -> Option<Row> {
-        let past = self.symbols.get(symbol)?;
-        past.row(past.trades.len().checked_sub(1)?)
+        self.last_rows(symbol, 1).pop()
     }
 
-    /// All kept trades of a symbol, oldest first.
+    /// The last rows of a symbol, oldest first: up to `count`, none from before its ids began again.
+    pub(super) fn last_rows(&self, symbol: usize, count: usize) -> Vec<Row> {
+        let Some(past) = self.symbols.get(symbol) else { return Vec::new() };
+        let newest_first = (past.before_restart..past.trades.len()).rev().filter_map(|last| past.row(last));
+        let mut rows: Vec<Row> = newest_first.take(count).collect();
+        rows.reverse();
+        rows
+    }
+
+    /// The ids of a symbol begin again: they order its trades only from here on.
+    pub(super) fn restart(&mut self, symbol: usize) {
+        if let Some(past) = self.symbols.get_mut(symbol) {
+            past.before_restart = past.trades.len();
+        }
+    }
+
+    /// All kept trades of a symbol since its ids began, oldest first.
     pub(super) fn trades(&self, symbol: usize) -> impl DoubleEndedIterator<Item = &TradeMsg> + ExactSizeIterator {
+        self.kept(symbol).map(|kept| &kept.trade)
+    }
+
+    fn kept(&self, symbol: usize) -> std::collections::vec_deque::Iter<'_, Kept> {
         static NONE: VecDeque<Kept> = VecDeque::new();
-        self.symbols.get(symbol).map_or(&NONE, |past| &past.trades).iter().map(|kept| &kept.trade)
+        self.symbols.get(symbol).map_or_else(|| NONE.iter(), |past| past.trades.range(past.before_restart..))
+    }
+
+    /// How many trades since the ids began have an id below this.
+    fn below(&self, symbol: usize, id: u64) -> usize {
+        let Some(past) = self.symbols.get(symbol) else { return 0 };
+        // Only ids within one counting are in order.
+        let (mut low, mut high) = (past.before_restart, past.trades.len());
+        while low < high {
+            let middle = low.midpoint(high);
+            match past.trades.get(middle) {
+                Some(kept) if kept.trade.trade_id < id => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        low - past.before_restart
     }
 
     /// The kept trades of a symbol whose id is `from` or above, oldest first.
     pub(super) fn trades_from(&self, symbol: usize, from: u64) -> impl Iterator<Item = &TradeMsg> {
-        let start =
-            self.symbols.get(symbol).map_or(0, |past| past.trades.partition_point(|kept| kept.trade.trade_id < from));
-        self.trades(symbol).skip(start)
+        self.trades(symbol).skip(self.below(symbol, from))
     }
 
     /// The kept trades of a symbol whose id is below `end`, newest first.
     pub(super) fn trades_below(&self, symbol: usize, end: u64) -> impl Iterator<Item = &TradeMsg> {
-        let past = self.symbols.get(symbol);
-        let end = past.map_or(0, |past| past.trades.partition_point(|kept| kept.trade.trade_id < end));
-        self.trades(symbol).take(end).rev()
+        self.trades(symbol).take(self.below(symbol, end)).rev()
     }
 
     /// What the tape issued of a symbol, single fills, oldest first.
@@ -208,6 +241,19 @@ mod tests {
         let issued: Vec<_> = book.issued(0).iter().map(|trade| trade.id).collect();
         assert_eq!(issued, [3, 4, 5]);
         assert_eq!(book.latest(0).map(|trade| trade.trade_id), Some(5));
+    }
+
+    #[test]
+    fn after_a_restart_pages_know_the_new_ids_only_and_the_oracle_knows_all() {
+        let mut book = book(10);
+        [7, 8].into_iter().for_each(|id| book.push(0, &[trade(id)]));
+        book.restart(0);
+        assert_eq!(book.latest(0), None);
+        (1..=3).for_each(|id| book.push(0, &[trade(id)]));
+        assert_eq!(ids(book.trades_from(0, 2)), [2, 3]);
+        assert_eq!(ids(book.trades_below(0, 8)), [3, 2, 1]);
+        assert_eq!(book.last_rows(0, 9).len(), 3);
+        assert_eq!(book.issued(0).iter().map(|trade| trade.id).collect::<Vec<_>>(), [7, 8, 1, 2, 3]);
     }
 
     #[test]

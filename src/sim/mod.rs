@@ -37,12 +37,15 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Endpoint, Pace, Rules, SimConfig, SimError, Source, VenueConfig};
-pub use faults::{Fault, Scripted, Which};
+pub use faults::{AckFault, Damage, Fault, RestFault, Scripted, Which, WireTime};
 pub use history::SimTrade;
 pub use venue::Sent;
 
 use history::Book;
 use venue::Public;
+
+/// Sizes of a huge frame.
+const HUGE_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=256 << 20;
 
 /// A running simulation. Dropping it stops it.
 #[derive(Debug)]
@@ -50,6 +53,7 @@ pub struct Sim {
     venues: Vec<Arc<Public>>,
     faults: mpsc::Sender<Fault>,
     replays: bool,
+    flat_out: bool,
     stop: CancellationToken,
     /// Resolves when the thread is done: it drops the other end.
     ended: oneshot::Receiver<()>,
@@ -156,8 +160,17 @@ impl Sim {
         };
         let book = venue.book();
         match (fault, fault.symbol()) {
-            (Fault::SkipIds { .. }, _) if self.replays => {
+            (Fault::SkipIds { .. } | Fault::RestartIds { .. }, _) if self.replays => {
                 refuse("a capture has its own ids; withhold trades instead".to_owned())
+            }
+            (Fault::Burst { .. }, _) if self.flat_out => {
+                refuse("flat out there is nothing faster; give a rate".to_owned())
+            }
+            (Fault::Burst { factor: 0, .. } | Fault::Delay { by: 0, .. }, _) => {
+                refuse("factor and by are 1 or more".to_owned())
+            }
+            (Fault::Huge { bytes, .. }, _) if !HUGE_BYTES.contains(bytes) => {
+                refuse(format!("{bytes} bytes; from 1 KiB to 256 MiB"))
             }
             (_, Some(symbol)) if !book.listings().iter().any(|listing| listing.symbol == symbol) => {
                 refuse(format!("{} lists no {symbol:?}", venue.exchange))

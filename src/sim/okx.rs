@@ -16,11 +16,12 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::config::{Rules, SimError};
+use super::faults::spoil::Keys;
+use super::history::Book;
 use super::twin::{Answer, Context, Control, Listing, Meter, Out, Recorded, Row, Session, Shape, Target, Twin};
 use crate::market::symbol::{Symbol, split_pair};
 use crate::market::trade::KIND_TRADE_V1;
 use crate::market::{Decimal, Flags, Side, TradeMsg};
-use crate::sim::history::Book;
 
 /// The step of sizes: `lotSz` has 8 decimals.
 const SIZE_DECIMALS: u8 = 8;
@@ -98,6 +99,22 @@ impl Twin for Okx {
 
     fn frame(&self, _shape: Shape, listing: &Listing, row: &Row, out: &mut BytesMut) {
         write_row(out, listing, row);
+    }
+
+    fn keys(&self) -> Keys {
+        Keys { price: "px", size: "sz", time: "ts" }
+    }
+
+    fn false_ack(&self, ack: &str, strange: bool) -> String {
+        let (before, instrument) = ack.split_once("\"instId\":\"").unwrap_or((ack, ""));
+        match instrument.split_once('"') {
+            Some((_, behind)) if strange => format!("{before}\"instId\":\"ZZZ-USDT\"{behind}"),
+            _ => ack.replacen("\"trades\"", "\"tickers\"", 1),
+        }
+    }
+
+    fn asks_for_trades(&self, target: &Target<'_>) -> bool {
+        ["/api/v5/market/trades", "/api/v5/market/history-trades"].contains(&target.path)
     }
 
     fn read(&self, frame: &str) -> Recorded {
@@ -241,7 +258,7 @@ impl OkxSession {
             let event = if subscribes { "subscribe" } else { "unsubscribe" };
             let arg = format!(r#"{{"channel":"{TRADES}","instId":"{instrument}"}}"#);
             let id = id_field(id);
-            out.push(Out::Text(format!(r#"{{{id}"event":"{event}","arg":{arg},"connId":"{}"}}"#, self.id)));
+            out.push(Out::Ack(format!(r#"{{{id}"event":"{event}","arg":{arg},"connId":"{}"}}"#, self.id)));
             if !subscribes {
                 self.trades.retain(|there| there != instrument);
             } else if !self.trades.iter().any(|there| there == instrument) {

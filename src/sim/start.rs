@@ -23,7 +23,7 @@ use super::history::Book;
 use super::okx::Okx;
 use super::tape::{Generated, Orders, Tape};
 use super::twin::{Listing, Twin};
-use super::venue::{Counters, Manners, Public, Venue};
+use super::venue::{Counters, Due, Manners, Numbers, Public, Venue};
 use super::{Sim, server, tape};
 use crate::telemetry::clock;
 
@@ -47,7 +47,7 @@ struct Ready {
 struct Engine {
     venues: Vec<Ready>,
     faults: mpsc::Receiver<Fault>,
-    script: Vec<Scripted>,
+    script: Vec<Due>,
     manners: Manners,
     orders: Orders,
     stop: CancellationToken,
@@ -67,6 +67,7 @@ pub(super) fn start(config: SimConfig) -> Result<Sim, SimError> {
     let mut sim = Sim {
         venues: venues.iter().map(|venue| Arc::clone(&venue.public)).collect(),
         faults,
+        flat_out: config.flat_out(),
         replays: matches!(config.source, Source::Capture { .. }),
         stop: stop.clone(),
         ended,
@@ -79,7 +80,9 @@ pub(super) fn start(config: SimConfig) -> Result<Sim, SimError> {
         wait_for_subscriber: config.wait_for_subscriber,
         limit: config.limit.unwrap_or(u64::MAX),
     };
-    let engine = Engine { venues, faults: coming, script: config.script, manners, orders, stop };
+    let once = |scripted: Scripted| Due { after: scripted.after, every: 0, fault: scripted.fault };
+    let script = config.script.into_iter().map(once).collect();
+    let engine = Engine { venues, faults: coming, script, manners, orders, stop };
     let thread_error = |source| SimError::Thread { source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(thread_error)?;
     let thread = std::thread::Builder::new().name("sim".to_owned()).spawn(move || {
@@ -102,9 +105,11 @@ fn run(runtime: &Runtime, engine: Engine) {
 async fn drive(mut engine: Engine) -> std::io::Result<()> {
     let mut tasks = JoinSet::new();
     let mut venues = Vec::new();
+    let numbers = Numbers::default();
     for ready in engine.venues {
         let listener = tokio::net::TcpListener::from_std(ready.listener)?;
-        let venue = Rc::new(Venue::new(ready.public, ready.twin, engine.manners, engine.script.clone()));
+        let venue =
+            Rc::new(Venue::new(ready.public, ready.twin, engine.manners, engine.script.clone(), numbers.clone()));
         tasks.spawn_local(server::serve(Rc::clone(&venue), listener));
         tasks.spawn_local(tape::run(Rc::clone(&venue), ready.tape, engine.orders));
         venues.push(venue);

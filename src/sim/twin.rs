@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::config::SimError;
-use super::faults::{Pending, Refusal};
+use super::faults::pending::{Pending, Refusal};
+use super::faults::spoil::Keys;
 use super::generator::usual_price;
 use super::history::Book;
 use crate::market::TradeMsg;
@@ -103,6 +104,16 @@ pub(super) trait Twin: Send {
     /// Writes the frame of a row.
     fn frame(&self, shape: Shape, listing: &Listing, row: &Row, out: &mut BytesMut);
 
+    /// How its frames name the fields of a trade.
+    fn keys(&self) -> Keys;
+
+    /// Another ack in place of this one: `strange` names a symbol that nobody asked for, or answers a request that
+    /// nobody made where acks name none; otherwise it acknowledges something else.
+    fn false_ack(&self, ack: &str, strange: bool) -> String;
+
+    /// Whether a REST request is for a page of trades.
+    fn asks_for_trades(&self, target: &Target<'_>) -> bool;
+
     /// Reads a recorded frame: the venue's spelling of the symbol, and the trade. It shares nothing with the adapter
     /// under test, so that an error there cannot hide in the oracle.
     fn read(&self, frame: &str) -> Recorded;
@@ -165,6 +176,8 @@ pub(super) enum Control<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Out {
     Text(String),
+    /// The answer to a subscribe that was taken.
+    Ack(String),
     Ping(String),
     Close(u16, String),
 }
@@ -174,6 +187,8 @@ pub(super) enum Out {
 pub(super) struct Target<'a> {
     pub(super) path: &'a str,
     pub(super) query: &'a str,
+    /// Most rows that a page of trades may have, whatever is asked for.
+    pub(super) rows_max: usize,
 }
 
 impl<'a> Target<'a> {
@@ -181,6 +196,11 @@ impl<'a> Target<'a> {
     pub(super) fn parameter(&self, name: &str) -> Option<String> {
         let value = self.pairs().find(|(key, _)| *key == name).map(|(_, value)| value)?;
         Some(percent_decoded(value))
+    }
+
+    /// Whether it names a symbol in the venue's spelling.
+    pub(super) fn names(&self, venue_symbol: &str) -> bool {
+        self.path.split('/').any(|part| part == venue_symbol) || self.pairs().any(|(_, value)| value == venue_symbol)
     }
 
     fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
@@ -315,7 +335,7 @@ mod tests {
 
     #[test]
     fn queries_are_split_and_decoded() {
-        let target = Target { path: "/", query: "symbols=%5B%22BTCUSDT%22%5D&limit=5&broken&odd=%zz%4" };
+        let target = Target { path: "/", query: "symbols=%5B%22BTCUSDT%22%5D&limit=5&broken&odd=%zz%4", rows_max: 9 };
         assert_eq!(target.parameter("symbols").as_deref(), Some("[\"BTCUSDT\"]"));
         assert_eq!(target.parameter("limit").as_deref(), Some("5"));
         assert_eq!(target.parameter("odd").as_deref(), Some("%zz%4"));

@@ -46,6 +46,15 @@ impl Client {
         self.ws.send(Message::text(text)).await.unwrap();
     }
 
+    pub(crate) async fn ping(&mut self) {
+        self.ws.send(Message::Ping("there?".into())).await.unwrap();
+    }
+
+    /// Whether nothing comes for so long.
+    pub(crate) async fn is_silent_for(&mut self, wait: Duration) -> bool {
+        timeout(wait, self.ws.next()).await.is_err()
+    }
+
     /// The next message, whatever it is; `None` at the end, and an error where the end is none.
     pub(crate) async fn next(&mut self) -> Option<Result<Message, Error>> {
         timeout(DEADLINE, self.ws.next()).await.expect("nothing came")

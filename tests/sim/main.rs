@@ -2,4 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot run must stop")]
 
 mod client;
+mod connections;
 mod okx;
+mod trades;
+mod wire;

@@ -106,7 +106,7 @@ fn listed<'a>(target: &Target<'_>, book: &'a Book) -> Result<(usize, &'a Listing
 
 fn limit(target: &Target<'_>, usual: usize, most: usize) -> Result<usize, Answer> {
     let limit = number(target, "limit")?.map_or(usual, |limit| usize::try_from(limit).unwrap_or(most));
-    Ok(limit.clamp(1, most))
+    Ok(limit.clamp(1, most).min(target.rows_max))
 }
 
 fn number(target: &Target<'_>, name: &str) -> Result<Option<u64>, Answer> {
