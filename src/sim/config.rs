@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::faults::Scripted;
+use super::plan::FaultPlan;
 
 /// One simulated venue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +47,8 @@ pub struct SimConfig {
     pub rules: Rules,
     /// Faults at fixed places of a venue's tape.
     pub script: Vec<Scripted>,
+    /// Faults by a plan: at times, at places of the tape, by chance.
+    pub plan: FaultPlan,
 }
 
 /// Where trades come from.
@@ -208,6 +211,7 @@ impl Default for SimConfig {
             queue_frames: 65_536,
             rules: Rules::default(),
             script: Vec::new(),
+            plan: FaultPlan::default(),
         }
     }
 }

@@ -243,7 +243,8 @@ impl Line {
     }
 }
 
-async fn at(deadline: Option<Instant>) {
+/// Waits until then; for ever where there is no such time.
+pub(super) async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,
         None => std::future::pending().await,

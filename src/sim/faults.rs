@@ -1,7 +1,7 @@
 //! What can go wrong at a venue, on demand, by script or by plan.
 //!
-//! It names faults only. What one leaves waiting is in [`pending`] and [`ills`], how a frame is broken in [`spoil`], how
-//! a fault is spelled in [`text`]; the venue's connections do the rest.
+//! It names faults only. What one leaves waiting is in [`pending`] and [`ills`], how a frame is broken in [`spoil`],
+//! how a fault is spelled in [`text`]; the venue's connections do the rest.
 
 pub(super) mod ills;
 pub(super) mod keys;

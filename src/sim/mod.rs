@@ -1,8 +1,12 @@
 //! Simulated venues: real WebSocket and REST on loopback, in each venue's own wire format, with faults on demand.
 //!
 //! Trades come from a seeded generator or from a capture. Everything runs on one thread of its own, so that it never
-//! disturbs a shard. The simulation shares no wire code with the adapters in [`crate::exchange`]: an error there cannot
-//! hide here. It does not know who listens.
+//! disturbs a shard. The simulation shares no wire code with the adapters in [`crate::exchange`]: an error there
+//! cannot hide here. It does not know who listens.
+//!
+//! Faults come from the code ([`Sim::inject`]), from fixed places of a tape ([`SimConfig::script`]) or from a plan
+//! ([`SimConfig::plan`]). [`Sim::history`], [`Sim::rows`] and [`Sim::sent`] are the oracle: what was issued, and
+//! exactly what became of it.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), data_manager::sim::SimError> {
@@ -23,6 +27,7 @@ mod faults;
 mod generator;
 mod history;
 mod okx;
+mod plan;
 mod server;
 mod start;
 mod tape;
@@ -39,6 +44,7 @@ use tokio_util::sync::CancellationToken;
 pub use config::{Endpoint, Pace, Rules, SimConfig, SimError, Source, VenueConfig};
 pub use faults::{AckFault, Damage, Fault, RestFault, Scripted, Which, WireTime};
 pub use history::SimTrade;
+pub use plan::FaultPlan;
 pub use venue::Sent;
 
 use history::Book;

@@ -21,10 +21,11 @@ use super::faults::{Fault, Scripted};
 use super::generator::{Schedule, Stream};
 use super::history::Book;
 use super::okx::Okx;
+use super::plan::agenda::Agenda;
 use super::tape::{Generated, Orders, Tape};
 use super::twin::{Listing, Twin};
 use super::venue::{Counters, Due, Manners, Numbers, Public, Venue};
-use super::{Sim, server, tape};
+use super::{Sim, connection, server, tape};
 use crate::telemetry::clock;
 
 /// Faults that may wait.
@@ -48,6 +49,7 @@ struct Engine {
     venues: Vec<Ready>,
     faults: mpsc::Receiver<Fault>,
     script: Vec<Due>,
+    agenda: Agenda,
     manners: Manners,
     orders: Orders,
     stop: CancellationToken,
@@ -81,8 +83,10 @@ pub(super) fn start(config: SimConfig) -> Result<Sim, SimError> {
         limit: config.limit.unwrap_or(u64::MAX),
     };
     let once = |scripted: Scripted| Due { after: scripted.after, every: 0, fault: scripted.fault };
-    let script = config.script.into_iter().map(once).collect();
-    let engine = Engine { venues, faults: coming, script, manners, orders, stop };
+    let listed: Vec<_> = sim.venues().map(|name| (name.to_owned(), sim.symbols(name))).collect();
+    let (planned, agenda) = config.plan.resolve(&listed, |fault| sim.check(fault))?;
+    let script = config.script.into_iter().map(once).chain(planned).collect();
+    let engine = Engine { venues, faults: coming, script, agenda, manners, orders, stop };
     let thread_error = |source| SimError::Thread { source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(thread_error)?;
     let thread = std::thread::Builder::new().name("sim".to_owned()).spawn(move || {
@@ -114,13 +118,21 @@ async fn drive(mut engine: Engine) -> std::io::Result<()> {
         tasks.spawn_local(tape::run(Rc::clone(&venue), ready.tape, engine.orders));
         venues.push(venue);
     }
+    let apply = |fault: Fault| {
+        if let Some(venue) = venues.iter().find(|venue| venue.public.exchange == fault.exchange()) {
+            venue.apply(fault);
+        }
+    };
+    let start = clock::now();
+    let mut planned = engine.agenda.next();
     loop {
+        let next = planned.as_ref().map(|(due, _)| start + *due);
         tokio::select! {
             () = engine.stop.cancelled() => return Ok(()),
-            Some(fault) = engine.faults.recv() => {
-                if let Some(venue) = venues.iter().find(|venue| venue.public.exchange == fault.exchange()) {
-                    venue.apply(fault);
-                }
+            Some(fault) = engine.faults.recv() => apply(fault),
+            () = connection::at(next) => {
+                let faults = std::mem::replace(&mut planned, engine.agenda.next()).map(|(_, faults)| faults);
+                faults.into_iter().flatten().for_each(apply);
             }
             Some(Err(err)) = tasks.join_next(), if !tasks.is_empty() => {
                 tracing::error!(%err, "a part of the simulation failed");

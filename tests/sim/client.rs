@@ -43,7 +43,11 @@ impl Client {
     }
 
     pub(crate) async fn send(&mut self, text: &str) {
-        self.ws.send(Message::text(text)).await.unwrap();
+        self.try_send(text).await.unwrap();
+    }
+
+    pub(crate) async fn try_send(&mut self, text: &str) -> Result<(), Error> {
+        self.ws.send(Message::text(text)).await
     }
 
     pub(crate) async fn ping(&mut self) {

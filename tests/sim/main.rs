@@ -4,5 +4,6 @@
 mod client;
 mod connections;
 mod okx;
+mod plan;
 mod trades;
 mod wire;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use data_manager::market::{Decimal, Side};
-use data_manager::sim::{Fault, Rules, Sim, SimConfig, SimTrade, Which};
+use data_manager::sim::{Fault, Pace, Rules, Sim, SimConfig, SimTrade, Source, Which};
 use serde_json::{Value, json};
 
 use crate::client::{Client, get, one, told, until};
@@ -109,12 +109,12 @@ async fn a_notice_comes_before_the_end() {
 
 #[tokio::test]
 async fn who_is_silent_and_hears_nothing_is_closed_and_a_ping_keeps_it_open() {
-    let rules = Rules { idle_within: Duration::from_millis(300), ..Rules::default() };
+    let rules = Rules { idle_within: Duration::from_secs(1), ..Rules::default() };
     let sim = Sim::spawn(SimConfig { rules, ..one("okx", "BTCUSDT", 0.001) }).unwrap();
     let mut idle = Client::connect(&sim, "okx", PATH).await;
     let mut lively = Client::connect(&sim, "okx", PATH).await;
-    for _ in 0..10 {
-        tokio::time::sleep(Duration::from_millis(60)).await;
+    for _ in 0..15 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
         lively.send("ping").await;
         assert_eq!(lively.text().await, "pong");
     }
@@ -161,4 +161,28 @@ async fn rest_says_what_it_does_not_have_and_when_it_is_asked_too_often() {
         refused = get(&sim, "okx", "/api/v5/public/time").await;
     }
     assert!(refused.0 == 429 && refused.1.contains("50011"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_recording_is_replayed_row_by_row_and_its_answers_are_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("frames.jsonl");
+    let row = |id: u64, count: u64| {
+        let data = json!([{"instId": "BTC-USDT", "tradeId": id.to_string(), "px": "95634.9", "sz": "0.00011186",
+            "side": "sell", "ts": "1740394561685", "count": count.to_string()}]);
+        json!({"arg": {"channel": "trades", "instId": "BTC-USDT"}, "data": data}).to_string()
+    };
+    let ack = r#"{"event":"subscribe","arg":{"channel":"trades","instId":"BTC-USDT"},"connId":"a4d3ae55"}"#;
+    std::fs::write(&path, [ack, &row(7, 1), "pong", &row(9, 2)].join("\n")).unwrap();
+    let source = Source::Capture { path, pace: Pace::FlatOut };
+    let sim = Sim::spawn(SimConfig { source, ..one("okx", "BTCUSDT", 0.0) }).unwrap();
+    let mut client = Client::connect(&sim, "okx", PATH).await;
+    client.send(SUBSCRIBE).await;
+    assert_eq!(client.json().await["event"], "subscribe");
+    assert_eq!([client.text().await, client.text().await], [row(7, 1), row(9, 2)]);
+    let issued = sim.history("okx", "BTCUSDT");
+    assert_eq!(
+        issued.iter().map(|trade| (trade.id, trade.side)).collect::<Vec<_>>(),
+        [(7, Side::Sell), (9, Side::Sell)]
+    );
 }

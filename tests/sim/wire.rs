@@ -2,6 +2,7 @@
 
 use data_manager::sim::{Scripted, Sim, SimConfig};
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::Error;
 
 use crate::client::{Client, one};
 
@@ -69,6 +70,13 @@ impl Wire {
         let mut client = self.connect(sim).await;
         client.send(self.subscribe).await;
         client
+    }
+
+    /// As [`Self::subscribe`], where the venue may refuse or break off.
+    pub(crate) async fn try_subscribe(&self, sim: &Sim) -> Result<Client, Error> {
+        let mut client = Client::try_connect(sim, self.exchange, self.path).await?;
+        client.try_send(self.subscribe).await?;
+        Ok(client)
     }
 
     /// A connection that is subscribed, past what the venue says first: the ack, and the trade from before.

@@ -63,6 +63,12 @@ impl Keys {
         SimError::Plan { place: self.place.clone(), message: message.to_string() }
     }
 
+    /// Sets a key, whatever it was.
+    pub(in crate::sim) fn set(&mut self, name: &str, value: &str) {
+        self.left.retain(|key| key.name != name);
+        self.left.push(Key { name: name.to_owned(), value: value.to_owned(), place: self.place.clone() });
+    }
+
     pub(in crate::sim) fn take(&mut self, name: &'static str) -> Option<Key> {
         self.asked.push(name);
         let place = self.left.iter().position(|key| key.name == name)?;

@@ -37,8 +37,9 @@ pub(in crate::sim) const KINDS: [&str; 24] = [
     "rest",
 ];
 
-const WHICH: [(&str, Which); 3] = [("all", Which::All), ("oldest", Which::Oldest), ("newest", Which::Newest)];
-const DAMAGES: [(&str, Damage); 9] = [
+pub(in crate::sim) const WHICH: [(&str, Which); 3] =
+    [("all", Which::All), ("oldest", Which::Oldest), ("newest", Which::Newest)];
+pub(in crate::sim) const DAMAGES: [(&str, Damage); 9] = [
     ("truncated", Damage::Truncated),
     ("wrong_type", Damage::WrongType),
     ("nan", Damage::NotANumber),
@@ -49,13 +50,13 @@ const DAMAGES: [(&str, Damage); 9] = [
     ("bad_utf8", Damage::BadUtf8),
     ("binary", Damage::Binary),
 ];
-const TIMES: [(&str, WireTime); 4] = [
+pub(in crate::sim) const TIMES: [(&str, WireTime); 4] = [
     ("zero", WireTime::Zero),
     ("future", WireTime::Future),
     ("seconds", WireTime::Seconds),
     ("micros", WireTime::Micros),
 ];
-const ACKS: [(&str, u8); 4] = [("missing", 0), ("late", 1), ("wrong", 2), ("other_symbol", 3)];
+pub(in crate::sim) const ACKS: [(&str, u8); 4] = [("missing", 0), ("late", 1), ("wrong", 2), ("other_symbol", 3)];
 const ANSWERS: [(&str, u8); 4] = [("slow", 0), ("empty", 1), ("short", 2), ("broken", 3)];
 
 const SECOND: Duration = Duration::from_secs(1);

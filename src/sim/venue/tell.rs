@@ -84,7 +84,7 @@ impl Venue {
     /// Queues a trade on a connection, whole or as a fault has it.
     fn tell(&self, connection: &Connection, symbol: usize, treatment: Treatment, frame: &Utf8Bytes, ts: u64) {
         let counters = &self.public.counters;
-        let keys = self.twin.borrow().keys();
+        let keys = || self.twin.borrow().keys();
         let whole = || Message::Text(frame.clone());
         match treatment {
             Treatment::Withhold => return,
@@ -96,15 +96,15 @@ impl Venue {
                 self.push_counted(connection, whole(), &counters.duplicated);
             }
             Treatment::Spoil(damage) => {
-                self.push_counted(connection, spoil::broken(frame, &keys, damage), &counters.spoiled);
+                self.push_counted(connection, spoil::broken(frame, &keys(), damage), &counters.spoiled);
             }
             Treatment::Conflict => {
                 self.push(connection, whole());
-                let other = Message::text(spoil::conflicting(frame, &keys));
+                let other = Message::text(spoil::conflicting(frame, &keys()));
                 self.push_counted(connection, other, &counters.conflicting);
             }
             Treatment::Retime(time) => {
-                let other = Message::text(spoil::retimed(frame, &keys, ts, time));
+                let other = Message::text(spoil::retimed(frame, &keys(), ts, time));
                 self.push_counted(connection, other, &counters.mistimed);
             }
             Treatment::Delay(by) => {
