@@ -108,6 +108,8 @@ pub struct Rules {
     pub rest_per_second: u32,
     /// OKX: REST requests in two seconds.
     pub rest_per_two_seconds: u32,
+    /// A connection that a fault has left half open is reset after this.
+    pub half_open_for: Duration,
 }
 
 /// Where a venue can be reached. Each stands where the configuration takes `ws_url` and `rest_url`.
@@ -275,6 +277,7 @@ impl Default for Rules {
             rest_weight_per_minute: 6_000,
             rest_per_second: 10,
             rest_per_two_seconds: 20,
+            half_open_for: Duration::from_secs(120),
         }
     }
 }

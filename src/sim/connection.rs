@@ -212,8 +212,8 @@ impl Line {
             }
             let mut written = 0;
             for message in self.batch.drain(..) {
-                if self.connection.half_open.get().is_some() {
-                    return Ok(Next::Go);
+                if self.venue.swallows(&self.connection, &message) {
+                    continue;
                 }
                 let last = message.is_close();
                 self.socket.feed(message).await?;

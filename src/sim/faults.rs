@@ -141,7 +141,7 @@ pub enum Fault {
         which: Which,
     },
     /// Connections stay open, and nothing is read from them or written to them any more, pings included. What they
-    /// would have been sent is lost; `Resume` ends it, and after two minutes a reset does.
+    /// would have been sent is lost. `Resume` ends it, and after two minutes ([`super::Rules::half_open_for`]) a reset.
     HalfOpen {
         /// The exchange's token.
         exchange: String,

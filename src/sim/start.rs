@@ -76,7 +76,8 @@ pub(super) fn start(config: SimConfig) -> Result<Sim, SimError> {
         thread: None,
     };
     config.script.iter().try_for_each(|scripted| sim.check(&scripted.fault))?;
-    let manners = Manners { queue_frames: config.queue_frames, flat_out: config.flat_out() };
+    let half_open_for = config.rules.half_open_for;
+    let manners = Manners { queue_frames: config.queue_frames, flat_out: config.flat_out(), half_open_for };
     let orders = Orders {
         flat_out: config.flat_out(),
         wait_for_subscriber: config.wait_for_subscriber,

@@ -39,6 +39,8 @@ pub(super) struct Manners {
     pub(super) queue_frames: usize,
     /// The tape waits for slow clients, instead of their being dropped.
     pub(super) flat_out: bool,
+    /// How long a connection stays half open: its client has given it up by then, and it holds a place.
+    pub(super) half_open_for: Duration,
 }
 
 /// A running venue.
@@ -72,6 +74,8 @@ pub(super) struct Connection {
     /// Trades that wait to be overtaken.
     held: RefCell<VecDeque<tell::Held>>,
     stalled: Cell<bool>,
+    /// It was too slow: it takes nothing more and ends.
+    overflowed: Cell<bool>,
     /// Nothing is read or written any more, until this time at most.
     pub(super) half_open: Cell<Option<Instant>>,
     /// The connection is to end without a word, once all is written.
@@ -123,6 +127,7 @@ impl Venue {
             ills: RefCell::default(),
             held: RefCell::default(),
             stalled: Cell::new(false),
+            overflowed: Cell::new(false),
             half_open: Cell::new(None),
             hang_up: Cell::new(false),
             shut_down: Cell::new(None),

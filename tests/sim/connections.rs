@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use data_manager::sim::{AckFault, Fault, RestFault, Sim, SimConfig, Which};
+use data_manager::sim::{AckFault, Fault, RestFault, Rules, Sim, SimConfig, Which};
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -68,6 +68,39 @@ async fn a_half_open_connection_neither_reads_nor_writes_until_it_is_resumed() {
             ponged = matches!(client.next().await.unwrap().unwrap(), Message::Pong(_));
         }
         wire.trade(&mut client).await;
+    }
+}
+
+#[tokio::test]
+async fn a_half_open_connection_is_reset_in_the_end() {
+    let wire = WIRES[2];
+    let rules = Rules { half_open_for: Duration::from_millis(50), ..Rules::default() };
+    let sim = Sim::spawn(SimConfig { rules, ..one(wire.exchange, wire.symbol, 0.000_1) }).unwrap();
+    let mut client = wire.listen(&sim).await;
+    sim.inject(Fault::HalfOpen { exchange: wire.exchange(), which: ALL }).unwrap();
+    assert!(client.next().await.unwrap().is_err());
+    until("end", || (sim.sent(wire.exchange).connections == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn what_silence_swallows_is_counted() {
+    for wire in WIRES {
+        let silences: [fn(String) -> Fault; 2] =
+            [|exchange| Fault::Stall { exchange, which: ALL }, |exchange| Fault::HalfOpen { exchange, which: ALL }];
+        for silence in silences {
+            let config = SimConfig { limit: Some(1_000), ..one(wire.exchange, wire.symbol, 2_000.0) };
+            let sim = Sim::spawn(config).unwrap();
+            let mut client = wire.listen(&sim).await;
+            wire.trade(&mut client).await;
+            sim.inject(silence(wire.exchange())).unwrap();
+            until("the end of the tape", || sim.finished().then_some(())).await;
+            let mut told = 1;
+            while !client.is_silent_for(Duration::from_millis(50)).await {
+                told += 1;
+            }
+            let sent = sim.sent(wire.exchange);
+            assert_eq!(sent.rows, told + sent.silenced, "{wire:?} {sent:?}");
+        }
     }
 }
 

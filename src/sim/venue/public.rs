@@ -40,6 +40,8 @@ pub struct Sent {
     pub mistimed: u64,
     /// Trades held back, to be sent behind later ones.
     pub delayed: u64,
+    /// Frames that a stalled or half-open connection was not sent.
+    pub silenced: u64,
     /// Frames that are none of the venue's: garbage and huge ones.
     pub foreign: u64,
     /// Acks that were wrong, late or missing.
@@ -67,6 +69,7 @@ pub(in crate::sim) struct Counters {
     pub(in crate::sim) conflicting: AtomicU64,
     pub(in crate::sim) mistimed: AtomicU64,
     pub(in crate::sim) delayed: AtomicU64,
+    pub(in crate::sim) silenced: AtomicU64,
     pub(in crate::sim) foreign: AtomicU64,
     pub(in crate::sim) bad_acks: AtomicU64,
     pub(in crate::sim) bad_answers: AtomicU64,
@@ -106,6 +109,7 @@ impl Public {
             conflicting: counters.conflicting.load(Relaxed),
             mistimed: counters.mistimed.load(Relaxed),
             delayed: counters.delayed.load(Relaxed),
+            silenced: counters.silenced.load(Relaxed),
             foreign: counters.foreign.load(Relaxed),
             bad_acks: counters.bad_acks.load(Relaxed),
             bad_answers: counters.bad_answers.load(Relaxed),

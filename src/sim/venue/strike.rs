@@ -3,18 +3,14 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
-use super::{Connection, Venue, close_message};
+use super::{Connection, Venue, close_message, tell};
 use crate::sim::faults::ills::Treatment;
 use crate::sim::faults::pending::Refusal;
 use crate::sim::faults::{Fault, Which, spoil};
 use crate::telemetry::clock;
-
-/// How long a connection stays half open. Its client has given it up by then, and it holds a place.
-const HALF_OPEN_MAX: Duration = Duration::from_secs(120);
 
 /// A fault at a place of the venue's tape.
 #[derive(Clone, Debug)]
@@ -134,9 +130,10 @@ impl Venue {
             }
             Fault::Stall { which, .. } => self.each(*which, |connection| connection.stalled.set(true)),
             Fault::HalfOpen { which, .. } => {
-                let until = clock::now() + HALF_OPEN_MAX;
+                let until = clock::now() + self.manners.half_open_for;
                 self.each(*which, |connection| {
-                    connection.queue.borrow_mut().clear();
+                    let cut = connection.queue.borrow_mut().drain(..).filter(tell::is_data).count();
+                    self.public.counters.silenced.fetch_add(u64::try_from(cut).unwrap_or(u64::MAX), Relaxed);
                     connection.half_open.set(Some(until));
                 });
             }

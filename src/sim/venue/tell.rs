@@ -108,6 +108,9 @@ impl Venue {
                 self.push_counted(connection, other, &counters.mistimed);
             }
             Treatment::Delay(by) => {
+                if self.silences(connection) {
+                    return;
+                }
                 let held = Held { symbol, left: by, message: whole() };
                 connection.held.borrow_mut().push_back(held);
                 counters.delayed.fetch_add(1, Relaxed);
@@ -175,8 +178,10 @@ impl Venue {
 
     /// Queues a message; false where the connection takes none.
     pub(super) fn push(&self, connection: &Connection, message: Message) -> bool {
-        let is_data = matches!(message, Message::Text(_) | Message::Binary(_) | Message::Frame(_));
-        if connection.half_open.get().is_some() || (connection.stalled.get() && is_data) {
+        if connection.overflowed.get() || (connection.half_open.get().is_some() && !is_data(&message)) {
+            return false;
+        }
+        if is_data(&message) && self.silences(connection) {
             return false;
         }
         let mut queue = connection.queue.borrow_mut();
@@ -184,11 +189,34 @@ impl Venue {
             queue.clear();
             connection.doom.notify_one();
             // What comes until the connection's task has run is not counted again.
-            connection.stalled.set(true);
+            connection.overflowed.set(true);
             self.public.counters.overflowed.fetch_add(1, Relaxed);
             return false;
         }
         queue.push_back(message);
         true
     }
+
+    /// Whether a message that was about to be written is not, because the connection is half open by now.
+    pub(in crate::sim) fn swallows(&self, connection: &Connection, message: &Message) -> bool {
+        let half_open = connection.half_open.get().is_some();
+        if half_open && is_data(message) {
+            self.public.counters.silenced.fetch_add(1, Relaxed);
+        }
+        half_open
+    }
+
+    /// Whether a fault keeps a frame with data from a connection; counts it then.
+    fn silences(&self, connection: &Connection) -> bool {
+        let silent = connection.stalled.get() || connection.half_open.get().is_some();
+        if silent {
+            self.public.counters.silenced.fetch_add(1, Relaxed);
+        }
+        silent
+    }
+}
+
+/// Whether a message is more than a control frame.
+pub(super) const fn is_data(message: &Message) -> bool {
+    matches!(message, Message::Text(_) | Message::Binary(_) | Message::Frame(_))
 }
