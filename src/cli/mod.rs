@@ -3,6 +3,7 @@
 mod capture;
 mod config;
 mod decode;
+mod faults;
 mod format;
 mod serve;
 mod settings;
@@ -139,5 +140,10 @@ fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Fa
 
 /// Starts logging for commands that have no settings of their own for it: warnings, for people.
 fn log_warnings() -> Result<(), Failure> {
-    logging::start("warn", logging::Format::Auto).map_err(Failure::config)
+    log("warn")
+}
+
+/// As [`log_warnings`], with another filter.
+fn log(filter: &str) -> Result<(), Failure> {
+    logging::start(filter, logging::Format::Auto).map_err(Failure::config)
 }

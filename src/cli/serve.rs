@@ -1,10 +1,13 @@
 //! `serve`: the daemon.
 
+use std::path::PathBuf;
+
 use super::settings::{self, ConfigArgs, VenueArgs};
-use super::{Failure, block_on};
+use super::{Failure, block_on, faults};
 use crate::app::{self, Ended, Plan};
 use crate::config::Loaded;
-use crate::sim::{Sim, SimConfig, Source, VenueConfig};
+use crate::exchange;
+use crate::sim::{Sim, SimConfig, SimError, Source, VenueConfig};
 
 /// Trades a second over all simulated venues, unless told otherwise.
 const SIM_RATE: f64 = 1_000.0;
@@ -20,6 +23,7 @@ Examples:
   data-manager serve --sim --nats --ipc
   data-manager serve --live --exchange binance --symbols BTCUSDT,ETHUSDT --nats nats://localhost:4222 --ipc
   data-manager serve --config config/data-manager.toml --nats --ipc
+  data-manager serve --sim --ipc --fault \"drop at=5s every=30s\"        simulated venues that fail; see sim --help
 
 SIGTERM and SIGINT drain: stop reading, publish and await what is in flight for at most shutdown_timeout; exit 0, or 1
 where something was not acknowledged. A second signal exits at once, with 1.
@@ -43,6 +47,12 @@ pub(crate) struct Args {
     /// With --sim: decides every generated trade [default: 1].
     #[arg(long, value_name = "N", requires = "sim")]
     seed: Option<u64>,
+    /// With --sim: let the venues fail by this plan, such as config/faults.toml.
+    #[arg(long, value_name = "FILE", requires = "sim")]
+    faults: Option<PathBuf>,
+    /// With --sim: let them fail once more, such as "drop exchange=binance at=5s"; may be given several times.
+    #[arg(long = "fault", value_name = "FAULT", requires = "sim")]
+    fault: Vec<String>,
     #[command(flatten)]
     venues: VenueArgs,
     #[command(flatten)]
@@ -100,16 +110,22 @@ impl Args {
     fn simulate(&self, loaded: &mut Loaded) -> Result<Sim, Failure> {
         let exchanges = &mut loaded.settings.exchanges;
         if exchanges.is_empty() {
-            exchanges.extend(Sim::exchanges().into_iter().map(|name| (name.to_owned(), Default::default())));
+            // Those that this daemon can also talk to.
+            let known = Sim::exchanges().into_iter().filter(|name| exchange::by_name(name).is_some());
+            exchanges.extend(known.map(|name| (name.to_owned(), Default::default())));
         }
         let venues = exchanges
             .iter()
             .map(|(name, table)| VenueConfig { exchange: name.clone(), symbols: table.symbols.clone() })
             .collect();
         let source = Source::Generate { rate: self.rate.unwrap_or(SIM_RATE) };
-        let config =
-            SimConfig { venues, source, seed: self.seed.unwrap_or(1), history: SIM_HISTORY, ..SimConfig::default() };
-        let sim = Sim::spawn(config).map_err(Failure::config)?;
+        let seed = self.seed.unwrap_or(1);
+        let plan = faults::plan(self.faults.as_deref(), &self.fault)?;
+        let config = SimConfig { venues, source, seed, history: SIM_HISTORY, plan, ..SimConfig::default() };
+        let sim = Sim::spawn(config).map_err(|error| match error {
+            error @ SimError::Plan { .. } => faults::failure(error),
+            error => Failure::config(error),
+        })?;
         for (name, table) in exchanges.iter_mut() {
             if let Some(endpoint) = sim.endpoint(name) {
                 tracing::info!(

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Failure, block_on};
-use crate::sim::{Pace, Sim, SimConfig, SimError, Source, VenueConfig};
+use super::{Failure, block_on, faults};
+use crate::sim::{Pace, Sim, SimConfig, Source, VenueConfig};
 
 /// Progress is told this often.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
@@ -23,7 +23,20 @@ Generated trades flow at once; a capture, and anything flat out, starts once all
 More examples:
   data-manager sim --exchange binance --capture btcusdt.jsonl             at its own pace
   data-manager sim --exchange binance --capture btcusdt.jsonl --rate 0    flat out
-  data-manager sim --rate 5000 --seed 7                                   generated, 5,000 a second")]
+  data-manager sim --rate 5000 --seed 7                                   generated, 5,000 a second
+  data-manager sim --fault \"drop exchange=binance at=5s every=30s\"        resets, again and again
+  data-manager sim --fault \"spoil how=nan after=1000\" --faults config/faults.toml
+
+A fault is a kind and keys:
+  when          at=TIME since the start (default: at once), or after=N trades of the venue;
+                every=TIME or every=N repeats it, jitter=TIME lets it be up to so much later
+  where         exchange=, symbol=, which=all|oldest|newest connections; without: all
+  connections   drop, hang_up, close, shutdown, stall, half_open, resume, huge, send
+  trades        duplicate, replay, withhold, delay, skip_ids, restart_ids, conflict, retime,
+                spoil, burst
+  answers       ack, refuse_symbol, refuse_upgrade, refuse_rest, rest
+config/faults.toml shows each kind with its keys. Every fault is logged with its number, as
+--fault takes it.")]
 pub(crate) struct Args {
     /// A venue to simulate; may be given several times. Default: all that can be.
     #[arg(long = "exchange", value_name = "NAME")]
@@ -47,10 +60,18 @@ pub(crate) struct Args {
     /// Decides every generated trade.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Let the venues fail by this plan.
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+    /// Let them fail once more, such as "drop exchange=binance at=5s"; may be given several times.
+    #[arg(long = "fault", value_name = "FAULT")]
+    fault: Vec<String>,
 }
 
 pub(crate) fn run(args: Args) -> Result<(), Failure> {
-    super::log_warnings()?;
+    let plan = faults::plan(args.faults.as_deref(), &args.fault)?;
+    // Faults are logged as they happen.
+    super::log(if plan.is_empty() { "warn" } else { "warn,data_manager::sim=info" })?;
     let exchanges = match (&args.exchanges, &args.capture) {
         (named, _) if !named.is_empty() => named.clone(),
         (_, Some(_)) => return Err(Failure::usage("a capture is of one venue; name it with --exchange")),
@@ -70,11 +91,9 @@ pub(crate) fn run(args: Args) -> Result<(), Failure> {
         Source::Capture { .. } => true,
     };
     let listen = args.listen;
-    let config = SimConfig { venues, listen, source, seed: args.seed, wait_for_subscriber, ..SimConfig::default() };
-    let sim = Sim::spawn(config).map_err(|error| match error {
-        SimError::Exchange { .. } | SimError::Symbol { .. } | SimError::Setting { .. } => Failure::usage(error),
-        error => Failure::failed(error),
-    })?;
+    let config =
+        SimConfig { venues, listen, source, seed: args.seed, wait_for_subscriber, plan, ..SimConfig::default() };
+    let sim = Sim::spawn(config).map_err(faults::failure)?;
     for exchange in sim.venues() {
         if let Some(endpoint) = sim.endpoint(exchange) {
             let symbols = sim.symbols(exchange);

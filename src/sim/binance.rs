@@ -13,9 +13,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::config::{Rules, SimError};
+use super::faults::spoil::Keys;
 use super::history::Book;
 use super::twin::{
-    Answer, Context, Control, Listing, Meter, Out, Recorded, Session, Shape, Target, Twin, write_fixed, write_price,
+    Answer, Context, Control, Listing, Meter, Out, Recorded, Row, Session, Shape, Target, Twin, write_fixed,
+    write_price,
 };
 use crate::market::symbol::split_pair;
 use crate::market::trade::KIND_TRADE_V1;
@@ -90,7 +92,8 @@ impl Twin for Binance {
         rest::answer(&mut self.weight, now, wall_ns, target, book)
     }
 
-    fn frame(&self, shape: Shape, listing: &Listing, trade: &TradeMsg, out: &mut BytesMut) {
+    fn frame(&self, shape: Shape, listing: &Listing, row: &Row, out: &mut BytesMut) {
+        let trade = &row.trade;
         let per_unit = if shape & MICROSECONDS == 0 { 1_000_000 } else { 1_000 };
         let traded = trade.ts_event / per_unit;
         // The event leaves the venue a moment after the trade: 0 to 2 ms, fixed by the id.
@@ -108,6 +111,18 @@ impl Twin for Binance {
         if shape & COMBINED != 0 {
             let _ = out.write_str("}");
         }
+    }
+
+    fn keys(&self) -> Keys {
+        Keys { price: "p", size: "q", time: "T" }
+    }
+
+    fn false_ack(&self, ack: &str, strange: bool) -> String {
+        if strange { ack.replacen("\"id\":", "\"id\":99", 1) } else { ack.replacen("null", "[\"foo@trade\"]", 1) }
+    }
+
+    fn asks_for_trades(&self, target: &Target<'_>) -> bool {
+        ["/api/v3/trades", "/api/v3/historicalTrades", "/api/v3/aggTrades"].contains(&target.path)
     }
 
     fn read(&self, frame: &str) -> Recorded {
@@ -267,18 +282,18 @@ impl Session for BinanceSession {
                 return;
             }
         };
-        let answer = match request_id(&request) {
-            Err(problem) => json!({"code": 2, "msg": format!("Invalid request: {problem}")}).to_string(),
+        out.push(match request_id(&request) {
+            Err(problem) => Out::Text(json!({"code": 2, "msg": format!("Invalid request: {problem}")}).to_string()),
             // Written by hand for the venue's order of fields.
             Ok(id) => match self.request(cx, &request) {
-                Ok(result) => format!(r#"{{"result":{result},"id":{id}}}"#),
+                Ok(Value::Null) => Out::Ack(format!(r#"{{"result":null,"id":{id}}}"#)),
+                Ok(result) => Out::Text(format!(r#"{{"result":{result},"id":{id}}}"#)),
                 Err(problem) => {
                     let message = json!(format!("Invalid request: {problem}"));
-                    format!(r#"{{"code":2,"msg":{message},"id":{id}}}"#)
+                    Out::Text(format!(r#"{{"code":2,"msg":{message},"id":{id}}}"#))
                 }
             },
-        };
-        out.push(Out::Text(answer));
+        });
     }
 
     fn on_control(&mut self, now: Instant, control: Control<'_>, out: &mut Vec<Out>) {

@@ -16,9 +16,11 @@ use time::format_description::well_known::Rfc3339;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::config::{Rules, SimError};
+use super::faults::spoil::Keys;
 use super::history::Book;
 use super::twin::{
-    Answer, Context, Control, Listing, Meter, Out, Recorded, Session, Shape, Target, Twin, write_fixed, write_price,
+    Answer, Context, Control, Listing, Meter, Out, Recorded, Row, Session, Shape, Target, Twin, write_fixed,
+    write_price,
 };
 use crate::market::symbol::{Symbol, split_pair};
 use crate::market::trade::KIND_TRADE_V1;
@@ -82,8 +84,22 @@ impl Twin for Coinbase {
         rest::answer(wall_ns, target, book)
     }
 
-    fn frame(&self, _shape: Shape, listing: &Listing, trade: &TradeMsg, out: &mut BytesMut) {
-        write_match(out, "match", listing, trade);
+    fn frame(&self, _shape: Shape, listing: &Listing, row: &Row, out: &mut BytesMut) {
+        write_match(out, "match", listing, &row.trade);
+    }
+
+    fn keys(&self) -> Keys {
+        Keys { price: "price", size: "size", time: "time" }
+    }
+
+    fn false_ack(&self, _ack: &str, strange: bool) -> String {
+        let strangers = json!([{"name": MATCHES, "product_ids": ["ZZZ-USD"]}]);
+        let channels = if strange { strangers } else { json!([]) };
+        format!(r#"{{"type":"subscriptions","channels":{channels}}}"#)
+    }
+
+    fn asks_for_trades(&self, target: &Target<'_>) -> bool {
+        target.path.starts_with("/products/") && target.path.ends_with("/trades")
     }
 
     fn read(&self, frame: &str) -> Recorded {
@@ -271,7 +287,7 @@ impl CoinbaseSession {
         let channels = [(MATCHES, &self.matches), (HEARTBEAT, &self.heartbeat)];
         let listed = channels.iter().filter(|(_, products)| !products.is_empty());
         let channels: Vec<_> = listed.map(|(name, products)| json!({"name": name, "product_ids": products})).collect();
-        Out::Text(format!(r#"{{"type":"subscriptions","channels":{}}}"#, json!(channels)))
+        Out::Ack(format!(r#"{{"type":"subscriptions","channels":{}}}"#, json!(channels)))
     }
 }
 

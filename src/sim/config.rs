@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::faults::Scripted;
+use super::plan::FaultPlan;
 
 /// One simulated venue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,15 +29,16 @@ pub struct SimConfig {
     pub source: Source,
     /// Decides every generated trade: the same seed gives the same trades, whatever the timing.
     pub seed: u64,
-    /// A venue's tape ends after this many trades; its connections stay. `None`: never.
+    /// A venue's tape ends after this many trades, single fills; its connections stay. `None`: never.
     pub limit: Option<u64>,
     /// The tape of a venue starts once all its symbols are subscribed. Otherwise at once: a real venue waits for
     /// nobody.
     pub wait_for_subscriber: bool,
-    /// Generated trades of each symbol that the venue has behind it when it starts: for REST and `last_match`. Not with
+    /// Generated trades of each symbol that the venue has behind it when it starts: for REST, and for
+    /// what venues push at a subscribe. Not with
     /// a capture.
     pub backlog: u64,
-    /// Newest trades kept per symbol, for REST and for [`super::Sim::history`]; 1 or more. One takes 48 bytes.
+    /// Newest trades kept per symbol, for REST and for [`super::Sim::history`]; 1 or more. One takes 56 bytes.
     pub history: usize,
     /// Frames that wait for one client at most, 1,024 or more. Beyond it a client is disconnected, as real venues do;
     /// flat out, the tape waits for it instead.
@@ -45,6 +47,8 @@ pub struct SimConfig {
     pub rules: Rules,
     /// Faults at fixed places of a venue's tape.
     pub script: Vec<Scripted>,
+    /// Faults by a plan: at times, at places of the tape, by chance.
+    pub plan: FaultPlan,
 }
 
 /// Where trades come from.
@@ -93,12 +97,19 @@ pub struct Rules {
     pub subscribe_within: Duration,
     /// Coinbase: a `heartbeat` a product this often.
     pub heartbeat_every: Duration,
-    /// Messages a second that a client may send, pings and pongs included. `None`: the venue's own (5 and 100).
+    /// OKX: a connection is closed when nothing was sent on it for this long, by either side.
+    pub idle_within: Duration,
+    /// Messages a second that a client may send, pings and pongs included. `None`: the venue's own (5 and 100; OKX
+    /// counts 480 requests an hour instead).
     pub messages_per_second: Option<u32>,
     /// Binance: REST weight a minute.
     pub rest_weight_per_minute: u32,
     /// Coinbase: REST requests a second.
     pub rest_per_second: u32,
+    /// OKX: REST requests in two seconds.
+    pub rest_per_two_seconds: u32,
+    /// A connection that a fault has left half open is reset after this.
+    pub half_open_for: Duration,
 }
 
 /// Where a venue can be reached. Each stands where the configuration takes `ws_url` and `rest_url`.
@@ -172,6 +183,14 @@ pub enum SimError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// A plan of faults that cannot be read, or does not fit.
+    #[error("{place}: {message}")]
+    Plan {
+        /// The file with its line, or the flag.
+        place: String,
+        /// What is wrong, and what would do.
+        message: String,
+    },
     /// A fault that cannot be done.
     #[error("fault refused: {message}")]
     Fault {
@@ -194,6 +213,7 @@ impl Default for SimConfig {
             queue_frames: 65_536,
             rules: Rules::default(),
             script: Vec::new(),
+            plan: FaultPlan::default(),
         }
     }
 }
@@ -252,9 +272,12 @@ impl Default for Rules {
             shutdown_notice: Duration::from_secs(10),
             subscribe_within: Duration::from_secs(5),
             heartbeat_every: Duration::from_secs(1),
+            idle_within: Duration::from_secs(30),
             messages_per_second: None,
             rest_weight_per_minute: 6_000,
             rest_per_second: 10,
+            rest_per_two_seconds: 20,
+            half_open_for: Duration::from_secs(120),
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::{sleep_until, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::faults::AckFault;
 use super::twin::{Context, Control, Out, Session};
 use super::venue::{Connection, Venue};
 use crate::telemetry::clock;
@@ -36,7 +37,16 @@ enum Next {
 /// Runs a connection to its end.
 pub(super) async fn run(venue: Rc<Venue>, socket: WebSocketStream<TcpStream>, session: Box<dyn Session>) {
     let connection = venue.join();
-    let mut line = Line { venue, connection, socket, session, out: Vec::new(), batch: Vec::with_capacity(BATCH) };
+    let mut line = Line {
+        venue,
+        connection,
+        socket,
+        session,
+        written: None,
+        late: Vec::new(),
+        out: Vec::new(),
+        batch: Vec::with_capacity(BATCH),
+    };
     line.venue.subscribe(&line.connection, &*line.session);
     let end = loop {
         match line.step().await {
@@ -57,6 +67,10 @@ struct Line {
     connection: Rc<Connection>,
     socket: WebSocketStream<TcpStream>,
     session: Box<dyn Session>,
+    /// When something was last written.
+    written: Option<Instant>,
+    /// Acks that a fault holds back, and until when.
+    late: Vec<(Instant, String)>,
     out: Vec<Out>,
     batch: Vec<Message>,
 }
@@ -71,7 +85,11 @@ enum Event {
 
 impl Line {
     async fn step(&mut self) -> Next {
-        let deadline = self.session.deadline();
+        if let Some(until) = self.connection.half_open.get() {
+            return self.hold_still(until).await;
+        }
+        let late = self.late.iter().map(|(due, _)| *due).min();
+        let deadline = [self.session.deadline(), late].into_iter().flatten().min();
         // Not biased: with a queue that is never empty, requests and deadlines still have their turn.
         let event = tokio::select! {
             () = self.connection.doom.notified() => Event::Doomed,
@@ -83,7 +101,10 @@ impl Line {
             Event::Doomed => Next::Reset,
             Event::Queued => {
                 self.announce_end();
-                self.write().await
+                match self.write().await {
+                    Next::Go if self.connection.hang_up.get() => Next::Gone,
+                    next => next,
+                }
             }
             Event::Came(Some(Ok(message))) => {
                 self.on_message(&message);
@@ -91,9 +112,20 @@ impl Line {
             }
             Event::Came(None | Some(Err(_))) => Next::Gone,
             Event::Due => {
+                self.tell_late_acks();
                 self.with_session(|session, cx, out| session.on_tick(cx, out));
+                self.venue.reply(&self.connection, &mut self.out);
                 Next::Go
             }
+        }
+    }
+
+    /// Neither reads nor writes, until it is told to go on, reset, or has held a place long enough.
+    async fn hold_still(&self, until: Instant) -> Next {
+        tokio::select! {
+            () = self.connection.doom.notified() => Next::Reset,
+            () = self.connection.wake.notified() => Next::Go,
+            () = sleep_until(until.into()) => Next::Reset,
         }
     }
 
@@ -114,6 +146,8 @@ impl Line {
 
     fn on_text(&mut self, text: &str) {
         self.with_session(|session, cx, out| session.on_text(cx, text, out));
+        self.spoil_acks(text);
+        self.venue.reply(&self.connection, &mut self.out);
         // The answer is queued and the subscription takes effect in one go: no trade can come between.
         self.venue.subscribe(&self.connection, &*self.session);
     }
@@ -128,10 +162,35 @@ impl Line {
     fn with_session(&mut self, act: impl FnOnce(&mut dyn Session, &mut Context<'_>, &mut Vec<Out>)) {
         let book = self.venue.public.book();
         let mut faults = self.venue.pending.borrow_mut();
-        let mut cx = Context { now: clock::now(), wall_ns: clock::wall_ns(), book: &book, faults: &mut faults };
+        let (now, wall_ns) = (clock::now(), clock::wall_ns());
+        let mut cx = Context { now, wall_ns, written: self.written, book: &book, faults: &mut faults };
         act(&mut *self.session, &mut cx, &mut self.out);
         drop((book, faults));
-        self.venue.reply(&self.connection, &mut self.out);
+    }
+
+    /// Lets faults have their way with the acks among the answers to a request.
+    fn spoil_acks(&mut self, request: &str) {
+        for answer in std::mem::take(&mut self.out) {
+            let fault = match &answer {
+                Out::Ack(ack) => self.venue.ack_fault(request, ack),
+                _ => None,
+            };
+            match (fault, answer) {
+                (Some(AckFault::Missing), _) => {}
+                (Some(AckFault::Late(by)), Out::Ack(ack)) => self.late.push((clock::now() + by, ack)),
+                (Some(fault), Out::Ack(ack)) => {
+                    let strange = fault == AckFault::OtherSymbol;
+                    self.out.push(Out::Text(self.venue.twin.borrow().false_ack(&ack, strange)));
+                }
+                (_, answer) => self.out.push(answer),
+            }
+        }
+    }
+
+    fn tell_late_acks(&mut self) {
+        let now = clock::now();
+        let due = self.late.extract_if(.., |(due, _)| *due <= now);
+        self.out.extend(due.map(|(_, ack)| Out::Ack(ack)));
     }
 
     /// Writes all that is queued; gives up when the connection is doomed meanwhile.
@@ -153,6 +212,9 @@ impl Line {
             }
             let mut written = 0;
             for message in self.batch.drain(..) {
+                if self.venue.swallows(&self.connection, &message) {
+                    continue;
+                }
                 let last = message.is_close();
                 self.socket.feed(message).await?;
                 written += 1;
@@ -161,6 +223,7 @@ impl Line {
                     break;
                 }
             }
+            self.written = Some(clock::now());
             self.venue.public.counters.frames.fetch_add(written, std::sync::atomic::Ordering::Relaxed);
         }
         self.socket.flush().await?;
@@ -180,7 +243,8 @@ impl Line {
     }
 }
 
-async fn at(deadline: Option<Instant>) {
+/// Waits until then; for ever where there is no such time.
+pub(super) async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline.into()).await,
         None => std::future::pending().await,

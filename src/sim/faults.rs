@@ -1,8 +1,14 @@
-//! What can go wrong at a venue, on demand or by script, and the state that a pending fault leaves.
+//! What can go wrong at a venue, on demand, by script or by plan.
 //!
-//! It decides what is to happen to the next trade, subscribe or request; the room's other files do it.
+//! It names faults only. What one leaves waiting is in [`pending`] and [`ills`], how a frame is broken in [`spoil`],
+//! how a fault is spelled in [`text`]; the venue's connections do the rest.
 
-use std::collections::HashMap;
+pub(super) mod ills;
+pub(super) mod keys;
+pub(super) mod pending;
+pub(super) mod spoil;
+pub(super) mod text;
+
 use std::time::Duration;
 
 /// Which of a venue's connections a fault hits, of those that are open when it is injected.
@@ -127,6 +133,191 @@ pub enum Fault {
         /// The frame.
         text: String,
     },
+    /// Connections end without a close frame, after what was queued: FIN instead of RST.
+    HangUp {
+        /// The exchange's token.
+        exchange: String,
+        /// Which connections.
+        which: Which,
+    },
+    /// Connections stay open, and nothing is read from them or written to them any more, pings included. What they
+    /// would have been sent is lost. `Resume` ends it, and after two minutes ([`super::Rules::half_open_for`]) a reset.
+    HalfOpen {
+        /// The exchange's token.
+        exchange: String,
+        /// Which connections.
+        which: Which,
+    },
+    /// The next trades are told by a broken frame, and by no other.
+    Spoil {
+        /// The exchange's token.
+        exchange: String,
+        /// The symbol; `None`: of any.
+        symbol: Option<String>,
+        /// To whom: `All` to every connection, later ones too.
+        which: Which,
+        /// How the frame is broken.
+        damage: Damage,
+        /// How many trades.
+        count: u64,
+    },
+    /// The next trades are followed by a frame with the same id and another size. The first one is the true one.
+    Conflict {
+        /// The exchange's token.
+        exchange: String,
+        /// The symbol; `None`: of any.
+        symbol: Option<String>,
+        /// To whom.
+        which: Which,
+        /// How many trades.
+        count: u64,
+    },
+    /// The next trades are told with a wrong venue time. REST and the oracle keep the true one.
+    Retime {
+        /// The exchange's token.
+        exchange: String,
+        /// The symbol; `None`: of any.
+        symbol: Option<String>,
+        /// To whom.
+        which: Which,
+        /// The time that is told.
+        time: WireTime,
+        /// How many trades.
+        count: u64,
+    },
+    /// A trade is held back until `by` later ones of its symbol have been sent; 1 swaps neighbours.
+    Delay {
+        /// The exchange's token.
+        exchange: String,
+        /// The symbol; `None`: of any.
+        symbol: Option<String>,
+        /// From whom.
+        which: Which,
+        /// How many trades overtake it, 1 or more.
+        by: u64,
+        /// How many trades are held back, one after the other.
+        count: u64,
+    },
+    /// The last trades are sent once more, oldest first, of every symbol that a connection is subscribed to.
+    Replay {
+        /// The exchange's token.
+        exchange: String,
+        /// The symbol; `None`: of each.
+        symbol: Option<String>,
+        /// To whom, of those that are connected.
+        which: Which,
+        /// How many trades of a symbol.
+        count: u64,
+    },
+    /// The ids begin again at 1, and REST knows nothing from before. Not with a capture.
+    RestartIds {
+        /// The exchange's token.
+        exchange: String,
+        /// The symbol; `None`: of each.
+        symbol: Option<String>,
+    },
+    /// One frame of this size is sent: JSON that is no trade.
+    Huge {
+        /// The exchange's token.
+        exchange: String,
+        /// Which connections.
+        which: Which,
+        /// Its size in bytes, from 1 KiB to 256 MiB.
+        bytes: u64,
+    },
+    /// Trades come `factor` times as fast. Not flat out.
+    Burst {
+        /// The exchange's token.
+        exchange: String,
+        /// How many times as fast, 1 or more.
+        factor: u32,
+        /// For how long.
+        lasting: Duration,
+    },
+    /// The next acks of subscribes are not as they should be. The subscriptions hold all the same.
+    Ack {
+        /// The exchange's token.
+        exchange: String,
+        /// Acks of subscribes that name this symbol; `None`: all.
+        symbol: Option<String>,
+        /// What is wrong with the ack.
+        fault: AckFault,
+        /// How many acks; `u64::MAX` is for ever.
+        times: u64,
+    },
+    /// The next REST answers are not as they should be.
+    Rest {
+        /// The exchange's token.
+        exchange: String,
+        /// Requests that name this symbol; `None`: all.
+        symbol: Option<String>,
+        /// What is wrong with the answer.
+        fault: RestFault,
+        /// How many answers; `u64::MAX` is for ever.
+        times: u64,
+    },
+}
+
+/// How a trade's frame is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// Its second half is missing.
+    Truncated,
+    /// The price is a list.
+    WrongType,
+    /// The price is `NaN`.
+    NotANumber,
+    /// The price is `1e400`.
+    TooLarge,
+    /// The size is below zero.
+    Negative,
+    /// The price is not there.
+    MissingField,
+    /// The price is a list in a list, a thousand deep.
+    Nested,
+    /// A text frame whose bytes are no UTF-8: the client's library ends the connection.
+    BadUtf8,
+    /// A binary frame.
+    Binary,
+}
+
+/// The venue time that a trade is told with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireTime {
+    /// Zero, or the start of 1970.
+    Zero,
+    /// One hour ahead.
+    Future,
+    /// Seconds, in place of the venue's unit.
+    Seconds,
+    /// Microseconds, in place of the venue's unit.
+    Micros,
+}
+
+/// What is wrong with an ack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AckFault {
+    /// It never comes.
+    Missing,
+    /// It comes so much later, behind the first trades.
+    Late(Duration),
+    /// It acknowledges something else.
+    Wrong,
+    /// It names a symbol that nobody asked for; where acks name none, a request that nobody made.
+    OtherSymbol,
+}
+
+/// What is wrong with a REST answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestFault {
+    /// Any answer comes so much later.
+    Slow(Duration),
+    /// A page of trades is empty, whatever there is.
+    Empty,
+    /// A page of trades has so many rows at most.
+    Short(u64),
+    /// A page of trades breaks off in the middle of its JSON.
+    Broken,
 }
 
 /// A fault at a fixed place of a venue's tape.
@@ -154,7 +345,19 @@ impl Fault {
             | Self::RefuseSymbol { exchange, .. }
             | Self::RefuseUpgrade { exchange, .. }
             | Self::RefuseRest { exchange, .. }
-            | Self::Send { exchange, .. } => exchange,
+            | Self::Send { exchange, .. }
+            | Self::HangUp { exchange, .. }
+            | Self::HalfOpen { exchange, .. }
+            | Self::Spoil { exchange, .. }
+            | Self::Conflict { exchange, .. }
+            | Self::Retime { exchange, .. }
+            | Self::Delay { exchange, .. }
+            | Self::Replay { exchange, .. }
+            | Self::RestartIds { exchange, .. }
+            | Self::Huge { exchange, .. }
+            | Self::Burst { exchange, .. }
+            | Self::Ack { exchange, .. }
+            | Self::Rest { exchange, .. } => exchange,
         }
     }
 
@@ -166,138 +369,15 @@ impl Fault {
             | Self::Withhold { symbol, .. }
             | Self::SkipIds { symbol, .. }
             | Self::RefuseSymbol { symbol, .. } => Some(symbol),
+            Self::Spoil { symbol, .. }
+            | Self::Conflict { symbol, .. }
+            | Self::Retime { symbol, .. }
+            | Self::Delay { symbol, .. }
+            | Self::Replay { symbol, .. }
+            | Self::RestartIds { symbol, .. }
+            | Self::Ack { symbol, .. }
+            | Self::Rest { symbol, .. } => symbol.as_deref(),
             _ => None,
         }
-    }
-}
-
-/// How many frames of a trade are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Treatment {
-    Send,
-    Twice,
-    Withhold,
-}
-
-/// An HTTP refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) status: u16,
-    pub(super) retry_after: Option<u64>,
-}
-
-/// Faults of a venue that wait for their trade, subscribe or request.
-#[derive(Debug, Default)]
-pub(super) struct Pending {
-    duplicate: HashMap<usize, u64>,
-    withhold: HashMap<usize, u64>,
-    refused_symbols: HashMap<String, u64>,
-    upgrades: Option<(Refusal, u64)>,
-    rest: Option<(Refusal, u64)>,
-}
-
-impl Pending {
-    pub(super) fn duplicate(&mut self, symbol: usize, count: u64) {
-        *self.duplicate.entry(symbol).or_default() += count;
-    }
-
-    pub(super) fn withhold(&mut self, symbol: usize, count: u64) {
-        *self.withhold.entry(symbol).or_default() += count;
-    }
-
-    pub(super) fn refuse_symbol(&mut self, venue_symbol: &str, times: u64) {
-        self.refused_symbols.insert(venue_symbol.to_owned(), times);
-    }
-
-    pub(super) const fn refuse_upgrades(&mut self, refusal: Refusal, times: u64) {
-        self.upgrades = Some((refusal, times));
-    }
-
-    pub(super) const fn refuse_rest(&mut self, refusal: Refusal, times: u64) {
-        self.rest = Some((refusal, times));
-    }
-
-    /// What happens to the next trade of a symbol.
-    pub(super) fn treat(&mut self, symbol: usize) -> Treatment {
-        if take(&mut self.withhold, &symbol) {
-            return Treatment::Withhold;
-        }
-        if take(&mut self.duplicate, &symbol) { Treatment::Twice } else { Treatment::Send }
-    }
-
-    /// Whether this subscribe of a venue symbol is refused.
-    pub(super) fn refuses(&mut self, venue_symbol: &str) -> bool {
-        take(&mut self.refused_symbols, venue_symbol)
-    }
-
-    /// The refusal of this upgrade.
-    pub(super) const fn upgrade(&mut self) -> Option<Refusal> {
-        next(&mut self.upgrades)
-    }
-
-    /// The refusal of this REST request.
-    pub(super) const fn rest(&mut self) -> Option<Refusal> {
-        next(&mut self.rest)
-    }
-}
-
-/// Counts one down; `u64::MAX` stays.
-fn take<K, Q>(map: &mut HashMap<K, u64>, key: &Q) -> bool
-where
-    K: std::hash::Hash + Eq + std::borrow::Borrow<Q>,
-    Q: std::hash::Hash + Eq + ?Sized,
-{
-    // The usual case, once a trade: no fault waits, and nothing is hashed.
-    if map.is_empty() {
-        return false;
-    }
-    match map.get_mut(key) {
-        None => false,
-        Some(&mut u64::MAX) => true,
-        Some(0 | 1) => map.remove(key).is_some_and(|left| left == 1),
-        Some(left) => {
-            *left -= 1;
-            true
-        }
-    }
-}
-
-const fn next(pending: &mut Option<(Refusal, u64)>) -> Option<Refusal> {
-    match pending {
-        None | Some((_, 0)) => None,
-        Some((refusal, times)) => {
-            if *times != u64::MAX {
-                *times -= 1;
-            }
-            Some(*refusal)
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pending_fault_hits_exactly_as_often_as_told() {
-        let mut pending = Pending::default();
-        pending.withhold(0, 2);
-        pending.duplicate(0, 1);
-        let treated: Vec<_> = (0..4).map(|_| pending.treat(0)).collect();
-        assert_eq!(treated, [Treatment::Withhold, Treatment::Withhold, Treatment::Twice, Treatment::Send]);
-        assert_eq!(pending.treat(1), Treatment::Send);
-    }
-
-    #[test]
-    fn a_refusal_ends_after_its_times_and_for_ever_never_does() {
-        let mut pending = Pending::default();
-        let refusal = Refusal { status: 429, retry_after: Some(3) };
-        pending.refuse_upgrades(refusal, 1);
-        assert_eq!((pending.upgrade(), pending.upgrade()), (Some(refusal), None));
-        pending.refuse_symbol("BTCUSDT", u64::MAX);
-        assert!((0..100).all(|_| pending.refuses("BTCUSDT")));
-        assert!(!pending.refuses("ETHUSDT"));
-        pending.refuse_symbol("ETHUSDT", 0);
-        assert!(!pending.refuses("ETHUSDT"));
     }
 }

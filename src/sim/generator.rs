@@ -19,10 +19,15 @@ const FIRST_ID_MAX: u64 = 4_000_000_000;
 /// Sizes go from 1 step to 10^this steps, or to a whole unit where that is more, evenly on a logarithmic scale.
 const SIZE_DECADES: u32 = 6;
 
+/// One row in this many is of several fills, where a venue has such rows.
+const SWEEP_ONE_IN: u8 = 4;
+
 /// What the trades of one symbol say, one after the other.
 #[derive(Clone, Debug)]
 pub(super) struct Stream {
     rng: fastrand::Rng,
+    /// Decides which trades are of several fills. A generator of its own: venues of single fills draw nothing from it.
+    sweeps: fastrand::Rng,
     next_id: u64,
     /// The price between the sides, in ticks.
     middle: i64,
@@ -45,7 +50,23 @@ impl Stream {
             side: Side::Buy,
             price_decimals: listing.price_decimals,
             size_decimals: listing.size_decimals,
+            sweeps: rng.clone(),
             rng,
+        }
+    }
+
+    /// The fills of the next row, at most `most`: usually one, now and then several of one taker at one price.
+    pub(super) fn row(&mut self, ts_event: u64, most: u32, fills: &mut Vec<TradeMsg>) {
+        fills.clear();
+        let first = self.next(ts_event);
+        fills.push(first);
+        if most < 2 || self.sweeps.u8(..SWEEP_ONE_IN) != 0 {
+            return;
+        }
+        for _ in 1..self.sweeps.u32(2..=most) {
+            let trade_id = self.next_id;
+            self.next_id += 1;
+            fills.push(TradeMsg { trade_id, size: self.size(), ..first });
         }
     }
 
@@ -67,6 +88,11 @@ impl Stream {
             kind: KIND_TRADE_V1,
             ..TradeMsg::zeroed()
         }
+    }
+
+    /// Lets the ids begin again at 1.
+    pub(super) const fn restart_ids(&mut self) {
+        self.next_id = 1;
     }
 
     /// Lets the ids jump by `count`.
@@ -223,6 +249,27 @@ mod tests {
         assert_eq!(one, take(&mut Stream::new(7, "binance", &listing()), 1_000));
         assert_ne!(one, take(&mut Stream::new(8, "binance", &listing()), 1_000));
         assert_ne!(one, take(&mut Stream::new(7, "coinbase", &listing()), 1_000));
+    }
+
+    #[test]
+    fn some_rows_are_of_several_fills_with_ids_in_line_at_one_price() {
+        let mut stream = Stream::new(1, "okx", &listing());
+        let (mut fills, mut seen, mut next_id) = (Vec::new(), [0; 6], stream.next_id);
+        for _ in 0..10_000 {
+            stream.row(7, 5, &mut fills);
+            let first = fills[0];
+            for fill in &fills {
+                assert_eq!((fill.trade_id, fill.price, fill.side()), (next_id, first.price, first.side()));
+                next_id += 1;
+            }
+            seen[fills.len()] += 1;
+        }
+        assert!(seen[1] > 7_000 && seen[2..].iter().all(|count| *count > 400), "{seen:?}");
+        let (mut rows, mut singles) = (Stream::new(1, "okx", &listing()), Stream::new(1, "okx", &listing()));
+        for _ in 0..1_000 {
+            rows.row(7, 1, &mut fills);
+            assert_eq!(fills, [singles.next(7)], "a venue of single fills draws nothing more");
+        }
     }
 
     #[test]

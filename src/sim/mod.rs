@@ -1,8 +1,12 @@
 //! Simulated venues: real WebSocket and REST on loopback, in each venue's own wire format, with faults on demand.
 //!
 //! Trades come from a seeded generator or from a capture. Everything runs on one thread of its own, so that it never
-//! disturbs a shard. The simulation shares no wire code with the adapters in [`crate::exchange`]: an error there cannot
-//! hide here. It does not know who listens.
+//! disturbs a shard. The simulation shares no wire code with the adapters in [`crate::exchange`]: an error there
+//! cannot hide here. It does not know who listens.
+//!
+//! Faults come from the code ([`Sim::inject`]), from fixed places of a tape ([`SimConfig::script`]) or from a plan
+//! ([`SimConfig::plan`]). [`Sim::history`], [`Sim::rows`] and [`Sim::sent`] are the oracle: what was issued, and
+//! exactly what became of it.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), data_manager::sim::SimError> {
@@ -22,6 +26,8 @@ mod connection;
 mod faults;
 mod generator;
 mod history;
+mod okx;
+mod plan;
 mod server;
 mod start;
 mod tape;
@@ -36,11 +42,16 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use config::{Endpoint, Pace, Rules, SimConfig, SimError, Source, VenueConfig};
-pub use faults::{Fault, Scripted, Which};
+pub use faults::{AckFault, Damage, Fault, RestFault, Scripted, Which, WireTime};
 pub use history::SimTrade;
+pub use plan::FaultPlan;
 pub use venue::Sent;
 
+use history::Book;
 use venue::Public;
+
+/// Sizes of a huge frame.
+const HUGE_BYTES: std::ops::RangeInclusive<u64> = 1 << 10..=256 << 20;
 
 /// A running simulation. Dropping it stops it.
 #[derive(Debug)]
@@ -48,6 +59,7 @@ pub struct Sim {
     venues: Vec<Arc<Public>>,
     faults: mpsc::Sender<Fault>,
     replays: bool,
+    flat_out: bool,
     stop: CancellationToken,
     /// Resolves when the thread is done: it drops the other end.
     ended: oneshot::Receiver<()>,
@@ -100,13 +112,26 @@ impl Sim {
     }
 
     /// What the tape has issued of a symbol, oldest first: the newest [`SimConfig::history`] at most. Trades that
-    /// nobody was sent are among them, those from before the start are not.
+    /// nobody was sent are among them, those from before the start are not. These are single fills, as REST tells them.
     #[must_use]
     pub fn history(&self, exchange: &str, symbol: &str) -> Vec<SimTrade> {
+        self.look(exchange, symbol, Book::issued)
+    }
+
+    /// The same trades as the socket tells them. A venue that sums up fills has fewer of these: compare what came from
+    /// its socket with this, and what came from its REST API with [`Self::history`]. Elsewhere the two are equal.
+    ///
+    /// A row at the far end of the history whose first fills are forgotten already is left out.
+    #[must_use]
+    pub fn rows(&self, exchange: &str, symbol: &str) -> Vec<SimTrade> {
+        self.look(exchange, symbol, Book::issued_rows)
+    }
+
+    fn look(&self, exchange: &str, symbol: &str, of: impl Fn(&Book, usize) -> Vec<SimTrade>) -> Vec<SimTrade> {
         let Some(venue) = self.venue(exchange) else { return Vec::new() };
         let book = venue.book();
         let index = book.listings().iter().position(|listing| listing.symbol == symbol);
-        index.map(|index| book.issued(index)).unwrap_or_default()
+        index.map(|index| of(&book, index)).unwrap_or_default()
     }
 
     /// Makes a fault happen, within a few milliseconds.
@@ -141,8 +166,17 @@ impl Sim {
         };
         let book = venue.book();
         match (fault, fault.symbol()) {
-            (Fault::SkipIds { .. }, _) if self.replays => {
+            (Fault::SkipIds { .. } | Fault::RestartIds { .. }, _) if self.replays => {
                 refuse("a capture has its own ids; withhold trades instead".to_owned())
+            }
+            (Fault::Burst { .. }, _) if self.flat_out => {
+                refuse("flat out there is nothing faster; give a rate".to_owned())
+            }
+            (Fault::Burst { factor: 0, .. } | Fault::Delay { by: 0, .. }, _) => {
+                refuse("factor and by are 1 or more".to_owned())
+            }
+            (Fault::Huge { bytes, .. }, _) if !HUGE_BYTES.contains(bytes) => {
+                refuse(format!("{bytes} bytes; from 1 KiB to 256 MiB"))
             }
             (_, Some(symbol)) if !book.listings().iter().any(|listing| listing.symbol == symbol) => {
                 refuse(format!("{} lists no {symbol:?}", venue.exchange))

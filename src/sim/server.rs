@@ -25,6 +25,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::connection;
+use super::faults::{RestFault, spoil};
 use super::twin::{Answer, Session, Target};
 use super::venue::Venue;
 use crate::telemetry::clock;
@@ -68,8 +69,13 @@ async fn client(venue: Rc<Venue>, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     let upgrading = Upgrading::default();
     let service = service_fn(|request| {
-        let answer = answer(&venue, &upgrading, request);
-        async move { Ok::<_, Infallible>(answer) }
+        let (answer, delay) = answer(&venue, &upgrading, request);
+        async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_WITHIN);
@@ -84,23 +90,42 @@ async fn client(venue: Rc<Venue>, stream: TcpStream) {
     connection::run(venue, socket, session).await;
 }
 
-fn answer(venue: &Venue, upgrading: &Upgrading, request: Request<Incoming>) -> Response<Body> {
+/// The answer to a request, and how much later it is to be given.
+fn answer(venue: &Venue, upgrading: &Upgrading, request: Request<Incoming>) -> (Response<Body>, Duration) {
+    let at_once = |answer| (answer, Duration::ZERO);
     let uri = request.uri().clone();
-    let target = Target { path: uri.path(), query: uri.query().unwrap_or_default() };
+    let mut target = Target { path: uri.path(), query: uri.query().unwrap_or_default(), rows_max: usize::MAX };
     if asks_for_websocket(request.headers()) {
-        return upgrade(venue, upgrading, request, &target);
+        return at_once(upgrade(venue, upgrading, request, &target));
     }
-    let refusal = venue.pending.borrow_mut().rest();
+    let counters = &venue.public.counters;
+    let refusal = venue.pending.borrow_mut().refused_rest();
     if let Some(refusal) = refusal {
-        venue.public.counters.refused.fetch_add(1, Relaxed);
-        return respond(refusal.into());
+        counters.refused.fetch_add(1, Relaxed);
+        return at_once(respond(refusal.into()));
     }
-    venue.public.counters.rest_requests.fetch_add(1, Relaxed);
+    counters.rest_requests.fetch_add(1, Relaxed);
     if request.method() != http::Method::GET {
-        return respond(Answer::new(405, String::new()));
+        return at_once(respond(Answer::new(405, String::new())));
+    }
+    let page = venue.twin.borrow().asks_for_trades(&target);
+    let fault = venue.pending.borrow_mut().rest(page, |symbol| target.names(symbol));
+    if fault.is_some() {
+        counters.bad_answers.fetch_add(1, Relaxed);
+    }
+    match fault {
+        Some(RestFault::Empty) => target.rows_max = 0,
+        Some(RestFault::Short(rows)) => target.rows_max = usize::try_from(rows).unwrap_or(usize::MAX),
+        _ => {}
     }
     let book = venue.public.book();
-    respond(venue.twin.borrow_mut().rest(clock::now(), clock::wall_ns(), &target, &book))
+    let mut answer = venue.twin.borrow_mut().rest(clock::now(), clock::wall_ns(), &target, &book);
+    match fault {
+        Some(RestFault::Slow(delay)) => return (respond(answer), delay),
+        Some(RestFault::Broken) => answer.body.truncate(spoil::half(&answer.body).len()),
+        _ => {}
+    }
+    at_once(respond(answer))
 }
 
 fn upgrade(

@@ -20,10 +20,12 @@ use super::config::{Endpoint, Rules, SimConfig, SimError, Source, VenueConfig};
 use super::faults::{Fault, Scripted};
 use super::generator::{Schedule, Stream};
 use super::history::Book;
+use super::okx::Okx;
+use super::plan::agenda::Agenda;
 use super::tape::{Generated, Orders, Tape};
 use super::twin::{Listing, Twin};
-use super::venue::{Counters, Manners, Public, Venue};
-use super::{Sim, server, tape};
+use super::venue::{Counters, Due, Manners, Numbers, Public, Venue};
+use super::{Sim, connection, server, tape};
 use crate::telemetry::clock;
 
 /// Faults that may wait.
@@ -31,7 +33,7 @@ const FAULTS_MAX: usize = 256;
 
 /// Every venue that can be simulated.
 pub(super) fn twins(rules: Rules) -> Vec<Box<dyn Twin>> {
-    vec![Box::new(Binance::new(rules)), Box::new(Coinbase::new(rules))]
+    vec![Box::new(Binance::new(rules)), Box::new(Coinbase::new(rules)), Box::new(Okx::new(rules))]
 }
 
 /// A venue that is ready to run.
@@ -46,7 +48,8 @@ struct Ready {
 struct Engine {
     venues: Vec<Ready>,
     faults: mpsc::Receiver<Fault>,
-    script: Vec<Scripted>,
+    script: Vec<Due>,
+    agenda: Agenda,
     manners: Manners,
     orders: Orders,
     stop: CancellationToken,
@@ -66,19 +69,25 @@ pub(super) fn start(config: SimConfig) -> Result<Sim, SimError> {
     let mut sim = Sim {
         venues: venues.iter().map(|venue| Arc::clone(&venue.public)).collect(),
         faults,
+        flat_out: config.flat_out(),
         replays: matches!(config.source, Source::Capture { .. }),
         stop: stop.clone(),
         ended,
         thread: None,
     };
     config.script.iter().try_for_each(|scripted| sim.check(&scripted.fault))?;
-    let manners = Manners { queue_frames: config.queue_frames, flat_out: config.flat_out() };
+    let half_open_for = config.rules.half_open_for;
+    let manners = Manners { queue_frames: config.queue_frames, flat_out: config.flat_out(), half_open_for };
     let orders = Orders {
         flat_out: config.flat_out(),
         wait_for_subscriber: config.wait_for_subscriber,
         limit: config.limit.unwrap_or(u64::MAX),
     };
-    let engine = Engine { venues, faults: coming, script: config.script, manners, orders, stop };
+    let once = |scripted: Scripted| Due { after: scripted.after, every: 0, fault: scripted.fault };
+    let listed: Vec<_> = sim.venues().map(|name| (name.to_owned(), sim.symbols(name))).collect();
+    let (planned, agenda) = config.plan.resolve(&listed, |fault| sim.check(fault))?;
+    let script = config.script.into_iter().map(once).chain(planned).collect();
+    let engine = Engine { venues, faults: coming, script, agenda, manners, orders, stop };
     let thread_error = |source| SimError::Thread { source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(thread_error)?;
     let thread = std::thread::Builder::new().name("sim".to_owned()).spawn(move || {
@@ -101,20 +110,30 @@ fn run(runtime: &Runtime, engine: Engine) {
 async fn drive(mut engine: Engine) -> std::io::Result<()> {
     let mut tasks = JoinSet::new();
     let mut venues = Vec::new();
+    let numbers = Numbers::default();
     for ready in engine.venues {
         let listener = tokio::net::TcpListener::from_std(ready.listener)?;
-        let venue = Rc::new(Venue::new(ready.public, ready.twin, engine.manners, engine.script.clone()));
+        let venue =
+            Rc::new(Venue::new(ready.public, ready.twin, engine.manners, engine.script.clone(), numbers.clone()));
         tasks.spawn_local(server::serve(Rc::clone(&venue), listener));
         tasks.spawn_local(tape::run(Rc::clone(&venue), ready.tape, engine.orders));
         venues.push(venue);
     }
+    let apply = |fault: Fault| {
+        if let Some(venue) = venues.iter().find(|venue| venue.public.exchange == fault.exchange()) {
+            venue.apply(fault);
+        }
+    };
+    let start = clock::now();
+    let mut planned = engine.agenda.next();
     loop {
+        let next = planned.as_ref().map(|(due, _)| start + *due);
         tokio::select! {
             () = engine.stop.cancelled() => return Ok(()),
-            Some(fault) = engine.faults.recv() => {
-                if let Some(venue) = venues.iter().find(|venue| venue.public.exchange == fault.exchange()) {
-                    venue.apply(fault);
-                }
+            Some(fault) = engine.faults.recv() => apply(fault),
+            () = connection::at(next) => {
+                let faults = std::mem::replace(&mut planned, engine.agenda.next()).map(|(_, faults)| faults);
+                faults.into_iter().flatten().for_each(apply);
             }
             Some(Err(err)) = tasks.join_next(), if !tasks.is_empty() => {
                 tracing::error!(%err, "a part of the simulation failed");
@@ -194,7 +213,8 @@ fn ready(
                 listings.iter().map(|listing| Stream::new(config.seed, exchange, listing)).collect();
             let time_step = twin.time_step();
             let latest = backlog(&mut book, &mut streams, config.backlog, time_step);
-            Tape::Generated(Box::new(Generated { streams, schedule, time_step, latest }))
+            let fills_max = twin.fills_max();
+            Tape::Generated(Box::new(Generated { streams, schedule, time_step, fills_max, fills: Vec::new(), latest }))
         }
     };
     let public = Arc::new(Public {

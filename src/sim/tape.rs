@@ -10,6 +10,7 @@ use tokio::time::sleep_until;
 use super::capture::Capture;
 use super::generator::{Schedule, Stream};
 use super::venue::Venue;
+use crate::market::TradeMsg;
 use crate::telemetry::clock;
 
 /// Trades or frames between two looks at the clock and at the sockets.
@@ -28,6 +29,10 @@ pub(super) struct Generated {
     pub(super) schedule: Schedule,
     /// The step of trade times on the wire, nanoseconds.
     pub(super) time_step: u64,
+    /// Most fills of a row.
+    pub(super) fills_max: u32,
+    /// The fills of the row at hand.
+    pub(super) fills: Vec<TradeMsg>,
     /// The latest time given: times never step back, whatever the wall clock does.
     pub(super) latest: u64,
 }
@@ -37,15 +42,54 @@ pub(super) struct Generated {
 pub(super) struct Orders {
     pub(super) flat_out: bool,
     pub(super) wait_for_subscriber: bool,
-    /// Trades after which the tape ends.
+    /// Trades, single fills, after which the tape ends.
     pub(super) limit: u64,
 }
 
-/// The origin of a tape's time.
+/// The origin of a tape's time, and how fast it goes from there.
 #[derive(Clone, Copy)]
 struct Origin {
     now: Instant,
     wall_ns: u64,
+    /// The tape's time at the origin.
+    at: Duration,
+    /// How many times as fast as the clock, 1 or more.
+    speed: u32,
+    /// When a faster pace ends, on the tape.
+    slow_at: Option<Duration>,
+}
+
+impl Origin {
+    fn new(at: Duration, speed: u32, slow_at: Option<Duration>) -> Self {
+        Self { now: clock::now(), wall_ns: clock::wall_ns(), at, speed: speed.max(1), slow_at }
+    }
+
+    /// The tape's time by now.
+    fn reached(&self) -> Duration {
+        self.at + clock::now().saturating_duration_since(self.now).saturating_mul(self.speed)
+    }
+
+    /// How long after the origin this time of the tape comes.
+    fn wait(&self, due: Duration) -> Duration {
+        due.saturating_sub(self.at) / self.speed
+    }
+
+    /// The wall time of this time of the tape.
+    fn wall(&self, due: Duration) -> u64 {
+        self.wall_ns.saturating_add(u64::try_from(self.wait(due).as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// The tape goes faster for a while, or slower again at the end of that.
+    fn turn(&mut self, hurry: Option<(u32, Duration)>) {
+        let reached = self.reached();
+        match (hurry, self.slow_at) {
+            (Some((speed, lasting)), _) => {
+                *self = Self::new(reached, speed, Some(reached + lasting.saturating_mul(speed)));
+            }
+            (None, Some(slow_at)) if slow_at <= reached => *self = Self::new(reached, 1, None),
+            _ => {}
+        }
+    }
 }
 
 /// Plays a tape to its end.
@@ -53,19 +97,24 @@ pub(super) async fn run(venue: Rc<Venue>, mut tape: Tape, orders: Orders) {
     if orders.wait_for_subscriber {
         venue.subscribed().await;
     }
-    let origin = Origin { now: clock::now(), wall_ns: clock::wall_ns() };
+    let mut origin = Origin::new(Duration::ZERO, 1, None);
     while let Some(due) = tape.due(issued(&venue) < orders.limit) {
         if orders.flat_out {
             // Beyond a batch, what is left of the bound is for answers to requests and for doubled frames.
             venue.room(2 * BATCH).await;
         } else {
-            sleep_until((origin.now + due).into()).await;
+            tokio::select! {
+                () = sleep_until((origin.now + origin.wait(due)).into()) => {}
+                () = venue.hurried.notified() => {}
+            }
+            origin.turn(venue.take_hurry());
         }
-        let until = if orders.flat_out { Duration::MAX } else { clock::now().saturating_duration_since(origin.now) };
+        let until = if orders.flat_out { Duration::MAX } else { origin.reached() };
         tape.play(&venue, origin, until, &orders);
         venue.flush();
         tokio::task::yield_now().await;
     }
+    venue.release_all();
     tracing::info!(exchange = venue.public.exchange, issued = issued(&venue), "the tape has ended");
     venue.public.finished.store(true, std::sync::atomic::Ordering::Release);
 }
@@ -95,9 +144,8 @@ impl Tape {
                 Self::Generated(generated) => {
                     let (due, symbol) = generated.schedule.peek();
                     generated.schedule.pop();
-                    let due = u64::try_from(due.as_nanos()).unwrap_or(u64::MAX);
-                    let time = if orders.flat_out { flat_out_time } else { origin.wall_ns.saturating_add(due) };
-                    generated.issue(venue, symbol, time);
+                    let time = if orders.flat_out { flat_out_time } else { origin.wall(due) };
+                    generated.issue(venue, symbol, time, orders.limit);
                 }
                 Self::Captured(capture) => {
                     if let Some((_, frame)) = capture.peek() {
@@ -113,10 +161,17 @@ impl Tape {
 }
 
 impl Generated {
-    fn issue(&mut self, venue: &Venue, symbol: usize, time: u64) {
+    fn issue(&mut self, venue: &Venue, symbol: usize, time: u64, limit: u64) {
         let Some(stream) = self.streams.get_mut(symbol) else { return };
+        if venue.take_restart(symbol) {
+            stream.restart_ids();
+            venue.public.book().restart(symbol);
+        }
         stream.skip_ids(venue.take_id_skip(symbol));
         self.latest = self.latest.max(time / self.time_step * self.time_step);
-        venue.issue(symbol, stream.next(self.latest));
+        // The last row is cut, so that exactly as many fills are issued as were asked for.
+        let left = u32::try_from(limit.saturating_sub(issued(venue))).unwrap_or(u32::MAX);
+        stream.row(self.latest, self.fills_max.min(left), &mut self.fills);
+        venue.issue(symbol, &self.fills);
     }
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 
 use super::config::SimError;
-use super::faults::{Pending, Refusal};
+use super::faults::pending::{Pending, Refusal};
+use super::faults::spoil::Keys;
 use super::generator::usual_price;
 use super::history::Book;
 use crate::market::TradeMsg;
@@ -51,6 +52,24 @@ impl Listing {
     }
 }
 
+/// A trade as a venue's socket tells it: one fill, or several of one taker at one price, summed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    /// Its id is that of the last fill, its size is the sum.
+    pub(super) trade: TradeMsg,
+    /// How many fills, 1 or more.
+    pub(super) fills: u32,
+}
+
+impl Row {
+    /// A row of these fills, oldest first. `None` for none.
+    pub(super) fn of(fills: &[TradeMsg]) -> Option<Self> {
+        let mut trade = *fills.last()?;
+        trade.size = fills.iter().fold(0, |sum: u64, fill| sum.saturating_add(fill.size));
+        Some(Self { trade, fills: u32::try_from(fills.len()).unwrap_or(u32::MAX) })
+    }
+}
+
 /// A variant of a venue's trade frame, below [`SHAPES`]: connections of one shape share the bytes.
 pub(super) type Shape = u8;
 
@@ -71,14 +90,29 @@ pub(super) trait Twin: Send {
     /// The step of trade times on the wire, in nanoseconds.
     fn time_step(&self) -> u64;
 
+    /// Most fills that its socket tells as one row. 1: every fill is told by itself.
+    fn fills_max(&self) -> u32 {
+        1
+    }
+
     /// Decides on a WebSocket upgrade.
     fn accept(&self, now: Instant, target: &Target<'_>) -> Result<Box<dyn Session>, Answer>;
 
     /// Answers a REST request.
     fn rest(&mut self, now: Instant, wall_ns: u64, target: &Target<'_>, book: &Book) -> Answer;
 
-    /// Writes the frame of a trade.
-    fn frame(&self, shape: Shape, listing: &Listing, trade: &TradeMsg, out: &mut BytesMut);
+    /// Writes the frame of a row.
+    fn frame(&self, shape: Shape, listing: &Listing, row: &Row, out: &mut BytesMut);
+
+    /// How its frames name the fields of a trade.
+    fn keys(&self) -> Keys;
+
+    /// Another ack in place of this one: `strange` names a symbol that nobody asked for, or answers a request that
+    /// nobody made where acks name none; otherwise it acknowledges something else.
+    fn false_ack(&self, ack: &str, strange: bool) -> String;
+
+    /// Whether a REST request is for a page of trades.
+    fn asks_for_trades(&self, target: &Target<'_>) -> bool;
 
     /// Reads a recorded frame: the venue's spelling of the symbol, and the trade. It shares nothing with the adapter
     /// under test, so that an error there cannot hide in the oracle.
@@ -123,6 +157,8 @@ pub(super) struct Context<'a> {
     pub(super) now: Instant,
     /// Wall time, nanoseconds since the Unix epoch.
     pub(super) wall_ns: u64,
+    /// When something was last written to this connection.
+    pub(super) written: Option<Instant>,
     /// What has traded.
     pub(super) book: &'a Book,
     /// Refusals to come.
@@ -140,6 +176,8 @@ pub(super) enum Control<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Out {
     Text(String),
+    /// The answer to a subscribe that was taken.
+    Ack(String),
     Ping(String),
     Close(u16, String),
 }
@@ -149,6 +187,8 @@ pub(super) enum Out {
 pub(super) struct Target<'a> {
     pub(super) path: &'a str,
     pub(super) query: &'a str,
+    /// Most rows that a page of trades may have, whatever is asked for.
+    pub(super) rows_max: usize,
 }
 
 impl<'a> Target<'a> {
@@ -156,6 +196,11 @@ impl<'a> Target<'a> {
     pub(super) fn parameter(&self, name: &str) -> Option<String> {
         let value = self.pairs().find(|(key, _)| *key == name).map(|(_, value)| value)?;
         Some(percent_decoded(value))
+    }
+
+    /// Whether it names a symbol in the venue's spelling.
+    pub(super) fn names(&self, venue_symbol: &str) -> bool {
+        self.path.split('/').any(|part| part == venue_symbol) || self.pairs().any(|(_, value)| value == venue_symbol)
     }
 
     fn pairs(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
@@ -192,21 +237,27 @@ impl From<Refusal> for Answer {
     }
 }
 
-/// Counts events and tells when there are more than `count` in any second.
+/// Counts events and tells when there are more than `count` in any span of `window`.
 #[derive(Debug)]
 pub(super) struct Meter {
     recent: std::collections::VecDeque<Instant>,
     count: usize,
+    window: Duration,
 }
 
 impl Meter {
     pub(super) fn per_second(count: u32) -> Self {
-        Self { recent: std::collections::VecDeque::new(), count: usize::try_from(count).unwrap_or(usize::MAX) }
+        Self::within(count, Duration::from_secs(1))
+    }
+
+    pub(super) fn within(count: u32, window: Duration) -> Self {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        Self { recent: std::collections::VecDeque::new(), count, window }
     }
 
     /// Takes one event; false when it is one too many.
     pub(super) fn take(&mut self, now: Instant) -> bool {
-        while self.recent.front().is_some_and(|first| now.saturating_duration_since(*first) >= Duration::from_secs(1)) {
+        while self.recent.front().is_some_and(|first| now.saturating_duration_since(*first) >= self.window) {
             self.recent.pop_front();
         }
         if self.recent.len() >= self.count {
@@ -284,7 +335,7 @@ mod tests {
 
     #[test]
     fn queries_are_split_and_decoded() {
-        let target = Target { path: "/", query: "symbols=%5B%22BTCUSDT%22%5D&limit=5&broken&odd=%zz%4" };
+        let target = Target { path: "/", query: "symbols=%5B%22BTCUSDT%22%5D&limit=5&broken&odd=%zz%4", rows_max: 9 };
         assert_eq!(target.parameter("symbols").as_deref(), Some("[\"BTCUSDT\"]"));
         assert_eq!(target.parameter("limit").as_deref(), Some("5"));
         assert_eq!(target.parameter("odd").as_deref(), Some("%zz%4"));

@@ -4,25 +4,28 @@
 
 mod public;
 mod strike;
+mod tell;
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes, protocol::CloseFrame};
+use tokio_tungstenite::tungstenite::{Message, protocol::CloseFrame};
 
-use super::faults::{Pending, Scripted, Treatment};
-use super::twin::{Listing, Out, Recorded, SHAPES, Session, Shape, Twin};
-use crate::market::TradeMsg;
+use super::faults::AckFault;
+use super::faults::ills::Ills;
+use super::faults::pending::Pending;
+use super::twin::{Listing, Out, Session, Shape, Twin};
 
 pub use public::Sent;
 pub(super) use public::{Counters, Public};
+pub(super) use strike::{Due, Numbers};
 
 /// Frames are written one behind the other into chunks of this many bytes, which they then share.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -36,6 +39,8 @@ pub(super) struct Manners {
     pub(super) queue_frames: usize,
     /// The tape waits for slow clients, instead of their being dropped.
     pub(super) flat_out: bool,
+    /// How long a connection stays half open: its client has given it up by then, and it holds a place.
+    pub(super) half_open_for: Duration,
 }
 
 /// A running venue.
@@ -46,9 +51,15 @@ pub(super) struct Venue {
     manners: Manners,
     listings: Arc<[Listing]>,
     connections: RefCell<Vec<Rc<Connection>>>,
-    script: RefCell<VecDeque<Scripted>>,
+    script: RefCell<VecDeque<Due>>,
+    numbers: Numbers,
     /// Ids that the tape is to leave out, a symbol.
     id_skips: RefCell<Vec<u64>>,
+    /// Symbols whose ids begin again.
+    restarts: RefCell<Vec<bool>>,
+    /// How many times as fast the tape is to be played, and for how long.
+    hurry: Cell<Option<(u32, Duration)>>,
+    pub(super) hurried: Notify,
     chunk: RefCell<BytesMut>,
     /// Somebody subscribed, or room came up in a queue: the tape may go on.
     changed: Notify,
@@ -58,8 +69,17 @@ pub(super) struct Venue {
 pub(super) struct Connection {
     queue: RefCell<VecDeque<Message>>,
     wants: RefCell<Vec<Option<Shape>>>,
-    withhold: RefCell<Vec<u64>>,
+    /// What happens to the next trades on this connection alone.
+    ills: RefCell<Ills>,
+    /// Trades that wait to be overtaken.
+    held: RefCell<VecDeque<tell::Held>>,
     stalled: Cell<bool>,
+    /// It was too slow: it takes nothing more and ends.
+    overflowed: Cell<bool>,
+    /// Nothing is read or written any more, until this time at most.
+    pub(super) half_open: Cell<Option<Instant>>,
+    /// The connection is to end without a word, once all is written.
+    pub(super) hang_up: Cell<bool>,
     /// Set when the venue is to announce its end on this connection.
     pub(super) shut_down: Cell<Option<Duration>>,
     /// There is something to write.
@@ -69,9 +89,15 @@ pub(super) struct Connection {
 }
 
 impl Venue {
-    pub(super) fn new(public: Arc<Public>, twin: Box<dyn Twin>, manners: Manners, mut script: Vec<Scripted>) -> Self {
-        script.retain(|scripted| scripted.fault.exchange() == public.exchange);
-        script.sort_by_key(|scripted| scripted.after);
+    pub(super) fn new(
+        public: Arc<Public>,
+        twin: Box<dyn Twin>,
+        manners: Manners,
+        mut script: Vec<Due>,
+        numbers: Numbers,
+    ) -> Self {
+        script.retain(|due| due.fault.exchange() == public.exchange);
+        script.sort_by_key(|due| due.after);
         let listings: Arc<[Listing]> = public.book().listings().into();
         let this = Self {
             public,
@@ -80,6 +106,10 @@ impl Venue {
             manners,
             connections: RefCell::default(),
             script: RefCell::new(script.into()),
+            numbers,
+            restarts: RefCell::new(vec![false; listings.len()]),
+            hurry: Cell::new(None),
+            hurried: Notify::new(),
             id_skips: RefCell::new(vec![0; listings.len()]),
             listings,
             chunk: RefCell::default(),
@@ -94,8 +124,12 @@ impl Venue {
         let connection = Rc::new(Connection {
             queue: RefCell::default(),
             wants: RefCell::new(vec![None; self.listings.len()]),
-            withhold: RefCell::new(vec![0; self.listings.len()]),
+            ills: RefCell::default(),
+            held: RefCell::default(),
             stalled: Cell::new(false),
+            overflowed: Cell::new(false),
+            half_open: Cell::new(None),
+            hang_up: Cell::new(false),
             shut_down: Cell::new(None),
             wake: Notify::new(),
             doom: Notify::new(),
@@ -145,70 +179,6 @@ impl Venue {
         self.connections.borrow().iter().any(|connection| connection.shape(symbol).is_some())
     }
 
-    /// A trade happens: it goes into the book and to everyone who wants it.
-    pub(super) fn issue(&self, symbol: usize, trade: TradeMsg) {
-        self.publish(symbol, trade, |shape| self.render(symbol, shape, &trade));
-    }
-
-    /// A recorded frame is played: a trade to those who want its symbol, noise to everyone subscribed.
-    pub(super) fn play(&self, frame: &str) {
-        let recorded = self.twin.borrow().read(frame);
-        match recorded {
-            Recorded::Answer => {}
-            Recorded::Other => {
-                for connection in self.connections.borrow().iter().filter(|connection| connection.is_subscribed()) {
-                    self.push(connection, Message::text(frame));
-                }
-            }
-            Recorded::Trade(symbol, trade) => {
-                let Some(index) = self.listings.iter().position(|listing| listing.symbol == symbol) else { return };
-                let text = Utf8Bytes::from(frame);
-                self.publish(index, *trade, |_| text.clone());
-            }
-        }
-    }
-
-    fn publish(&self, symbol: usize, trade: TradeMsg, render: impl Fn(Shape) -> Utf8Bytes) {
-        self.public.book().push(symbol, trade);
-        let issued = self.public.counters.issued.fetch_add(1, Relaxed) + 1;
-        let copies = match self.pending.borrow_mut().treat(symbol) {
-            Treatment::Send => 1,
-            Treatment::Twice => {
-                self.public.counters.duplicated.fetch_add(1, Relaxed);
-                2
-            }
-            Treatment::Withhold => {
-                self.public.counters.withheld.fetch_add(1, Relaxed);
-                0
-            }
-        };
-        let mut frames: [Option<Utf8Bytes>; SHAPES] = Default::default();
-        for connection in self.connections.borrow().iter() {
-            let Some(shape) = connection.shape(symbol).filter(|_| copies > 0) else { continue };
-            if connection.withholds(symbol) {
-                self.public.counters.withheld.fetch_add(1, Relaxed);
-                continue;
-            }
-            let Some(frame) = frames.get_mut(usize::from(shape)) else { continue };
-            let frame = frame.get_or_insert_with(|| render(shape));
-            for _ in 0..copies {
-                self.push(connection, Message::Text(frame.clone()));
-            }
-        }
-        self.play_script(issued);
-    }
-
-    fn render(&self, symbol: usize, shape: Shape, trade: &TradeMsg) -> Utf8Bytes {
-        let Some(listing) = self.listings.get(symbol) else { return Utf8Bytes::default() };
-        let mut chunk = self.chunk.borrow_mut();
-        if chunk.capacity() < 1_024 {
-            *chunk = BytesMut::with_capacity(CHUNK_BYTES);
-        }
-        self.twin.borrow().frame(shape, listing, trade, &mut chunk);
-        let frame: Bytes = chunk.split().freeze();
-        Utf8Bytes::try_from(frame).unwrap_or_default()
-    }
-
     /// Wakes the connections that have something to write: once a batch, not once a frame.
     pub(super) fn flush(&self) {
         for connection in self.connections.borrow().iter() {
@@ -222,29 +192,13 @@ impl Venue {
     pub(super) fn reply(&self, connection: &Connection, out: &mut Vec<Out>) {
         for reply in out.drain(..) {
             let message = match reply {
-                Out::Text(text) => Message::text(text),
+                Out::Text(text) | Out::Ack(text) => Message::text(text),
                 Out::Ping(payload) => Message::Ping(payload.into()),
                 Out::Close(code, reason) => close_message(code, &reason),
             };
             self.push(connection, message);
         }
         connection.wake.notify_one();
-    }
-
-    fn push(&self, connection: &Connection, message: Message) {
-        if connection.stalled.get() && message.is_text() {
-            return;
-        }
-        let mut queue = connection.queue.borrow_mut();
-        if queue.len() >= self.manners.queue_frames {
-            queue.clear();
-            connection.doom.notify_one();
-            // What comes until the connection's task has run is not counted again.
-            connection.stalled.set(true);
-            self.public.counters.overflowed.fetch_add(1, Relaxed);
-            return;
-        }
-        queue.push_back(message);
     }
 
     /// Takes up to `most` messages that wait, and tells the tape of the room.
@@ -257,9 +211,31 @@ impl Venue {
         }
     }
 
+    /// What a fault does to this ack. Where acks name no symbol, those of the request count.
+    pub(super) fn ack_fault(&self, request: &str, ack: &str) -> Option<AckFault> {
+        let says = |text: &str, listing: &Listing| {
+            [&listing.venue_symbol, &listing.stream_symbol].iter().any(|name| text.contains(&format!("\"{name}")))
+        };
+        let text = if self.listings.iter().any(|listing| says(ack, listing)) { ack } else { request };
+        let names = |symbol: &str| self.listings.iter().any(|one| one.venue_symbol == symbol && says(text, one));
+        let fault = self.pending.borrow_mut().ack(names)?;
+        self.public.counters.bad_acks.fetch_add(1, Relaxed);
+        Some(fault)
+    }
+
     /// Ids that the tape is to leave out now.
     pub(super) fn take_id_skip(&self, symbol: usize) -> u64 {
         self.id_skips.borrow_mut().get_mut(symbol).map_or(0, std::mem::take)
+    }
+
+    /// Whether the ids are to begin again now.
+    pub(super) fn take_restart(&self, symbol: usize) -> bool {
+        self.restarts.borrow_mut().get_mut(symbol).is_some_and(std::mem::take)
+    }
+
+    /// How many times as fast the tape is to be played now, and for how long.
+    pub(super) fn take_hurry(&self) -> Option<(u32, Duration)> {
+        self.hurry.take()
     }
 }
 
@@ -270,23 +246,6 @@ impl Connection {
 
     fn is_subscribed(&self) -> bool {
         self.wants.borrow().iter().any(Option::is_some)
-    }
-
-    fn withhold(&self, symbol: usize, count: u64) {
-        if let Some(left) = self.withhold.borrow_mut().get_mut(symbol) {
-            *left = left.saturating_add(count);
-        }
-    }
-
-    /// Counts one down.
-    fn withholds(&self, symbol: usize) -> bool {
-        match self.withhold.borrow_mut().get_mut(symbol) {
-            None | Some(0) => false,
-            Some(left) => {
-                *left -= 1;
-                true
-            }
-        }
     }
 }
 

@@ -134,6 +134,19 @@ fn the_pages_answer() {
 }
 
 #[test]
+fn simulated_venues_fail_as_told_and_the_daemon_comes_back() {
+    let place = Place::new("faults");
+    let flags = ["serve", "--sim", "--ipc", "--fault", "drop exchange=binance at=300ms"];
+    let mut serve = Running::with(&flags, &place.env("127.0.0.1:0"));
+    serve.until(|_, err| {
+        let lines: Vec<Value> = err.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+        let fault = lines.iter().position(|line| line["fault"] == "drop exchange=binance which=all")?;
+        assert_eq!(lines[fault]["number"], 1);
+        lines[fault..].iter().find(|line| line["message"] == "subscribed" && line["conn"] == "binance/0").map(|_| ())
+    });
+}
+
+#[test]
 fn a_second_daemon_on_the_same_ring_is_refused() {
     let place = Place::new("twice");
     let (mut first, address) = place.serve();

@@ -116,3 +116,32 @@ fn captures_that_cannot_be_are_refused() {
     let address = taken.local_addr().unwrap().to_string();
     run(&["sim", "--exchange", "binance", "--listen", &address]).expect_code(1).tells(&address);
 }
+
+#[test]
+fn faults_are_injected_by_file_and_by_flag_and_told_by_number() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.toml");
+    std::fs::write(&path, "[[fault]]\nkind = \"withhold\"\nafter = 3\ncount = 2\nsymbol = \"BTCUSDT\"\n").unwrap();
+    let file = path.display().to_string();
+    let (mut running, _) = sim(&["--rate", "500", "--faults", &file, "--fault", "burst at=10ms lasting=1ms"]);
+    running.until(|_, err| {
+        let withheld = err.contains("withhold exchange=binance symbol=BTCUSDT which=all count=2");
+        (withheld && err.contains("burst exchange=binance factor=100 lasting=1ms") && err.contains("number"))
+            .then_some(())
+    });
+    running.signal(Signal::TERM);
+    running.end().expect_code(0);
+}
+
+#[test]
+fn a_wrong_plan_of_faults_is_wrong_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.toml");
+    std::fs::write(&path, "[[fault]]\nkind = \"drop\"\nwhich = \"some\"\n").unwrap();
+    let file = path.display().to_string();
+    for command in [&["sim"][..], &["serve", "--sim", "--ipc"]] {
+        let done = run(&[command, &["--faults", &file]].concat()).expect_code(78);
+        done.tells("plan.toml:3: which = \"some\": there are all, oldest, newest");
+    }
+    run(&["sim", "--faults", "/no/such.toml"]).expect_code(78).tells("/no/such.toml: cannot be read");
+}

@@ -207,7 +207,7 @@ fn invalid_symbol(symbol: &str) -> Answer {
 
 fn limit(target: &Target<'_>) -> Result<usize, Answer> {
     let limit = number(target, "limit")?.map_or(LIMIT, |limit| usize::try_from(limit).unwrap_or(LIMIT_MAX));
-    Ok(limit.clamp(1, LIMIT_MAX))
+    Ok(limit.clamp(1, LIMIT_MAX).min(target.rows_max))
 }
 
 fn number(target: &Target<'_>, name: &str) -> Result<Option<u64>, Answer> {

@@ -69,6 +69,7 @@ fn trades(target: &Target<'_>, book: &Book, index: usize) -> Answer {
         return bad_request("limit, before and after must be integers");
     };
     let limit = limit.map_or(LIMIT_MAX, |limit| usize::try_from(limit).unwrap_or(LIMIT_MAX)).clamp(1, LIMIT_MAX);
+    let limit = limit.min(target.rows_max);
     let older_than = after.unwrap_or(u64::MAX);
     let newer_than = before.unwrap_or(0);
     let page = book.trades_below(index, older_than).take_while(|trade| trade.trade_id > newer_than);
