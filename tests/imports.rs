@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use code::Code;
 use rules::{COLUMNS_MAX, FILE_LINES_MAX, FUNCTION_LINES_MAX, Violation, paths, violations};
 
-const VENUES: [&str; 2] = ["binance", "coinbase"];
+const VENUES: [&str; 3] = ["binance", "coinbase", "okx"];
 
 #[test]
 fn the_house_keeps_its_shape() {

@@ -55,7 +55,7 @@ async fn what_a_full_outbox_drops_is_declared_exactly() {
         for (version, pack) in [("2.15.1", 1), ("2.15.1", 10), ("2.10.26", 1)] {
             let mut server = server(version);
             let outbox = (64 << 10).into();
-            let mut rig = Rig::publishing(Nats { outbox, pack, ..alert(&server.url()) }).await;
+            let mut rig = Rig::publishing(Nats { outbox_memory: outbox, pack, ..alert(&server.url()) }).await;
             rig.trades(60);
             rig.settled().await;
             server.kill9();

@@ -116,8 +116,7 @@ pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor)
         pack: settings.pack,
         linger: settings.linger.duration(),
         ack_timeout: settings.ack_timeout.duration(),
-        // A backlog keeps the outbox below its bound; without one the outbox holds it by itself.
-        outbox_bytes: memory.saturating_add(REFILL_BYTES),
+        outbox_bytes: memory,
         retain: settings.retain.duration(),
         retain_bytes: usize::try_from(settings.retain_bytes.get()).unwrap_or(usize::MAX),
         routes: u32::try_from(universe.instruments().len()).unwrap_or(u32::MAX),
@@ -207,6 +206,7 @@ impl Publisher {
     pub fn spooling(&self) -> Option<Worker> {
         let (backlog, worker) = backlog::new(&self.settings)?;
         *self.shared.backlog.borrow_mut() = Some(backlog);
+        self.shared.window.borrow_mut().widen(REFILL_BYTES);
         Some(worker)
     }
 

@@ -169,6 +169,11 @@ impl Window {
         self.count_dropped(dropped);
     }
 
+    /// Lets the outbox grow by so many bytes beyond its bound: somebody else keeps it there, and fills it up in steps.
+    pub fn widen(&mut self, bytes: usize) {
+        self.outbox.widen(bytes);
+    }
+
     /// Declares trades that are missing before all that waits: the gap is the next thing to be sent.
     pub fn declare(&mut self, route: u32, gap: GapMsg) {
         if route < self.config.routes {

@@ -61,6 +61,10 @@ impl Outbox {
         }
     }
 
+    pub(super) const fn widen(&mut self, bytes: usize) {
+        self.bound = self.bound.saturating_add(bytes);
+    }
+
     pub(super) fn push(&mut self, now: Instant, route: u32, record: &Record) {
         self.records += 1;
         match record {
