@@ -158,6 +158,7 @@ impl<D: Deliver> Repairs<D> {
     fn launch(&mut self, now: Instant) -> Instant {
         let mut wake = now + Duration::from_secs(3_600);
         let mut done = Vec::new();
+        let room = self.shared.deliver.borrow().has_room();
         for place in 0..self.jobs.len() {
             if self.flying.len() >= FLYING_MAX {
                 return wake;
@@ -165,6 +166,10 @@ impl<D: Deliver> Repairs<D> {
             let Some((number, busy, job)) = self.jobs.get_mut(place).filter(|(_, busy, _)| !busy) else { continue };
             if filled_meanwhile(&self.shared.sequencers, job) {
                 done.push(*number);
+                continue;
+            }
+            if job.aim == Aim::Broker && !room {
+                wake = wake.min(now + WATCH_EVERY);
                 continue;
             }
             match job.step(now) {

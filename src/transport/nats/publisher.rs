@@ -162,6 +162,12 @@ impl NatsTransport {
         status
     }
 
+    /// Whether little waits: the broker takes what it is given.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.shared.window.borrow().waiting_bytes() < self.shared.memory / 2 && self.shared.spooled() == 0
+    }
+
     /// Gaps that the broker has been told of since the last call: what it lost, or never got.
     #[must_use]
     pub fn take_lost(&self) -> Vec<(u32, GapMsg)> {
