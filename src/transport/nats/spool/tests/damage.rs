@@ -166,6 +166,22 @@ fn the_same_blocks_twice_are_read_once() {
     assert_eq!(read_all(&mut spool, 50).0, trades(0..60));
 }
 
+#[test]
+fn a_segment_without_a_whole_block_is_kept_for_people_unless_a_kill_explains_it() {
+    let dir = TempDir::new().unwrap();
+    for start in [0, 10, 20] {
+        fill(&mut open(dir.path(), SMALL).0, start..start + 10, 10);
+    }
+    flip(&segment(dir.path(), 2), 200, 1);
+    OpenOptions::new().write(true).open(segment(dir.path(), 3)).unwrap().set_len(300).unwrap();
+    let (mut spool, recovered) = open(dir.path(), SMALL);
+    let told: Vec<(Option<u64>, &Damage)> = recovered.broken.iter().map(|it| (it.records, &it.damage)).collect();
+    assert_eq!(told, [(Some(10), &Damage::SetAside), (None, &Damage::Cut)]);
+    assert_eq!(read_all(&mut spool, 100), (trades(0..10), vec![]));
+    spool.release(Position(u64::MAX)).unwrap();
+    assert_eq!(files(dir.path()), [format!("{}.aside", layout::segment_name(2)), "lock".to_owned()]);
+}
+
 /// What was done to a file.
 #[derive(Clone, Debug)]
 enum Harm {
