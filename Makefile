@@ -7,13 +7,15 @@ LOCKED = --locked
 NATS_VERSIONS = 2.15.1 2.14.6 2.12.8 2.10.26
 # Fault schedules of `make test-slow`; `make test` runs 20,000.
 DST_SEEDS ?= 60000
+# Seconds for each target of `make fuzz`.
+FUZZ_SECONDS ?= 600
 # Only `make miri` and `make tsan` use it.
 NIGHTLY ?= nightly
 CARGO_DENY_VERSION = 0.20.2
 CARGO_DENY = .tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow bench bench-quick loom miri tsan lint fmt deny advisories tools clean-tools
+.PHONY: help run test test-slow bench bench-quick fuzz fuzz-quick loom miri tsan lint fmt deny advisories tools clean-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +34,12 @@ bench: tools ## all benchmarks; quiet machine, several minutes
 
 bench-quick: tools ## each benchmark for a moment, to see that it still runs
 	$(CARGO) bench $(LOCKED) --benches -- --quick
+
+fuzz: ## each fuzz target for ten minutes, or FUZZ_SECONDS; FUZZ_TARGETS="decode_..." for some of them
+	@python3 scripts/fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+fuzz-quick: ## each fuzz target for twenty seconds, from its seeds
+	@python3 scripts/fuzz --seconds 20
 
 loom: ## the ring on a model checker: two readers, wrap-around, up to two preemptions; exhaustive within that
 	cd model && RUSTFLAGS="--cfg loom" $(CARGO) run $(LOCKED) --target-dir ../target/loom
