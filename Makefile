@@ -58,11 +58,15 @@ tsan: ## the ring's unit tests under the thread sanitizer; needs a nightly toolc
 
 lint: ## formatting, clippy, documentation; warnings are errors
 	$(CARGO) fmt --all -- --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml -- --check
+	$(CARGO) fmt --manifest-path model/Cargo.toml -- --check
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --document-private-items
 
 fmt: ## formats the sources in place
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
+	$(CARGO) fmt --manifest-path model/Cargo.toml
 
 deny: $(CARGO_DENY) ## licences, banned and doubled crates, sources (installs cargo-deny, pinned, on first use)
 	$(CARGO_DENY) --locked check bans licenses sources
