@@ -4,6 +4,7 @@
 //! A session owns at most two connections: the primary, and its successor while one replaces the other with overlap.
 
 mod action;
+mod probe;
 mod rotation;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -14,6 +15,7 @@ pub use action::{Action, ConnId, DialFailure, Note, Rules};
 use super::backoff::{Backoff, Budget};
 use crate::exchange::{Event, Exchange, Heartbeat, Request};
 use crate::market::GapReason;
+use probe::probe_at;
 use rotation::{QUIET_MIN, SETTLE, rotation_margin};
 
 /// A refusal that will not pass soon (bad request, banned, unavailable for legal reasons) is retried this late.
@@ -60,6 +62,8 @@ struct Link {
     rotate_at: Option<Instant>,
     ping_at: Option<Instant>,
     pong_by: Option<Instant>,
+    /// We asked for a sign of life: something must be heard by then.
+    probed: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -138,6 +142,7 @@ impl Session {
     pub fn heard(&mut self, now: Instant, conn: ConnId) {
         if let Some(link) = self.link(conn) {
             link.heard = now;
+            link.probed = None;
         }
     }
 
@@ -146,6 +151,7 @@ impl Session {
         let Some(link) = self.link(conn) else { return };
         link.heard = now;
         link.data = now;
+        link.probed = None;
         match event {
             Event::Trades => {
                 link.traded = now;
@@ -207,7 +213,10 @@ impl Session {
         let queued = link.queue_at.filter(|_| open && !link.queue.is_empty());
         let rotate = link.rotate_at.filter(|_| self.successor.is_none() && self.successor_at.is_none());
         let quiet = self.quiet_at(link).filter(|_| self.successor.is_none() && self.successor_at.is_none());
-        [silence, answer, queued, rotate, quiet, self.overlap_ends(), link.ping_at, link.pong_by].into_iter().flatten()
+        let probe = open.then(|| probe_at(link));
+        [silence, probe, answer, queued, rotate, quiet, self.overlap_ends(), link.ping_at, link.pong_by]
+            .into_iter()
+            .flatten()
     }
 
     fn silent_at(&self, link: &Link) -> Instant {
@@ -246,7 +255,7 @@ impl Session {
                 continue;
             }
             let unanswered = link.unanswered.iter().any(|asked| asked.due <= now && asked.again);
-            let no_pong = link.pong_by.is_some_and(|by| by <= now);
+            let no_pong = [link.pong_by, link.probed].into_iter().flatten().any(|by| by <= now);
             let silent = [&self.primary, &self.successor]
                 .into_iter()
                 .flatten()
@@ -258,6 +267,7 @@ impl Session {
                 _ => {
                     self.ask_again(now, conn);
                     self.ping(now, conn, out);
+                    self.probe(now, conn, out);
                     continue;
                 }
             };
