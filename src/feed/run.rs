@@ -247,7 +247,7 @@ impl<D: Deliver> Feed<D> {
                 next = self.sockets.iter_mut().find(|(known, _)| *known == conn).and_then(|(_, s)| s.try_next());
             }
         }
-        self.shared.status.borrow_mut().sequence = self.shared.sequencer.borrow().stats();
+        self.counted();
         self.shared.deliver.borrow_mut().batch_end();
     }
 

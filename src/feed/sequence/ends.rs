@@ -1,6 +1,6 @@
 //! Where a sequencer begins and ends: behind what an earlier run stored, and with nothing left in its hands.
 
-use super::state::Mark;
+use super::state::{Fills, Mark};
 use super::{IdRule, Out, Sequencer};
 use crate::market::{GapReason, GapStrength, TradeMsg};
 
@@ -10,6 +10,7 @@ impl Sequencer {
     pub fn anchor(&mut self, route: u32, stored: &TradeMsg, out: &mut Out) {
         let state = self.routes.entry(route).or_default();
         let mark = Mark { id: stored.trade_id, ts: stored.ts_event };
+        state.last_timed = Fills { msg: *stored, span: 1 }.is_timed();
         state.instrument_id = stored.instrument_id;
         let Some(first) = state.first else {
             if state.last.is_none_or(|last| last.id < mark.id) {

@@ -66,7 +66,9 @@ impl Sequencer {
             // The other connection's copy.
             return;
         }
-        if row.msg.ts_event <= last.ts || !before.is_none_or(|before| row.follows(before)) {
+        // A time that cannot be right proves no new count; nor does a good one beside it.
+        let later = row.msg.ts_event > last.ts && row.is_timed() && state.last_timed;
+        if !later || !before.is_none_or(|before| row.follows(before)) {
             state.restart.clear();
             return;
         }
