@@ -1,5 +1,7 @@
 //! Repairs at work: jobs and looks of one venue, over one client, within one allowance.
 
+mod look;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -13,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::budget::RestBudget;
 use super::job::{Aim, Job, Step};
 use super::queue::{Ask, RepairQueue};
-use super::watch::{Verdict, Watch};
+use super::watch::Watch;
 use crate::exchange::{Exchange, HistoryRule, Reply, Trades, Want};
 use crate::feed::rest::{AskError, RestClient};
 use crate::feed::{Deliver, Sequencer};
@@ -163,7 +165,7 @@ impl<D: Deliver> Repairs<D> {
                 return wake;
             }
             let Some((number, busy, job)) = self.jobs.get_mut(place).filter(|(_, busy, _)| !busy) else { continue };
-            if filled_meanwhile(&self.shared.sequencers, job) {
+            if is_settled(&self.shared.sequencers, job) {
                 done.push(*number);
                 continue;
             }
@@ -334,7 +336,9 @@ impl<D: Deliver> Repairs<D> {
         let Some((.., job)) = self.jobs.remove(place) else { return };
         let symbol = self.venue_symbol(job.route).unwrap_or_default();
         let (exchange, left) = (self.spec.exchange.profile().name, job.missing().count());
-        let whole = job.missing().is_empty() || filled_meanwhile(&self.shared.sequencers, &job);
+        let filled = |of: &Rc<RefCell<Sequencer>>| of.borrow().is_filled(job.route, &job.gap);
+        let whole = job.missing().is_empty()
+            || job.aim == Aim::Everywhere && sequencer(&self.shared.sequencers, job.route).is_some_and(filled);
         let mut status = self.shared.queue.status.borrow_mut();
         let mut deliver = self.shared.deliver.borrow_mut();
         if whole {
@@ -359,50 +363,14 @@ impl<D: Deliver> Repairs<D> {
         }
         deliver.batch_end();
     }
-
-    /// Looks for symbols that are silent for too long.
-    fn watch(&mut self, now: Instant) {
-        let mut verdicts = Vec::new();
-        let queue = Rc::clone(&self.shared.queue);
-        for (line, watch) in self.watches.iter_mut().enumerate() {
-            let pulse = |route| queue.pulse(line, route).unwrap_or_default();
-            let before = verdicts.len();
-            watch.poll(now, queue.is_live(line), pulse, &mut verdicts);
-            let looks = verdicts.drain(before..).collect::<Vec<_>>();
-            for verdict in looks {
-                match verdict {
-                    Verdict::Look(route) => self.looks.push_back((line, route)),
-                    Verdict::Mute { line, route } => {
-                        let symbol = self.spec.instruments.iter().find(|(known, _)| *known == route);
-                        let symbol = symbol.map(|(_, i)| i.symbol.to_string()).unwrap_or_default();
-                        queue.status.borrow_mut().mute += 1;
-                        queue.call_mute(line, format!("{symbol} trades at the venue and nothing of it comes"));
-                    }
-                }
-            }
-        }
-    }
-
-    /// A look is back: the sequencer hears of trades that it does not have, the watch of subscriptions that are mute.
-    fn looked(&mut self, now: Instant, line: usize, route: u32, latest: Option<&TradeMsg>) {
-        if let Some((latest, sequencer)) = latest.zip(sequencer(&self.shared.sequencers, route)) {
-            sequencer.borrow_mut().last_trade(now, route, latest.trade_id, latest.ts_event);
-            // The feed settles what its sequencer waits for.
-            self.shared.queue.muted.notify_waiters();
-        }
-        let pulse = self.shared.queue.pulse(line, route).unwrap_or_default();
-        if let Some(watch) = self.watches.get_mut(line) {
-            watch.looked(now, route, latest.map(|row| row.trade_id), &pulse);
-        }
-    }
 }
 
 fn sequencer(sequencers: &[(u32, Rc<RefCell<Sequencer>>)], route: u32) -> Option<&Rc<RefCell<Sequencer>>> {
     sequencers.iter().find(|(known, _)| *known == route).map(|(_, sequencer)| sequencer)
 }
 
-/// Whether another connection has brought what a job is after.
-fn filled_meanwhile(sequencers: &[(u32, Rc<RefCell<Sequencer>>)], job: &Job) -> bool {
+/// Whether nobody misses what a job is after any more: another connection has brought it, or the gap is forgotten.
+fn is_settled(sequencers: &[(u32, Rc<RefCell<Sequencer>>)], job: &Job) -> bool {
     job.aim == Aim::Everywhere
         && sequencer(sequencers, job.route).is_some_and(|sequencer| !sequencer.borrow().is_open(job.route, &job.gap))
 }
