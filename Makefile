@@ -7,11 +7,15 @@ LOCKED = --locked
 NATS_VERSIONS = 2.15.1 2.14.6 2.12.8 2.10.26
 # Fault schedules of `make test-slow`; `make test` runs 20,000.
 DST_SEEDS ?= 60000
+# Seconds for each target of `make fuzz`.
+FUZZ_SECONDS ?= 600
+# Only `make miri` and `make tsan` use it.
+NIGHTLY ?= nightly
 CARGO_DENY_VERSION = 0.20.2
 CARGO_DENY = .tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow bench bench-quick lint fmt deny advisories tools clean-tools
+.PHONY: help run test test-slow bench bench-quick fuzz fuzz-quick loom miri tsan lint fmt deny advisories tools clean-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,13 +35,38 @@ bench: tools ## all benchmarks; quiet machine, several minutes
 bench-quick: tools ## each benchmark for a moment, to see that it still runs
 	$(CARGO) bench $(LOCKED) --benches -- --quick
 
+fuzz: ## each fuzz target for ten minutes, or FUZZ_SECONDS; FUZZ_TARGETS="decode_..." for some of them
+	@python3 scripts/fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+fuzz-quick: ## each fuzz target for twenty seconds, from its seeds
+	@python3 scripts/fuzz --seconds 20
+
+loom: ## the ring on a model checker: two readers, wrap-around, up to two preemptions; exhaustive within that
+	cd model && RUSTFLAGS="--cfg loom" $(CARGO) run $(LOCKED) --target-dir ../target/loom
+
+miri: ## the ring's unit tests in an interpreter that finds undefined behaviour; needs a nightly toolchain with miri
+	@$(CARGO) +$(NIGHTLY) miri --version > /dev/null 2>&1 || { \
+		echo "make miri needs miri: rustup toolchain install $(NIGHTLY) --component miri --component rust-src" >&2; exit 1; }
+	cd model && $(CARGO) +$(NIGHTLY) miri test $(LOCKED) --target-dir ../target/miri
+
+tsan: ## the ring's unit tests under the thread sanitizer; needs a nightly toolchain
+	@$(CARGO) +$(NIGHTLY) --version > /dev/null 2>&1 || { \
+		echo "make tsan needs a nightly toolchain: rustup toolchain install $(NIGHTLY)" >&2; exit 1; }
+	cd model && TSAN_OPTIONS="suppressions=$$PWD/tsan.supp" \
+		RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" $(CARGO) +$(NIGHTLY) test $(LOCKED) \
+		--target "$$(rustc -vV | sed -n 's/^host: //p')" --target-dir ../target/tsan
+
 lint: ## formatting, clippy, documentation; warnings are errors
 	$(CARGO) fmt --all -- --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml -- --check
+	$(CARGO) fmt --manifest-path model/Cargo.toml -- --check
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --document-private-items
 
 fmt: ## formats the sources in place
 	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
+	$(CARGO) fmt --manifest-path model/Cargo.toml
 
 deny: $(CARGO_DENY) ## licences, banned and doubled crates, sources (installs cargo-deny, pinned, on first use)
 	$(CARGO_DENY) --locked check bans licenses sources

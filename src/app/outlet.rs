@@ -91,7 +91,11 @@ impl Outlet {
         self.mender.poll(now, &mut self.mended);
         self.let_go();
         let lost = self.nats.as_ref().map(NatsTransport::take_lost).unwrap_or_default();
-        for (route, gap) in lost {
+        for (route, mut gap) in lost {
+            // What the broker lost is known by its ends; how many that are is for the venue to say.
+            if gap.missing == 0 && gap.first_id <= gap.last_id {
+                gap.missing = (gap.last_id - gap.first_id).saturating_add(1);
+            }
             self.ask(route, &gap, Aim::Broker);
         }
     }
@@ -172,6 +176,10 @@ impl Deliver for Outlet {
         if let Some(nats) = &mut self.nats {
             nats.publish(route, record);
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.nats.as_ref().is_none_or(NatsTransport::has_room)
     }
 
     fn give_up(&mut self, route: u32, gap: &GapMsg) {

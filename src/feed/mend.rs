@@ -247,7 +247,8 @@ impl Mender {
             gap.first_id = last.trade_id.saturating_add(1);
             gap.ts_start = last.ts_event;
         }
-        gap.missing = gap.missing.saturating_sub(filling.len() as u64);
+        // What was found of the rest stands behind its gap, as everything else that comes late.
+        gap.missing = (gap.last_id - gap.first_id).saturating_add(1);
         out.push((route, Record::Gap(gap)));
         out.extend(behind.iter().map(trade));
         if let Some(Item::Record(Record::Trade(next))) = self.queues.get_mut(index).and_then(VecDeque::front_mut) {

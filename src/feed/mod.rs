@@ -38,6 +38,11 @@ pub trait Deliver {
         let _ = (route, record);
     }
 
+    /// Whether the broker takes what it is given: there is no sense in fetching what it would have to wait for.
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// A gap will not be filled, or not wholly: nothing need wait for it. Who keeps nothing back has nothing to do.
     fn give_up(&mut self, route: u32, gap: &GapMsg) {
         let _ = (route, gap);

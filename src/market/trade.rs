@@ -141,10 +141,14 @@ impl TradeMsg {
 }
 
 impl GapMsg {
-    /// Whether it says exactly which trades are missing: the venue's own ids prove it.
+    /// Whether it says exactly which trades are missing: the venue's own ids prove it, and every id between the first
+    /// and the last is missing.
     #[must_use]
     pub const fn is_exact(&self) -> bool {
-        self.strength == GapStrength::Proved as u8 && self.first_id != 0 && self.first_id <= self.last_id
+        self.strength == GapStrength::Proved as u8
+            && self.first_id != 0
+            && self.first_id <= self.last_id
+            && self.missing == (self.last_id - self.first_id).saturating_add(1)
     }
 
     /// The 48 bytes that go on the wire.

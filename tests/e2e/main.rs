@@ -13,6 +13,7 @@ mod capture;
 mod chain;
 mod daemon;
 mod life;
+mod outage;
 mod pair;
 mod repair;
 mod truth;

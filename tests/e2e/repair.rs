@@ -42,7 +42,7 @@ pub(crate) fn wait_for_repairs_of_late_life(daemon: &mut Daemon, sim: &Sim) {
 }
 
 /// Waits until no hole is being repaired any more, and everything that is known is acknowledged.
-fn wait_for_repairs(daemon: &mut Daemon, sim: &Sim) {
+pub(crate) fn wait_for_repairs(daemon: &mut Daemon, sim: &Sim) {
     wait_for_end(daemon, sim);
     settle(daemon);
 }

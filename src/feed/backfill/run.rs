@@ -1,6 +1,6 @@
 //! Repairs at work: jobs and looks of one venue, over one client, within one allowance.
 
-mod look;
+mod outcome;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use super::watch::Watch;
 use crate::exchange::{Exchange, HistoryRule, Reply, Trades, Want};
 use crate::feed::rest::{AskError, RestClient};
 use crate::feed::{Deliver, Sequencer};
-use crate::market::{Flags, GapMsg, Instrument, Record, TradeMsg};
+use crate::market::{Instrument, TradeMsg};
 use crate::telemetry::clock;
 
 /// Requests to a venue that are under way at a time.
@@ -160,6 +160,7 @@ impl<D: Deliver> Repairs<D> {
     fn launch(&mut self, now: Instant) -> Instant {
         let mut wake = now + Duration::from_secs(3_600);
         let mut done = Vec::new();
+        let room = self.shared.deliver.borrow().has_room();
         for place in 0..self.jobs.len() {
             if self.flying.len() >= FLYING_MAX {
                 return wake;
@@ -167,6 +168,10 @@ impl<D: Deliver> Repairs<D> {
             let Some((number, busy, job)) = self.jobs.get_mut(place).filter(|(_, busy, _)| !busy) else { continue };
             if is_settled(&self.shared.sequencers, job) {
                 done.push(*number);
+                continue;
+            }
+            if job.aim == Aim::Broker && !room {
+                wake = wake.min(now + WATCH_EVERY);
                 continue;
             }
             match job.step(now) {
@@ -299,69 +304,6 @@ impl<D: Deliver> Repairs<D> {
             text.clone_into(&mut self.complained);
         }
         false
-    }
-
-    /// What was found goes where it is missing.
-    fn hand_over(&mut self, aim: Aim, route: u32, rows: Vec<TradeMsg>) {
-        if rows.is_empty() {
-            return;
-        }
-        let recv = clock::wall_ns();
-        let mut deliver = self.shared.deliver.borrow_mut();
-        let sequencer = sequencer(&self.shared.sequencers, route);
-        let (mut out, mut found) = (Vec::new(), 0);
-        for mut row in rows {
-            row.ts_recv = recv;
-            row.flags |= Flags::BACKFILLED;
-            match (aim, sequencer) {
-                (Aim::Everywhere, Some(sequencer)) => {
-                    found += u64::from(sequencer.borrow_mut().fill(route, row, &mut out));
-                }
-                _ => {
-                    found += 1;
-                    deliver.restore(route, &Record::Trade(row));
-                }
-            }
-        }
-        for (route, record) in out {
-            deliver.record(route, &record);
-        }
-        deliver.batch_end();
-        self.shared.queue.status.borrow_mut().trades += found;
-    }
-
-    /// A job is over.
-    fn ended(&mut self, number: u64) {
-        let Some(place) = self.jobs.iter().position(|(known, ..)| *known == number) else { return };
-        let Some((.., job)) = self.jobs.remove(place) else { return };
-        let symbol = self.venue_symbol(job.route).unwrap_or_default();
-        let (exchange, left) = (self.spec.exchange.profile().name, job.missing().count());
-        let filled = |of: &Rc<RefCell<Sequencer>>| of.borrow().is_filled(job.route, &job.gap);
-        let whole = job.missing().is_empty()
-            || job.aim == Aim::Everywhere && sequencer(&self.shared.sequencers, job.route).is_some_and(filled);
-        let mut status = self.shared.queue.status.borrow_mut();
-        let mut deliver = self.shared.deliver.borrow_mut();
-        if whole {
-            status.whole += 1;
-            if job.aim == Aim::Broker {
-                let filled = GapMsg { flags: Flags::BACKFILLED, ..job.gap };
-                deliver.restore(job.route, &Record::Gap(filled));
-            }
-            tracing::info!(exchange, symbol, trades = job.gap.missing, "a gap is filled from the venue's history");
-        } else {
-            status.partial += 1;
-            deliver.give_up(job.route, &job.gap);
-            let (first, last) = (job.gap.first_id, job.gap.last_id);
-            tracing::warn!(
-                exchange,
-                symbol,
-                first,
-                last,
-                left,
-                "a gap stays: the venue's history does not have it all"
-            );
-        }
-        deliver.batch_end();
     }
 }
 

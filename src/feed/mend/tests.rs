@@ -84,7 +84,7 @@ fn past_its_time_the_rest_is_declared_and_what_was_found_stands_in_order() {
     scene.take(&[(0, gap(2, 6, 0)), (0, trade(7, Flags::AFTER_GAP))]);
     scene.take(&[(0, trade(2, Flags::BACKFILLED)), (0, trade(5, Flags::BACKFILLED))]);
     assert_eq!(scene.wait(HOLD - Duration::from_millis(1)), "");
-    assert_eq!(scene.wait(Duration::from_millis(1)), "0:2b 0:gap 3-6(3) 0:5b 0:7!");
+    assert_eq!(scene.wait(Duration::from_millis(1)), "0:2b 0:gap 3-6(4) 0:5b 0:7!");
     // The late filling still lands.
     let late = [(0, trade(3, Flags::BACKFILLED)), (0, gap(2, 6, Flags::BACKFILLED)), (0, trade(8, 0))];
     assert_eq!(scene.take(&late), "0:3b 0:filled 2-6 0:8");

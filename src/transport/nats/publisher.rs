@@ -6,6 +6,7 @@
 mod anchor;
 mod pair;
 mod refill;
+mod transport;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -25,9 +26,8 @@ use super::status::{DrainReport, NatsState, NatsStatus};
 use super::window::{Action, Answer, Config, Doubt, Query, Refusal, RefusedAt, Send, Window};
 use super::wire::Subjects;
 use crate::config::settings::{Nats, Retention};
-use crate::market::{GapMsg, Record, Universe};
+use crate::market::Universe;
 use crate::telemetry::clock;
-use crate::transport::{Transport, TransportStats};
 
 /// Messages that are sent before answers get their turn.
 const BURST: usize = 256;
@@ -150,54 +150,6 @@ pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor)
     };
     publisher.pair = publisher.settings.pair.enabled.then(|| Pair::new(Rc::clone(&publisher.settings)));
     (NatsTransport { shared, pushed: false }, publisher)
-}
-
-impl NatsTransport {
-    /// What the publisher says of itself.
-    #[must_use]
-    pub fn status(&self) -> NatsStatus {
-        let mut status = self.shared.status.borrow().clone();
-        status.window = self.shared.window.borrow().stats();
-        status.backlog = self.shared.backlog.borrow().as_ref().map(Backlog::stats);
-        status
-    }
-
-    /// Gaps that the broker has been told of since the last call: what it lost, or never got.
-    #[must_use]
-    pub fn take_lost(&self) -> Vec<(u32, GapMsg)> {
-        self.shared.window.borrow_mut().take_lost()
-    }
-}
-
-impl Transport for NatsTransport {
-    fn name(&self) -> &'static str {
-        "nats"
-    }
-
-    fn publish(&mut self, route: u32, record: &Record) {
-        self.shared.push(route, record);
-        self.pushed = true;
-    }
-
-    fn flush(&mut self) {
-        if std::mem::take(&mut self.pushed) {
-            if let Some(backlog) = self.shared.backlog.borrow_mut().as_mut() {
-                backlog.flush();
-            }
-            self.shared.wake.notify_one();
-        }
-    }
-
-    fn stats(&self) -> TransportStats {
-        let stats = self.shared.window.borrow().stats();
-        TransportStats {
-            taken: stats.taken,
-            // Gaps that the window declares are acknowledged and were never taken.
-            done: (stats.acked + stats.duplicates).min(stats.taken),
-            waiting: stats.waiting + stats.in_flight_records + self.shared.spooled(),
-            dropped: stats.dropped,
-        }
-    }
 }
 
 impl Publisher {

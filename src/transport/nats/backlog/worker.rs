@@ -99,10 +99,9 @@ impl Worker {
                 }
                 Command::Close => break,
             };
-            if let Some(told) = told
-                && self.tell.blocking_send(told).is_err()
-            {
-                break;
+            if let Some(told) = told {
+                // Nobody listens any more at the end: what was ordered is done all the same.
+                let _ = self.tell.blocking_send(told);
             }
         }
         if let Err(error) = spool.close() {

@@ -99,7 +99,7 @@ pub struct Broken {
 pub enum Damage {
     /// The segment's header is damaged; blocks behind it that hold are used.
     Header,
-    /// No segment: no header that holds and no block that holds. The file was renamed and is left alone.
+    /// No segment, or one in which no block holds. The file was renamed and is left alone.
     SetAside,
     /// The file ends inside of a block: the writer was killed there, or the file was cut off.
     Cut,
@@ -140,7 +140,7 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Header => f.write_str("the segment's header is damaged"),
-            Self::SetAside => f.write_str("no spool segment; set aside under this name"),
+            Self::SetAside => f.write_str("nothing in it holds; set aside under this name"),
             Self::Cut => f.write_str("cut off inside of a block"),
             Self::BlockHeader => f.write_str("the header of a block is damaged"),
             Self::Checksum => f.write_str("the records of a block do not hold their checksum"),

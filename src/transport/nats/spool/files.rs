@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::fs::OFlags;
 
 use super::error::SpoolError;
-use super::layout::{SegmentHeader, filling_name, segment_name};
+use super::layout::{NUMBER_MAX, SegmentHeader, filling_name, segment_name};
 
 /// The lock's file. It is never removed; removing it would let two processes lock two different files.
 pub(super) const LOCK_NAME: &str = "lock";
@@ -88,6 +88,10 @@ pub(super) fn open_segment(path: &Path) -> io::Result<File> {
 pub(super) fn begin_segment(directory: &Path, header: &SegmentHeader) -> Result<(File, PathBuf), SpoolError> {
     let filling = directory.join(filling_name(header.number));
     let path = directory.join(segment_name(header.number));
+    if header.number > NUMBER_MAX {
+        // Only a file that somebody named so leads here; what stood in the next one would not be found again.
+        return Err(SpoolError::of("begin", path, io::Error::other("no number is left")));
+    }
     let failed = |action| {
         let filling = filling.clone();
         move |source| SpoolError::of(action, filling, source)

@@ -37,7 +37,7 @@ pub(super) const BLOCK_HEADER_BYTES: usize = 32;
 pub(super) const BLOCK_ALIGN: u64 = 16;
 /// Most records of a block.
 pub const BLOCK_RECORDS_MAX: usize = 16_384;
-/// Greatest number of a segment: there is always a next one.
+/// Greatest number of a segment or of a record: whatever is read, there is a next one.
 pub(super) const NUMBER_MAX: u64 = u64::MAX / 2;
 
 const OWNER_TEXT: std::ops::Range<usize> = 56..112;
@@ -143,7 +143,7 @@ impl SegmentHeader {
             owner: String::from_utf8_lossy(owner).into_owned(),
             created_ns: field(32)?,
             number: field(40)?,
-            first: field(48)?,
+            first: field(48).ok().filter(|first| *first <= NUMBER_MAX).ok_or(fault)?,
         })
     }
 }
@@ -169,7 +169,8 @@ impl BlockHeader {
         }
         let (count, first) = (u32_at(bytes, 4)?, u64_at(bytes, 8)?);
         let bounded = (1..=BLOCK_RECORDS_MAX).contains(&usize::try_from(count).ok()?);
-        (bounded && first.checked_add(u64::from(count)).is_some()).then_some(Self { first, count, check, checksum })
+        let end = first.checked_add(u64::from(count)).filter(|end| *end <= NUMBER_MAX);
+        (bounded && end.is_some()).then_some(Self { first, count, check, checksum })
     }
 
     /// Whether this is the payload that was written.

@@ -86,7 +86,12 @@ impl Reader {
             let Some(segment) = self.segment(segments) else { break };
             let mut current = match self.current.take() {
                 Some(current) if current.number == segment.number => current,
-                _ => Current::open(segment, seed, self.position)?,
+                _ => match Current::open(segment, seed, self.position) {
+                    Ok(current) => current,
+                    Err(error) if given == 0 && told.is_empty() => return Err(error),
+                    // What was read must reach the caller; the next call meets the error again.
+                    Err(_) => break,
+                },
             };
             given += self.give(&current, max - given, out);
             let place = current.place();

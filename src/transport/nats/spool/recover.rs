@@ -172,7 +172,8 @@ fn scan(
             }
         }
     }
-    if header.is_none() && found.records == 0 {
+    // A kill leaves a segment with nothing but a cut block; whatever else is wrong with all of it is for people to see.
+    if found.records == 0 && (header.is_none() || holes.iter().any(|hole| hole.damage != Damage::Cut)) {
         return aside(candidate, recovered);
     }
     if let (Some(declared), Some(expected)) = (declared, expected) {

@@ -342,6 +342,7 @@ impl Window {
         if carries_gaps(message.key)
             && message.history == History::Fresh
             && let Some(Record::Gap(gap)) = message.first()
+            && gap.flags == 0
             && [GapReason::OutboxOverflow as u8, GapReason::BrokerLost as u8].contains(&gap.reason)
             && self.lost.len() < LOST_MAX
         {

@@ -10,10 +10,13 @@ use bytes::BytesMut;
 use super::event::Key;
 use super::message::{History, MESSAGE_COST, Message};
 use crate::market::trade::{KIND_GAP_V1, RECORD_BYTES};
-use crate::market::{GapMsg, GapReason, GapStrength, Record, SubjectKind};
+use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record, SubjectKind};
 
 /// Payloads are cut out of chunks of this size, so that a record costs no allocation.
 const CHUNK: usize = 64 * 1024;
+
+/// Gaps of a route that wait beside each other; beyond it they are joined, and say less.
+const GAPS_MAX: usize = 64;
 
 /// Positions start here, so that messages can be put back in front.
 const ORIGIN: u64 = 1 << 40;
@@ -31,8 +34,9 @@ pub(super) struct Outbox {
     bound: usize,
     bytes: usize,
     records: u64,
-    /// Gaps that wait to be sent, one a route: what was dropped since the last one left.
-    gaps: BTreeMap<u32, GapMsg>,
+    /// Gaps that wait to be sent, by route: what was dropped since the last one left. Trades that follow on each other
+    /// are in one gap, so that each gap says exactly what is missing.
+    gaps: BTreeMap<u32, VecDeque<GapMsg>>,
 }
 
 /// What a drop cost.
@@ -106,27 +110,29 @@ impl Outbox {
         }
     }
 
-    /// Lets a gap wait, joined with one of the same route that waits already. True when it stands alone.
+    /// Lets a gap wait, joined with the last one of the same route where it follows on it. True when it stands alone.
     pub(super) fn declare_gap(&mut self, route: u32, gap: GapMsg) -> bool {
-        match self.gaps.entry(route) {
-            std::collections::btree_map::Entry::Occupied(mut entry) => {
-                merge(entry.get_mut(), &gap);
-                false
-            }
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                entry.insert(gap);
-                self.records += 1;
-                self.bytes += RECORD_BYTES + MESSAGE_COST;
-                true
-            }
+        let waiting = self.gaps.entry(route).or_default();
+        let many = waiting.len() >= GAPS_MAX;
+        if let Some(last) = waiting.back_mut().filter(|last| many || follows(last, &gap)) {
+            merge(last, &gap);
+            return false;
         }
+        waiting.push_back(gap);
+        self.records += 1;
+        self.bytes += RECORD_BYTES + MESSAGE_COST;
+        true
     }
 
     /// Forgets the waiting gaps that this is true of.
     pub(super) fn forget_gaps(&mut self, passed: impl Fn(u32, &GapMsg) -> bool) {
-        let before = self.gaps.len();
-        self.gaps.retain(|route, gap| !passed(*route, gap));
-        let gone = before - self.gaps.len();
+        let mut gone = 0;
+        self.gaps.retain(|route, waiting| {
+            let before = waiting.len();
+            waiting.retain(|gap| !passed(*route, gap));
+            gone += before - waiting.len();
+            !waiting.is_empty()
+        });
         self.records -= gone as u64;
         self.bytes -= gone * (RECORD_BYTES + MESSAGE_COST);
     }
@@ -139,7 +145,7 @@ impl Outbox {
 
     /// The next message: declared gaps first, since what they declare is older than all that waits.
     pub(super) fn pop(&mut self, now: Instant) -> Option<Message> {
-        if let Some((route, gap)) = self.gaps.pop_first() {
+        if let Some((route, gap)) = self.pop_gap() {
             self.records -= 1;
             self.bytes -= RECORD_BYTES + MESSAGE_COST;
             let payload = self.carve(gap.as_bytes());
@@ -177,7 +183,16 @@ impl Outbox {
 
     /// Gaps that wait to be declared.
     pub(super) fn declared(&self) -> impl Iterator<Item = &GapMsg> {
-        self.gaps.values()
+        self.gaps.values().flatten()
+    }
+
+    fn pop_gap(&mut self) -> Option<(u32, GapMsg)> {
+        let mut entry = self.gaps.first_entry()?;
+        let (route, gap) = (*entry.key(), entry.get_mut().pop_front());
+        if entry.get().is_empty() {
+            entry.remove();
+        }
+        gap.map(|gap| (route, gap))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -268,7 +283,11 @@ pub(in crate::transport::nats) fn as_gap(record: &Record, reason: GapReason) -> 
             last_id: trade.trade_id,
             missing: 1,
             instrument_id: trade.instrument_id,
-            strength: GapStrength::Proved as u8,
+            // One row for several fills: how far it reaches back is not written in it.
+            strength: match trade.flag_set().has(Flags::AGGREGATED) {
+                true => GapStrength::FramesLost as u8,
+                false => GapStrength::Proved as u8,
+            },
             reason: reason as u8,
             flags: 0,
             kind: KIND_GAP_V1,
@@ -278,8 +297,17 @@ pub(in crate::transport::nats) fn as_gap(record: &Record, reason: GapReason) -> 
     }
 }
 
-/// Joins `later` to `gap`; both of one instrument, `later` the newer.
+/// Whether a gap begins where another one ends, by the venue's own ids.
+fn follows(gap: &GapMsg, later: &GapMsg) -> bool {
+    gap.last_id != 0 && gap.last_id.checked_add(1) == Some(later.first_id)
+}
+
+/// Joins `later` to `gap`; both of one instrument, `later` the newer. Where they do not follow on each other, what comes
+/// of it no longer says which trades are missing, and does not pretend to.
 pub(in crate::transport::nats) fn merge(gap: &mut GapMsg, later: &GapMsg) {
+    if !follows(gap, later) {
+        gap.strength = gap.strength.max(GapStrength::FramesLost as u8);
+    }
     gap.ts_start = gap.ts_start.min(later.ts_start);
     gap.ts_end = gap.ts_end.max(later.ts_end);
     if gap.first_id == 0 {

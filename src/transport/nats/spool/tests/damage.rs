@@ -144,6 +144,44 @@ fn segments_that_are_gone_are_missed() {
 }
 
 #[test]
+fn a_segment_that_cannot_be_opened_stops_reading_and_costs_nothing() {
+    let dir = TempDir::new().unwrap();
+    let (mut spool, _) = open(dir.path(), SMALL);
+    fill(&mut spool, 0..50_000, 1_000);
+    let per_segment = spool.segments[0].end;
+    let (path, away) = (segment(dir.path(), 2), dir.path().join("away"));
+    fs::rename(&path, &away).unwrap();
+    fs::create_dir(&path).unwrap();
+    let mut records = Vec::new();
+    assert_eq!(spool.read(usize::MAX, &mut records).unwrap().position, Position(per_segment));
+    for _ in 0..2 {
+        assert!(matches!(spool.read(usize::MAX, &mut records), Err(SpoolError::Io { .. })));
+    }
+    fs::remove_dir(&path).unwrap();
+    fs::rename(&away, &path).unwrap();
+    assert_eq!(spool.read(usize::MAX, &mut records).unwrap().broken, []);
+    assert_eq!(records, trades(0..50_000));
+}
+
+#[test]
+fn numbers_at_their_end_are_refused() {
+    let dir = six_blocks();
+    let last = segment(dir.path(), layout::NUMBER_MAX);
+    fs::rename(segment(dir.path(), 1), &last).unwrap();
+    let (mut spool, recovered) = open(dir.path(), SMALL);
+    assert_eq!((recovered.records, recovered.broken.len()), (60, 1));
+    let error = spool.append(CREATED, &trades(60..61)).unwrap_err();
+    assert!(error.to_string().contains("no number is left"), "{error}");
+    let mut block = Vec::new();
+    for first in [layout::NUMBER_MAX, u64::MAX] {
+        layout::encode_block(&mut block, &trades(0..1), first, 7);
+        assert_eq!(layout::BlockHeader::decode(&block, 7), None);
+        let header = SegmentHeader::new(OWNER, CREATED, 1, first);
+        assert_eq!(SegmentHeader::decode(&header.encode()).is_ok(), first == layout::NUMBER_MAX);
+    }
+}
+
+#[test]
 fn a_segment_cut_off_while_it_is_open_is_told_to_the_last_record() {
     let dir = six_blocks();
     let (mut spool, _) = open(dir.path(), SMALL);
@@ -164,6 +202,22 @@ fn the_same_blocks_twice_are_read_once() {
     assert_eq!((recovered.records, recovered.broken.len()), (60, 6));
     assert!(recovered.broken.iter().all(|broken| broken.damage == Damage::Repeated && broken.records == Some(0)));
     assert_eq!(read_all(&mut spool, 50).0, trades(0..60));
+}
+
+#[test]
+fn a_segment_without_a_whole_block_is_kept_for_people_unless_a_kill_explains_it() {
+    let dir = TempDir::new().unwrap();
+    for start in [0, 10, 20] {
+        fill(&mut open(dir.path(), SMALL).0, start..start + 10, 10);
+    }
+    flip(&segment(dir.path(), 2), 200, 1);
+    OpenOptions::new().write(true).open(segment(dir.path(), 3)).unwrap().set_len(300).unwrap();
+    let (mut spool, recovered) = open(dir.path(), SMALL);
+    let told: Vec<(Option<u64>, &Damage)> = recovered.broken.iter().map(|it| (it.records, &it.damage)).collect();
+    assert_eq!(told, [(Some(10), &Damage::SetAside), (None, &Damage::Cut)]);
+    assert_eq!(read_all(&mut spool, 100), (trades(0..10), vec![]));
+    spool.release(Position(u64::MAX)).unwrap();
+    assert_eq!(files(dir.path()), [format!("{}.aside", layout::segment_name(2)), "lock".to_owned()]);
 }
 
 /// What was done to a file.
