@@ -149,7 +149,7 @@ fn the_example_configuration_in_the_readme_holds() {
     let settings: data_manager::config::Settings =
         toml::from_str(&example).unwrap_or_else(|error| panic!("README.md: {error}"));
     let defaults = data_manager::config::Settings::default();
-    assert_eq!(settings.exchanges.len(), 2);
+    assert_eq!(settings.exchanges.len(), data_manager::exchange::all().len());
     assert_eq!(settings.transport.nats.window, defaults.transport.nats.window, "the README shows defaults");
     assert_eq!(settings.transport.ipc.capacity, defaults.transport.ipc.capacity, "the README shows defaults");
 }

@@ -4,7 +4,7 @@
 //! only what the stream does not have: younger trades than its newest, and what its open gaps miss.
 
 use crate::feed::ranges::Ranges;
-use crate::market::{Flags, GapMsg, Record, TradeMsg};
+use crate::market::{Flags, GapMsg, GapStrength, Record, TradeMsg};
 
 /// Lower ids with times beyond this are ids that a venue has begun anew, nanoseconds.
 const RESTART_NS: u64 = 10_000_000_000;
@@ -56,15 +56,26 @@ impl Gate {
     /// Whether a record may go to the broker.
     #[inline]
     pub(super) fn passes(&mut self, route: u32, record: &Record) -> bool {
-        let Some(Some(end)) = self.0.get_mut(route as usize) else { return true };
+        let Some(slot) = self.0.get_mut(route as usize) else { return true };
+        let Some(end) = slot else { return true };
         match record {
             Record::Trade(trade) if trade.trade_id > end.id => true,
+            Record::Gap(gap) if end.is_outlived_by(gap) => {
+                *slot = None;
+                true
+            }
             _ => end.misses(record),
         }
     }
 }
 
 impl End {
+    /// Whether the sequencer has come to this end and then lost the count: the ids behind it may be those of a venue
+    /// that counts anew, and say nothing about what is stored.
+    const fn is_outlived_by(&self, gap: &GapMsg) -> bool {
+        gap.strength == GapStrength::Possible as u8 && gap.flags == 0 && !gap.is_exact() && gap.ts_start >= self.ts
+    }
+
     fn misses(&mut self, record: &Record) -> bool {
         let restart = self.ts.saturating_add(RESTART_NS);
         match record {
@@ -89,7 +100,6 @@ impl End {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::market::GapStrength;
 
     fn trade(id: u64, ts: u64) -> Record {
         Record::Trade(TradeMsg { trade_id: id, ts_event: ts, kind: 1, ..bytemuck::Zeroable::zeroed() })
@@ -116,6 +126,18 @@ mod tests {
         assert!(!gate.passes(0, &Record::Gap(gap(50, 60, Flags::BACKFILLED))));
         assert!(gate.passes(0, &Record::Gap(gap(90, 110, 0))));
         assert!(gate.passes(0, &trade(1, 1_000 + RESTART_NS + 1)), "a venue that counts anew");
+    }
+
+    #[test]
+    fn ids_that_begin_anew_right_behind_the_end_pass_from_their_gap_on() {
+        let anew = |ts_start| {
+            let strength = GapStrength::Possible as u8;
+            Record::Gap(GapMsg { ts_start, ts_end: ts_start + 1, strength, kind: 2, ..bytemuck::Zeroable::zeroed() })
+        };
+        let mut gate = gate();
+        assert!(gate.passes(0, &anew(900)), "it is for the broker to say that it knows");
+        assert!(!gate.passes(0, &trade(1, 1_001)), "the stream is ahead: another instance has passed that gap");
+        assert!(gate.passes(0, &anew(1_000)) && gate.passes(0, &trade(1, 1_001)) && gate.passes(0, &trade(2, 1_001)));
     }
 
     #[test]

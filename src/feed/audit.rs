@@ -302,13 +302,14 @@ impl Audit {
             self.report.add(Class::Late, at, (id, id), 1, || format!("backfilled, after {highest}"));
             return;
         }
-        let why = if self.era.declares(id) {
-            "; a gap has declared it, and it is not flagged as backfilled"
-        } else if self.rule == IdRule::Increasing && self.recent.forgot {
-            "; or a double of long ago"
-        } else {
-            ""
-        };
+        if self.era.declares(id) {
+            // Another connection has brought it after all: readers were told to expect it.
+            let why = || format!("after {highest}, inside a gap that was declared before it");
+            self.report.add(Class::Late, at, (id, id), 1, why);
+            return;
+        }
+        let forgot = self.rule == IdRule::Increasing && self.recent.forgot;
+        let why = if forgot { "; or a double of long ago" } else { "" };
         self.report.add(Class::Order, at, (id, id), 1, || format!("after {highest}{why}"));
     }
 

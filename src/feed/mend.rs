@@ -35,6 +35,8 @@ pub struct Mender {
     repairable: Vec<bool>,
     /// By route: what waits behind a hole.
     queues: Vec<VecDeque<Item>>,
+    /// By route: the highest id that a hole in its queue misses. Most trades are above it.
+    tops: Vec<u64>,
     /// Routes that wait.
     open: usize,
     stats: MendStats,
@@ -61,7 +63,8 @@ impl Mender {
     #[must_use]
     pub fn new(hold: Duration, bound: usize, repairable: Vec<bool>) -> Self {
         let queues = repairable.iter().map(|_| VecDeque::new()).collect();
-        Self { hold, bound, repairable, queues, open: 0, stats: MendStats::default() }
+        let tops = vec![0; repairable.len()];
+        Self { hold, bound, repairable, queues, tops, open: 0, stats: MendStats::default() }
     }
 
     /// Totals so far.
@@ -163,8 +166,14 @@ impl Mender {
     }
 
     fn push(&mut self, index: usize, item: Item) {
-        let Some(queue) = self.queues.get_mut(index) else { return };
-        self.open += usize::from(queue.is_empty());
+        let (Some(queue), Some(top)) = (self.queues.get_mut(index), self.tops.get_mut(index)) else { return };
+        if queue.is_empty() {
+            self.open += 1;
+            *top = 0;
+        }
+        if let Item::Hole(hole) = &item {
+            *top = hole.gap.last_id.max(*top);
+        }
         self.stats.waiting += 1;
         self.stats.bytes += size_of::<Item>();
         queue.push_back(item);
@@ -172,11 +181,16 @@ impl Mender {
 
     /// Takes a trade as the filling of a hole that waits.
     fn fills(&mut self, index: usize, trade: &TradeMsg) -> bool {
-        let id = trade.trade_id;
-        let inside = |item: &&mut Item| matches!(item, Item::Hole(h) if (h.gap.first_id..=h.gap.last_id).contains(&id));
-        let Some(Item::Hole(hole)) = self.queues.get_mut(index).and_then(|queue| queue.iter_mut().find(inside)) else {
+        let (id, live) = (trade.trade_id, !trade.flag_set().has(Flags::BACKFILLED));
+        let (Some(queue), Some(top)) = (self.queues.get_mut(index), self.tops.get(index)) else { return false };
+        if id > *top {
             return false;
-        };
+        }
+        let inside = |item: &Item| matches!(item, Item::Hole(h) if (h.gap.first_id..=h.gap.last_id).contains(&id));
+        // Behind a loss without ids the venue may count anew: an id from there is another trade than the one in front.
+        let unknown = |item: &Item| matches!(item, Item::Record(Record::Gap(gap)) if !gap.is_exact());
+        let from = if live { queue.iter().rposition(unknown).unwrap_or(0) } else { 0 };
+        let Some(Item::Hole(hole)) = queue.iter_mut().skip(from).find(|item| inside(item)) else { return false };
         let place = hole.filling.partition_point(|known| known.trade_id < id);
         hole.filling.insert(place, *trade);
         self.stats.waiting += 1;

@@ -269,7 +269,12 @@ impl<D: Deliver> Feed<D> {
             let mut msg = row.msg;
             msg.ts_recv = recv;
             self.shared.repairs.beat(self.spec.line, row.route, msg.trade_id, now);
+            let restarts = sequencer.restarts();
             sequencer.row(now, row.route, msg, row.span, &mut self.out);
+            if sequencer.restarts() > restarts {
+                let symbol = self.trades.symbols(row.route).map(|(symbol, _)| symbol);
+                tracing::warn!(conn = %self.spec.name, symbol, id = msg.trade_id, "the venue counts its ids anew");
+            }
         }
         if let Ok(Event::LastTrade { route, trade_id, ts }) = &event {
             sequencer.last_trade(now, *route, *trade_id, *ts);

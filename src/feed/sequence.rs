@@ -19,11 +19,13 @@ use state::{Beat, Fills, Hole, Mark, State};
 /// Trades of one symbol that wait behind a hole, at most.
 const HELD_MAX: usize = 10_000;
 /// Declared holes of one symbol that are remembered, so that a late trade still finds its place.
-const HOLES_MAX: usize = 64;
+const HOLES_MAX: usize = 1_024;
 /// Ids of one symbol that are remembered where ids have no order.
 const RECENT_MAX: usize = 4_096;
-/// Trades in a row with lower ids and later times that mean: the venue counts anew.
+/// Trades with lower ids and later times, and none in order, that mean: the venue counts anew.
 const RESTART_RUN: usize = 8;
+/// Rows that wait for such a proof, at most, before those that prove nothing are let go.
+const RESTART_MAX: usize = 1_024;
 /// A step of ids beyond this is taken for a broken id until its successor has come too.
 const LEAP_MIN: u64 = 10_000_000;
 /// A heartbeat may overtake the trade that it speaks of by this much.
@@ -196,7 +198,9 @@ impl Sequencer {
         } else if row.follows(last.id) {
             self.deliver(route, row, out);
             self.follow(route, out);
-        } else if row.first_id() - last.id > LEAP_MIN && !self.leaps(route, last, row, out) {
+        } else if self.routes.get(&route).is_some_and(|state| state.outlived(&row)) {
+            self.stats.duplicates += 1;
+        } else if row.first_id().saturating_sub(last.id) > LEAP_MIN && !self.leaps(route, last, row, out) {
             // Put aside.
         } else if !overlap && self.routes.get(&route).is_some_and(|state| state.held.is_empty()) {
             self.deliver_behind_gap(route, row, out);
@@ -295,7 +299,7 @@ impl Sequencer {
         self.stats.bad_times += u64::from(!state.last_timed);
         // In order: whatever was feared has taken nothing of this symbol.
         state.cause = None;
-        state.restart.clear();
+        state.delivered(mark);
         if state.beat.is_some_and(|beat| beat.mark.id <= mark.id) {
             state.beat = None;
         }

@@ -5,6 +5,7 @@
 
 mod action;
 mod probe;
+mod refusal;
 mod rotation;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -16,6 +17,7 @@ use super::backoff::{Backoff, Budget};
 use crate::exchange::{Event, Exchange, Heartbeat, Request};
 use crate::market::GapReason;
 use probe::probe_at;
+use refusal::{Refusals, Refused, Spread};
 use rotation::{QUIET_MIN, SETTLE, rotation_margin};
 
 /// A refusal that will not pass soon (bad request, banned, unavailable for legal reasons) is retried this late.
@@ -35,7 +37,7 @@ pub struct Session {
     next_request: u64,
     backoff: Backoff,
     rng: fastrand::Rng,
-    rejected: BTreeSet<String>,
+    refusals: Refusals,
     /// A venue that pings and sends no trade for this long gets a fresh connection beside the old one; it doubles while
     /// that brings no trade either.
     quiet: Duration,
@@ -53,9 +55,10 @@ struct Link {
     /// The last trade, or the opening.
     traded: Instant,
     pace: Budget,
-    queue: VecDeque<Request>,
-    /// When the message limit lets the queue go on.
+    queue: VecDeque<Queued>,
+    /// When the message limit, or the venue's refusals, let the queue go on.
     queue_at: Option<Instant>,
+    spread: Spread,
     unanswered: Vec<Asked>,
     wanted: BTreeSet<String>,
     subscribed: Option<Instant>,
@@ -66,11 +69,29 @@ struct Link {
     probed: Option<Instant>,
 }
 
+/// A request that is to be sent.
+#[derive(Debug)]
+struct Queued {
+    request: Request,
+    attempt: Attempt,
+}
+
+/// A request that was sent and is not answered yet.
 #[derive(Debug)]
 struct Asked {
     request: Request,
     due: Instant,
-    again: bool,
+    attempt: Attempt,
+}
+
+/// How often something is asked for on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Attempt {
+    First,
+    /// The first was not answered. Once a subscribe has been repeated, its next silence is the connection's end.
+    Again,
+    /// It was refused a while ago. Its silence is no more than another refusal.
+    Probe,
 }
 
 impl Session {
@@ -89,7 +110,7 @@ impl Session {
             next_request: 1,
             backoff: Backoff::new(rules.backoff.0, rules.backoff.1, seed),
             rng: fastrand::Rng::with_seed(seed),
-            rejected: BTreeSet::new(),
+            refusals: Refusals::default(),
             quiet: QUIET_MIN,
             polled: now,
         }
@@ -108,7 +129,8 @@ impl Session {
         let first = self.next_request;
         let Some(link) = self.link(conn) else { return };
         let names: Vec<&str> = symbols.iter().map(String::as_str).collect();
-        link.queue = exchange.subscribe(&names, first).into();
+        let requests = exchange.subscribe(&names, first).into_iter();
+        link.queue = requests.map(|request| Queued { request, attempt: Attempt::First }).collect();
         link.wanted = symbols.iter().cloned().collect();
         link.opened = Some(now);
         link.heard = now;
@@ -163,22 +185,14 @@ impl Session {
             Event::AckedRequest(id) => {
                 let answered = link.unanswered.iter().position(|asked| asked.request.id == Some(id));
                 if let Some(place) = answered {
-                    let asked = link.unanswered.swap_remove(place);
-                    asked.request.symbols.iter().for_each(|symbol| {
-                        link.wanted.remove(symbol);
-                    });
+                    let symbols = link.unanswered.swap_remove(place).request.symbols;
+                    self.acked(now, conn, &symbols, out);
                 }
-                self.settle(now, conn, out);
             }
-            Event::AckedSymbols(symbols) => {
-                symbols.iter().for_each(|symbol| {
-                    link.wanted.remove(symbol);
-                });
-                let wanted = &link.wanted;
-                link.unanswered.retain(|asked| asked.request.symbols.iter().any(|symbol| wanted.contains(symbol)));
-                self.settle(now, conn, out);
+            Event::AckedSymbols(symbols) => self.acked(now, conn, &symbols, out),
+            Event::Rejected { id, symbol, reason } => {
+                self.rejected(now, conn, Refused { id, symbol, reason }, out);
             }
-            Event::Rejected { id, symbol, reason } => self.rejected(now, conn, id, symbol, reason, out),
             Event::Closing { reason } => self.rotate(now, conn, reason, out),
         }
     }
@@ -187,6 +201,7 @@ impl Session {
     pub fn poll(&mut self, now: Instant, budget: &mut Budget, holding: bool, out: &mut Vec<Action>) {
         self.polled = now;
         self.watch(now, out);
+        self.ask_for_refused(now);
         self.send_queued(now, out);
         self.finish_rotation(now, holding, out);
         self.begin_rotation(now, out);
@@ -197,13 +212,14 @@ impl Session {
     #[must_use]
     pub fn poll_at(&self) -> Option<Instant> {
         let links = [&self.primary, &self.successor].into_iter().flatten();
+        let refused = self.refusals.next().filter(|_| links.clone().any(|link| link.opened.is_some()));
         let of_links = links.flat_map(|link| self.link_deadlines(link)).min();
-        [self.dial_at, self.successor_at, of_links].into_iter().flatten().min()
+        [self.dial_at, self.successor_at, of_links, refused].into_iter().flatten().min()
     }
 
-    /// Why symbols are not subscribed, so far as the venue named them.
+    /// The symbols that the venue refuses; each is asked for again after a while.
     pub fn rejected_symbols(&self) -> impl Iterator<Item = &str> {
-        self.rejected.iter().map(String::as_str)
+        self.refusals.symbols()
     }
 
     fn link_deadlines(&self, link: &Link) -> impl Iterator<Item = Instant> {
@@ -235,7 +251,11 @@ impl Session {
     }
 
     fn wanted(&self) -> Vec<String> {
-        self.symbols.iter().filter(|symbol| !self.rejected.contains(*symbol)).cloned().collect()
+        self.symbols.iter().filter(|symbol| !self.refusals.has(symbol)).cloned().collect()
+    }
+
+    fn link_of(&self, conn: ConnId) -> Option<&Link> {
+        [&self.primary, &self.successor].into_iter().flatten().find(|link| link.conn == conn)
     }
 
     fn link(&mut self, conn: ConnId) -> Option<&mut Link> {
@@ -254,7 +274,7 @@ impl Session {
             if link.opened.is_none() {
                 continue;
             }
-            let unanswered = link.unanswered.iter().any(|asked| asked.due <= now && asked.again);
+            let unanswered = link.unanswered.iter().any(|asked| asked.due <= now && asked.attempt == Attempt::Again);
             let no_pong = [link.pong_by, link.probed].into_iter().flatten().any(|by| by <= now);
             let silent = [&self.primary, &self.successor]
                 .into_iter()
@@ -282,7 +302,9 @@ impl Session {
         let due: Vec<usize> = (0..link.unanswered.len()).rev().filter(|i| link.unanswered[*i].due <= now).collect();
         for place in due {
             let asked = link.unanswered.swap_remove(place);
-            link.queue.push_back(asked.request);
+            if asked.attempt != Attempt::Probe {
+                link.queue.push_back(Queued { request: asked.request, attempt: Attempt::Again });
+            }
         }
     }
 
@@ -303,17 +325,36 @@ impl Session {
         {
             link.queue_at = None;
             while !link.queue.is_empty() {
-                if let Err(later) = link.pace.take(now) {
-                    link.queue_at = Some(later);
+                if let Some(until) = link.spread.holds() {
+                    if !link.unanswered.is_empty() {
+                        break;
+                    }
+                    link.queue_at = Some(until).filter(|until| now < *until);
+                }
+                if link.queue_at.is_none() {
+                    link.queue_at = link.pace.take(now).err();
+                }
+                if link.queue_at.is_some() {
                     break;
                 }
-                let Some(request) = link.queue.pop_front() else { break };
+                let Some(Queued { request, attempt }) = link.queue.pop_front() else { break };
                 out.push(Action::Send(link.conn, request.text.clone()));
-                // Once a subscribe has been repeated, its next silence is the connection's end.
-                let again = link.opened.is_some_and(|opened| now > opened + ack_within);
-                link.unanswered.push(Asked { request, due: now + ack_within, again });
+                link.unanswered.push(Asked { request, due: now + ack_within, attempt });
             }
         }
+    }
+
+    /// Symbols are subscribed.
+    fn acked(&mut self, now: Instant, conn: ConnId, symbols: &[String], out: &mut Vec<Action>) {
+        let Some(link) = self.link(conn) else { return };
+        for symbol in symbols {
+            link.wanted.remove(symbol);
+        }
+        let wanted = &link.wanted;
+        link.unanswered.retain(|asked| asked.request.symbols.iter().any(|symbol| wanted.contains(symbol)));
+        self.accepted(conn, symbols, out);
+        self.send_queued(now, out);
+        self.settle(now, conn, out);
     }
 
     /// Whether all of a connection's subscribes are answered now.
@@ -321,61 +362,9 @@ impl Session {
         let nothing_left = self.wanted().is_empty();
         let Some(link) = self.link(conn) else { return };
         // A connection on which nothing is subscribed is not live, whatever was answered.
-        if link.subscribed.is_none() && link.queue.is_empty() && link.unanswered.is_empty() && !nothing_left {
+        if link.subscribed.is_none() && link.is_answered() && !nothing_left {
             link.subscribed = Some(now);
             out.push(Action::Note(Note::Subscribed(conn)));
-        }
-    }
-
-    fn rejected(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        id: Option<u64>,
-        symbol: Option<String>,
-        reason: String,
-        out: &mut Vec<Action>,
-    ) {
-        let Some(link) = self.link(conn) else { return };
-        let by_symbol = symbol
-            .as_ref()
-            .and_then(|symbol| link.unanswered.iter().position(|asked| asked.request.symbols.contains(symbol)));
-        let by_id = id.and_then(|id| link.unanswered.iter().position(|asked| asked.request.id == Some(id)));
-        let only = (link.unanswered.len() == 1).then_some(0);
-        let asked = by_symbol.or(by_id).or(only).map(|place| link.unanswered.swap_remove(place));
-        let Some(symbol) = symbol else {
-            // It may be a limit that passes, or any one of the request's symbols: none is given up for it.
-            let symbols = asked.map(|asked| asked.request.symbols).unwrap_or_default();
-            out.push(Action::Note(Note::Rejected { symbols, reason: reason.clone() }));
-            out.push(Action::Close(conn));
-            let why = format!("the venue refuses a subscription: {reason}");
-            return self.gone(now, conn, why, None, GapReason::VenueDisconnect, out);
-        };
-        link.wanted.remove(&symbol);
-        let symbols = vec![symbol];
-        // One bad symbol fails a whole request on some venues: the others are asked for once more, without it.
-        let others: Vec<String> = asked
-            .iter()
-            .flat_map(|asked| asked.request.symbols.iter())
-            .filter(|other| !symbols.contains(*other))
-            .cloned()
-            .collect();
-        self.rejected.extend(symbols.iter().cloned());
-        out.push(Action::Note(Note::Rejected { symbols, reason }));
-        self.subscribe_more(conn, &others);
-        self.send_queued(now, out);
-        self.settle(now, conn, out);
-    }
-
-    fn subscribe_more(&mut self, conn: ConnId, symbols: &[String]) {
-        if symbols.is_empty() {
-            return;
-        }
-        let names: Vec<&str> = symbols.iter().map(String::as_str).collect();
-        let requests = self.exchange.subscribe(&names, self.next_request);
-        self.next_request += requests.len() as u64;
-        if let Some(link) = self.link(conn) {
-            link.queue.extend(requests);
         }
     }
 }

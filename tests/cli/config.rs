@@ -122,7 +122,7 @@ fn symbols_and_exchanges_that_cannot_be_are_refused() {
 fn check_says_what_a_right_configuration_would_run() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/config/data-manager.toml");
     let done = run(&["config", "check", "--config", path]).expect_code(0);
-    assert_eq!((done.out.as_str(), done.err.as_str()), ("right: binance, coinbase with 4 symbols\n", ""));
+    assert_eq!((done.out.as_str(), done.err.as_str()), ("right: binance, coinbase, okx with 6 symbols\n", ""));
     let done = run(&["config", "check"]).expect_code(0);
     assert!(done.out.contains("no exchange is configured"), "{}", done.out);
 }

@@ -35,7 +35,7 @@ impl Place {
             let mut lines = err.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             let started = lines.find(|line| line["message"] == "started")?;
             // Rings come after it: `tail` must find them.
-            err.matches("ring created").nth(1)?;
+            err.matches("ring created").nth(2)?;
             started["http"].as_str().map(str::to_owned)
         });
         (running, address)
@@ -74,7 +74,7 @@ fn tail_reads_what_serve_writes() {
     let json = place.tail(&["--count", "20", "--format", "json"]).expect_code(0).out;
     assert_eq!(json.lines().count(), 20);
     for line in json.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
-        assert!(["binance", "coinbase"].iter().any(|name| line["exchange"] == *name), "{line}");
+        assert!(["binance", "coinbase", "okx"].iter().any(|name| line["exchange"] == *name), "{line}");
         let number = |key: &str| line[key].as_str().and_then(|text| text.parse::<f64>().ok());
         assert!(number("price") > Some(0.0) && number("size") > Some(0.0), "{line}");
         assert!(line["side"] == "buy" || line["side"] == "sell", "{line}");
@@ -123,7 +123,7 @@ fn the_pages_answer() {
         feeds.iter().all(|feed| feed["trades"].as_u64() > Some(0)).then(|| status.clone())
     });
     assert_eq!(status["ready"], true);
-    assert_eq!(status["shards"][0]["connections"].as_array().unwrap().len(), 2);
+    assert_eq!(status["shards"][0]["connections"].as_array().unwrap().len(), 3);
     let (code, metrics) = get(&address, "/metrics");
     assert_eq!(code, 200);
     for name in ["data_manager_trades_received_total{exchange=\"binance\"}", "data_manager_ready 1"] {

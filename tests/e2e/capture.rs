@@ -86,7 +86,7 @@ fn whole(found: Found, unit: u64) -> Found {
     for trade in trades.values_mut().flatten() {
         trade.ts_event -= trade.ts_event % unit;
     }
-    Found { trades, history: Trades::new(), gaps: found.gaps }
+    Found { trades, history: Trades::new(), ..found }
 }
 
 /// How often an id does not follow the one before it.

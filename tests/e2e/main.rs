@@ -8,12 +8,18 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod anew;
 mod broker;
 mod capture;
 mod chain;
+mod cover;
 mod daemon;
+mod history;
 mod life;
+mod lines;
+mod okx;
 mod outage;
 mod pair;
+mod refused;
 mod repair;
 mod truth;

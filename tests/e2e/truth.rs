@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use data_manager::market::subject::{self, SubjectKind};
 use data_manager::market::{Decimal, Flags, Record, Side, TradeMsg};
-use data_manager::sim::Sim;
+use data_manager::sim::{Sim, SimTrade};
 use data_manager::transport::ipc::{Next, Reader};
 
 use crate::daemon::{DEADLINE, Daemon};
@@ -38,20 +38,26 @@ impl From<&TradeMsg> for Trade {
     }
 }
 
+impl From<&SimTrade> for Trade {
+    fn from(trade: &SimTrade) -> Self {
+        let text = |text: &str| Decimal::parse(text).unwrap().to_string();
+        Self {
+            id: trade.id,
+            price: text(&trade.price),
+            size: text(&trade.size),
+            side: trade.side,
+            ts_event: trade.ts_event,
+        }
+    }
+}
+
 /// What the venues' tapes have issued.
 pub(crate) fn issued(sim: &Sim) -> Trades {
-    let text = |text: &str| Decimal::parse(text).unwrap().to_string();
     let mut all = Trades::new();
     for exchange in sim.venues() {
         for symbol in sim.symbols(exchange) {
-            let trades = sim.history(exchange, &symbol).into_iter().map(|trade| Trade {
-                id: trade.id,
-                price: text(&trade.price),
-                size: text(&trade.size),
-                side: trade.side,
-                ts_event: trade.ts_event,
-            });
-            all.insert((exchange.to_owned(), symbol), trades.collect());
+            let trades = sim.history(exchange, &symbol).iter().map(Trade::from).collect();
+            all.insert((exchange.to_owned(), symbol), trades);
         }
     }
     all
@@ -64,10 +70,13 @@ pub(crate) struct Found {
     /// Trades from before a generated tape began; in a recording they are part of it.
     pub(crate) history: Trades,
     pub(crate) gaps: u64,
+    /// All of it, in the order in which it stands there.
+    pub(crate) records: BTreeMap<(String, String), Vec<Record>>,
 }
 
 impl Found {
     fn take(&mut self, exchange: &str, symbol: &str, record: &Record) {
+        self.records.entry((exchange.to_owned(), symbol.to_owned())).or_default().push(*record);
         match record {
             Record::Trade(msg) => {
                 assert!(msg.ts_recv >= 1_600_000_000_000_000_000, "no receive time: {msg:?}");

@@ -62,28 +62,42 @@ fn a_refused_symbol_is_shown_and_the_others_are_asked_for_again() {
 }
 
 #[test]
-fn a_refusal_without_a_symbol_is_shown_and_everything_is_asked_for_again() {
+fn a_refusal_without_a_symbol_is_halved_until_the_symbol_is_found_and_the_connection_stays() {
     on_a_thread(async {
         let venue = Venue::start().await;
-        let setup = Setup { symbols: &["BTCUSDT", "ETHUSDT"], ..Setup::default() };
-        let scene = setup.start(venue.url());
+        let symbols = &["BTCUSDT", "ETHUSDT", "BADUSDT", "SOLUSDT", "XRPUSDT"];
+        let scene = Setup { symbols, ..Setup::default() }.start(venue.url());
         let mut conn = venue.accept().await;
+        let mut asked = 0;
+        while scene.status.borrow().state != FeedState::Live {
+            let subscribe = conn.json().await;
+            asked += 1;
+            let bad = subscribe["params"].as_array().unwrap().iter().any(|name| name == "badusdt@trade");
+            let answer = if bad {
+                format!(r#"{{"error":{{"code":2,"msg":"Invalid request"}},"id":{}}}"#, subscribe["id"])
+            } else {
+                format!(r#"{{"result":null,"id":{}}}"#, subscribe["id"])
+            };
+            conn.text(&answer).await;
+            // All of five, two and three, one and two, two and none.
+            if asked == 5 {
+                scene.live().await;
+            }
+        }
+        assert_eq!(asked, 5);
+        conn.text(&trade(1)).await;
+        assert_eq!(scene.ids(1).await, [1]);
+        let rejected = |status: &FeedStatus, route| status.routes.get(&route).map(|of| of.rejected.clone());
+        assert_eq!(rejected(&scene.status.borrow(), 2).as_deref(), Some("Invalid request (code 2)"));
+        let others = [0, 1, 3, 4].into_iter().filter_map(|route| rejected(&scene.status.borrow(), route));
+        assert!(others.into_iter().all(|text| text.is_empty()));
+        // A while later it is asked for again, on the same connection, and it flows.
         let subscribe = conn.json().await;
-        assert_eq!(subscribe["params"], serde_json::json!(["btcusdt@trade", "ethusdt@trade"]));
-        conn.text(&format!(r#"{{"error":{{"code":2,"msg":"Invalid request"}},"id":{}}}"#, subscribe["id"])).await;
-        let refused = |status: &FeedStatus| {
-            (0..2).all(|route| status.routes.get(&route).is_some_and(|of_route| !of_route.rejected.is_empty()))
-        };
-        scene.until("refusal", refused).await;
-        assert_eq!(scene.status.borrow().routes[&0].rejected, "Invalid request (code 2)");
-        // It may have been a limit that has passed.
-        let mut conn = venue.accept().await;
-        let subscribe = conn.json().await;
-        assert_eq!(subscribe["params"], serde_json::json!(["btcusdt@trade", "ethusdt@trade"]));
+        assert_eq!(subscribe["params"], serde_json::json!(["badusdt@trade"]));
         conn.text(&format!(r#"{{"result":null,"id":{}}}"#, subscribe["id"])).await;
-        scene.until("acceptance", |status: &FeedStatus| status.state == FeedState::Live).await;
+        scene.until("acceptance", |status| rejected(status, 2).as_deref() == Some("")).await;
         let status = scene.stop().await;
-        assert!(status.routes.values().all(|route| route.rejected.is_empty()), "{status:?}");
+        assert_eq!((status.connects, status.disconnects), (1, 0), "{status:?}");
     });
 }
 

@@ -12,7 +12,7 @@ pub enum Class {
     Double,
     /// An id again, with another price, size or side. Counted in records.
     Conflict,
-    /// An id below the highest one before it, not flagged as backfilled. Counted in records.
+    /// An id below the highest one before it, neither flagged as backfilled nor declared by a gap. Counted in records.
     Order,
     /// Ids that are missing and that nothing declares. Counted in ids.
     Silent,
@@ -24,7 +24,8 @@ pub enum Class {
     Unfilled,
     /// A record that cannot be right: bytes, kind, instrument, scale, time. Counted in records.
     Bad,
-    /// A backfilled record behind higher ids: that is how a gap is filled. Counted in records.
+    /// A record behind higher ids that is flagged as backfilled or that a gap before it has declared: that is how a gap
+    /// is filled. Counted in records.
     Late,
     /// Ids in front of a row that stands for several fills: they may be its fills. Counted in ids.
     Unprovable,

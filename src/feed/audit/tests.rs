@@ -139,11 +139,28 @@ fn a_filled_gap_is_whole_and_a_gap_that_is_said_to_be_filled_and_is_not_is_told(
     assert!(audited(&filled.concat()).is_whole(false));
     let not = [start.clone(), vec![backfilled(4), gap(3, 5, Flags::BACKFILLED)]].concat();
     assert_eq!(said(&audited(&not)), "unfilled 2, late 1");
-    // Delivered late without the flag: consumers see ids go down.
-    let unflagged = [start, of(&[3, 4, 5])].concat();
-    let report = audited(&unflagged);
-    assert_eq!(said(&report), "order 3");
-    assert!(report.findings[0].detail.contains("a gap has declared it"), "{:?}", report.findings);
+}
+
+#[test]
+fn a_live_trade_inside_a_gap_that_was_declared_before_it_is_late_and_no_disorder() {
+    let start = [of(&[1, 2]), vec![gap(3, 5, 0)], of(&[6, 7])].concat();
+    let report = audited(&[start.clone(), of(&[3, 4, 5])].concat());
+    assert_eq!(said(&report), "late 3");
+    assert!(report.is_whole(false));
+    assert!(report.findings[0].detail.contains("a gap that was declared before it"), "{:?}", report.findings);
+    // Of what the gap speaks of, something is still missing; and a live trade comes beside a fetched one.
+    let part = [start.clone(), of(&[4])].concat();
+    assert_eq!(said(&audited(&part)), "declared 2, late 1");
+    let both = [start.clone(), vec![backfilled(3)], of(&[5, 4]), vec![gap(3, 5, Flags::BACKFILLED)]].concat();
+    assert_eq!(said(&audited(&both)), "late 3");
+    // Once is enough.
+    assert_eq!(said(&audited(&[start, of(&[3, 3, 4, 5])].concat())), "double 1, late 3");
+    // The gap has to stand before it, and to speak of it.
+    assert_eq!(said(&audited(&[of(&[1, 2, 6, 3]), vec![gap(3, 5, 0)]].concat())), "order 1, declared 2");
+    let other = [of(&[1, 2]), vec![gap(3, 4, 0)], of(&[6, 5])].concat();
+    assert_eq!(said(&audited(&other)), "order 1, declared 2");
+    // In front of the first trade that is there.
+    assert_eq!(said(&audited(&[vec![gap(3, 5, 0)], of(&[6, 3])].concat())), "declared 2, late 1");
 }
 
 #[test]

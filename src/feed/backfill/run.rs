@@ -169,7 +169,7 @@ impl<D: Deliver> Repairs<D> {
                 return wake;
             }
             let Some((number, busy, job)) = self.jobs.get_mut(place).filter(|(_, busy, _)| !busy) else { continue };
-            if filled_meanwhile(&self.shared.sequencers, job) {
+            if is_settled(&self.shared.sequencers, job) {
                 done.push(*number);
                 continue;
             }
@@ -314,8 +314,8 @@ fn sequencer(sequencers: &[(u32, Rc<RefCell<Sequencer>>)], route: u32) -> Option
     sequencers.iter().find(|(known, _)| *known == route).map(|(_, sequencer)| sequencer)
 }
 
-/// Whether another connection has brought what a job is after.
-fn filled_meanwhile(sequencers: &[(u32, Rc<RefCell<Sequencer>>)], job: &Job) -> bool {
+/// Whether nobody misses what a job is after any more: another connection has brought it, or the gap is forgotten.
+fn is_settled(sequencers: &[(u32, Rc<RefCell<Sequencer>>)], job: &Job) -> bool {
     job.aim == Aim::Everywhere
         && sequencer(sequencers, job.route).is_some_and(|sequencer| !sequencer.borrow().is_open(job.route, &job.gap))
 }

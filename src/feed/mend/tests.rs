@@ -159,3 +159,21 @@ fn the_end_lets_everything_go() {
     assert_eq!(said(&out), "0:gap 2-2(1) 0:3! 0:gap 4-4(1) 0:5!");
     assert_eq!((scene.mender.stats().waiting, scene.mender.poll_at()), (0, None));
 }
+
+#[test]
+fn a_trade_of_a_venue_that_counts_anew_fills_no_hole_of_the_old_count() {
+    let mut scene = scene(1 << 20);
+    let unknown = Record::Gap(GapMsg {
+        strength: GapStrength::Possible as u8,
+        reason: GapReason::VenueDisconnect as u8,
+        kind: 2,
+        ..bytemuck::Zeroable::zeroed()
+    });
+    let anew = [1, 2, 3].map(|id| (0, trade(id, 0)));
+    assert_eq!(scene.take(&[(0, gap(2, 3, 0)), (0, trade(4, 0)), (0, unknown)]), "");
+    assert_eq!(scene.take(&anew), "");
+    // What the history brings is of the old count still.
+    assert_eq!(scene.take(&[(0, trade(2, Flags::BACKFILLED))]), "");
+    assert_eq!(scene.wait(HOLD), "0:2b 0:gap 3-3(1) 0:4! 0:gap 0-0(0) 0:1 0:2 0:3");
+    assert_eq!(scene.mender.stats().waiting, 0);
+}

@@ -9,6 +9,7 @@ use crate::exchange::DecodeError;
 use crate::feed::Deliver;
 use crate::feed::session::Note;
 use crate::feed::status::FeedState;
+use crate::market::Instrument;
 use crate::telemetry::clock;
 
 impl<D: Deliver> Feed<D> {
@@ -59,6 +60,14 @@ impl<D: Deliver> Feed<D> {
                 self.shared.status.borrow_mut().rotations += 1;
                 tracing::info!(conn = %name, "the successor has taken over");
             }
+            Note::Split { symbols, reason } => {
+                tracing::warn!(conn = %name, symbols, reason, "the venue refuses a subscription: finding the symbol");
+                self.shared.status.borrow_mut().last_error = format!("the venue refuses a subscription: {reason}");
+            }
+            Note::Accepted { symbols } => {
+                tracing::info!(conn = %name, symbols = symbols.join(","), "accepted after all");
+                self.accepted();
+            }
             Note::Rejected { symbols, reason } => self.rejected(&symbols, &reason),
         }
     }
@@ -74,12 +83,9 @@ impl<D: Deliver> Feed<D> {
         if now.absurd > before.absurd {
             tracing::error!(conn = %self.spec.name, total = now.absurd, "a trade's id cannot be right: declared as a gap");
         }
-        if now.restarts > before.restarts {
-            tracing::warn!(conn = %self.spec.name, total = now.restarts, "the venue counts its trades anew");
-        }
     }
 
-    /// What was refused without a name is subscribed after all.
+    /// What was refused is subscribed after all.
     fn accepted(&self) {
         let refused: Vec<&str> = self.session.rejected_symbols().collect();
         let mut status = self.shared.status.borrow_mut();
@@ -92,13 +98,17 @@ impl<D: Deliver> Feed<D> {
         }
     }
 
+    /// Each refusal is told once, however often the venue repeats it.
     fn rejected(&self, symbols: &[String], reason: &str) {
-        tracing::error!(conn = %self.spec.name, symbols = symbols.join(","), reason, "the venue refuses a subscription");
         let mut status = self.shared.status.borrow_mut();
         status.last_error = format!("the venue refuses a subscription: {reason}");
-        for (route, instrument) in &self.spec.instruments {
-            if symbols.contains(&instrument.venue_symbol) {
-                reason.clone_into(&mut status.routes.entry(*route).or_default().rejected);
+        let of = |(_, instrument): &&(u32, Instrument)| symbols.contains(&instrument.venue_symbol);
+        for (route, instrument) in self.spec.instruments.iter().filter(of) {
+            let of_route = status.routes.entry(*route).or_default();
+            if of_route.rejected != reason {
+                let symbol = &instrument.venue_symbol;
+                tracing::error!(conn = %self.spec.name, symbol, reason, "the venue refuses a symbol");
+                reason.clone_into(&mut of_route.rejected);
             }
         }
     }

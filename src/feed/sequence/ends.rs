@@ -69,7 +69,8 @@ impl Sequencer {
             self.release(route, out);
             let Some(state) = self.routes.get_mut(&route) else { continue };
             let (waiting, leap, last) = (std::mem::take(&mut state.restart), state.leap.take(), state.last);
-            for row in waiting {
+            let later = |row: &Fills| last.is_none_or(|last| row.msg.ts_event > last.ts);
+            for row in waiting.into_values().filter(later) {
                 self.stats.duplicates = self.stats.duplicates.saturating_sub(1);
                 self.deliver(route, row, out);
             }

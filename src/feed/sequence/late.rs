@@ -1,7 +1,7 @@
 //! Trades that come when their place has passed: inside declared gaps, from a venue that counts anew, or far ahead.
 
 use super::state::{Fills, Hole, Mark};
-use super::{Out, RESTART_RUN, Sequencer};
+use super::{Out, RESTART_MAX, RESTART_RUN, Sequencer};
 use crate::market::trade::KIND_GAP_V1;
 use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record, TradeMsg};
 
@@ -32,6 +32,18 @@ impl Sequencer {
         self.routes.get(&route).is_some_and(|state| state.holes.iter().any(of))
     }
 
+    /// Whether a declared gap was filled, as far as that is remembered.
+    #[must_use]
+    pub fn is_filled(&self, route: u32, gap: &GapMsg) -> bool {
+        self.routes.get(&route).is_some_and(|state| state.filled.contains(&(gap.first_id, gap.last_id)))
+    }
+
+    /// Times that the venue began to count anew.
+    #[must_use]
+    pub const fn restarts(&self) -> u64 {
+        self.stats.restarts
+    }
+
     /// The last trade that was delivered of a symbol, or that an earlier run had stored: its id and venue time.
     #[must_use]
     pub fn last(&self, route: u32) -> Option<(u64, u64)> {
@@ -50,7 +62,7 @@ impl Sequencer {
         out.push((route, Record::Trade(row.msg)));
         if hole.left.is_empty() {
             let gap = GapMsg { flags: Flags::BACKFILLED, ..hole.gap };
-            state.holes.remove(place);
+            state.close(place);
             self.stats.filled += 1;
             out.push((route, Record::Gap(gap)));
         }
@@ -61,29 +73,57 @@ impl Sequencer {
     pub(super) fn known(&mut self, route: u32, last: Mark, row: Fills, out: &mut Out) {
         self.stats.duplicates += 1;
         let Some(state) = self.routes.get_mut(&route) else { return };
-        let before = state.restart.last().map(|before| before.msg.trade_id);
-        if before == Some(row.msg.trade_id) {
-            // The other connection's copy.
+        let (id, ts) = (row.msg.trade_id, row.msg.ts_event);
+        let copy = state.newest.iter().any(|mark| mark.id == id);
+        if copy || !state.newest.is_empty() && state.newest.iter().all(|mark| ts < mark.ts) {
+            // Of a trade just delivered, or of one from long before: nearly every double.
             return;
         }
         // A time that cannot be right proves no new count; nor does a good one beside it.
-        let later = row.msg.ts_event > last.ts && row.is_timed() && state.last_timed;
-        if !later || !before.is_none_or(|before| row.follows(before)) {
-            state.restart.clear();
+        if !row.is_timed() || !state.last_timed {
             return;
         }
-        state.restart.push(row);
-        if state.restart.len() < RESTART_RUN {
+        let lately = state.lately();
+        if ts < lately.min(last.ts) {
             return;
         }
-        let run = std::mem::take(&mut state.restart);
+        if state.restart.len() >= RESTART_MAX {
+            state.restart.retain(|_, row| row.msg.ts_event > lately);
+        }
+        state.restart.insert(id, row);
+        // Trades at the very time of the last ones prove nothing, but may be the first of the new count.
+        if state.restart.values().filter(|row| row.msg.ts_event > lately).count() >= RESTART_RUN {
+            self.begin_anew(route, lately, out);
+        }
+    }
+
+    /// The venue has begun to count anew: what waited for the proof goes out, behind a gap of unknown size.
+    fn begin_anew(&mut self, route: u32, lately: u64, out: &mut Out) {
+        let Some(state) = self.routes.get_mut(&route) else { return };
+        let mut run: Vec<Fills> = std::mem::take(&mut state.restart).into_values().collect();
+        let later = |row: &Fills| row.msg.ts_event > lately;
+        let mut start = run.iter().position(later).unwrap_or(0);
+        while start > 0 && run[start].follows(run[start - 1].msg.trade_id) {
+            start -= 1;
+        }
+        run.drain(..start);
+        // What waits behind a hole is of the old count, and so is every hole.
+        self.release(route, out);
+        let Some(state) = self.routes.get_mut(&route) else { return };
+        let (Some(last), Some(first)) = (state.last, run.first().map(Fills::first)) else { return };
         state.holes.clear();
+        state.newest.clear();
+        state.beat = None;
+        state.began = Some(first.ts);
         self.stats.restarts += 1;
-        self.stats.duplicates -= run.len() as u64;
-        let first = run.first().map_or(last, Fills::first);
+        self.stats.duplicates = self.stats.duplicates.saturating_sub(run.len() as u64);
         self.declare(route, last, first, GapStrength::Possible, out);
-        for row in run {
-            self.deliver(route, row, out);
+        for (place, row) in run.into_iter().enumerate() {
+            let last = self.routes.get(&route).and_then(|state| state.last);
+            match last {
+                Some(last) if place > 0 && !row.follows(last.id) => self.deliver_behind_gap(route, row, out),
+                _ => self.deliver(route, row, out),
+            }
         }
     }
 
@@ -95,6 +135,8 @@ impl Sequencer {
             Some(before) if before.msg.trade_id == row.msg.trade_id => false,
             Some(before) if row.follows(before.msg.trade_id) => {
                 state.leap = None;
+                // What waits behind a hole lies in front of the leap.
+                self.release(route, out);
                 self.deliver_behind_gap(route, before, out);
                 self.deliver(route, row, out);
                 false

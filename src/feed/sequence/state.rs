@@ -17,10 +17,17 @@ pub(super) struct State {
     pub(super) held: BTreeMap<u64, Fills>,
     pub(super) held_until: Option<Instant>,
     pub(super) holes: VecDeque<Hole>,
+    /// First and last ids of the holes that were filled last.
+    pub(super) filled: VecDeque<(u64, u64)>,
     pub(super) beat: Option<Beat>,
     pub(super) recent: VecDeque<u64>,
     pub(super) recent_set: HashSet<u64>,
-    pub(super) restart: Vec<Fills>,
+    /// Lower ids with later times: rows that may be the beginning of a new count, by their last id.
+    pub(super) restart: BTreeMap<u64, Fills>,
+    /// The first time of the running count, where the venue has begun to count anew.
+    pub(super) began: Option<u64>,
+    /// The last trades that were delivered, oldest first.
+    pub(super) newest: VecDeque<Mark>,
     /// A trade whose id is absurdly far ahead: taken at its word once its successor has come.
     pub(super) leap: Option<Fills>,
     /// The connection was lost since the last trade, on a venue whose ids prove nothing.
@@ -30,6 +37,46 @@ pub(super) struct State {
     pub(super) unknown_before: bool,
     /// Why trades may be missing before the next one.
     pub(super) cause: Option<GapReason>,
+}
+
+/// Delivered trades that are remembered. A new count is told from copies by them, even if some carry a wrong time.
+const NEWEST_MAX: usize = 15;
+/// Filled holes that are remembered, for those who wait for one.
+const FILLED_MAX: usize = 1_024;
+
+impl State {
+    /// A trade was delivered in order.
+    pub(super) fn delivered(&mut self, mark: Mark) {
+        if self.newest.len() == NEWEST_MAX {
+            self.newest.pop_front();
+        }
+        self.newest.push_back(mark);
+        if !self.restart.is_empty() {
+            // The old count goes on. What is later than this trade may still be a new one: another line is ahead.
+            self.restart.retain(|_, row| row.msg.ts_event > mark.ts);
+        }
+    }
+
+    /// A time that about half of the last trades lie before.
+    pub(super) fn lately(&self) -> u64 {
+        let mut times: Vec<u64> = self.newest.iter().map(|mark| mark.ts).collect();
+        let middle = times.len() / 2;
+        if times.is_empty() { self.last.map_or(0, |last| last.ts) } else { *times.select_nth_unstable(middle).1 }
+    }
+
+    /// Whether a row belongs to the count before this one: a slower line still brings it.
+    pub(super) fn outlived(&self, row: &Fills) -> bool {
+        self.began.is_some_and(|began| row.msg.ts_event < began)
+    }
+
+    /// A hole is whole.
+    pub(super) fn close(&mut self, place: usize) {
+        let Some(hole) = self.holes.remove(place) else { return };
+        if self.filled.len() == FILLED_MAX {
+            self.filled.pop_front();
+        }
+        self.filled.push_back((hole.gap.first_id, hole.gap.last_id));
+    }
 }
 
 /// A row of a venue: one trade, or one row for several fills of which the trade's id is the last.

@@ -7,6 +7,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::telemetry::clock;
 
+mod anew;
+mod lines;
+mod repair;
+mod spans;
+
 fn trade(id: u64) -> TradeMsg {
     TradeMsg { trade_id: id, ts_event: id * 1_000, instrument_id: 9, kind: 1, ..bytemuck::Zeroable::zeroed() }
 }

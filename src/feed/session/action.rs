@@ -49,7 +49,19 @@ pub enum Note {
     Rotating(String),
     /// The successor has taken over.
     Rotated,
-    /// The venue refuses a symbol, or a request whose symbol it does not name.
+    /// The venue refuses a request for several symbols and does not say which is at fault: it is split.
+    Split {
+        /// How many symbols it named.
+        symbols: usize,
+        /// The venue's own words.
+        reason: String,
+    },
+    /// The venue accepts symbols that it has refused before.
+    Accepted {
+        /// The venue symbols.
+        symbols: Vec<String>,
+    },
+    /// The venue refuses a symbol.
     Rejected {
         /// The venue symbols at fault.
         symbols: Vec<String>,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::{Action, ConnId, Link, Note, Session};
+use super::{Action, ConnId, Link, Note, Session, Spread};
 use crate::exchange::Heartbeat;
 use crate::feed::backoff::Budget;
 use crate::market::GapReason;
@@ -106,6 +106,7 @@ impl Session {
             pace: Budget::new(self.exchange.profile().messages),
             queue: VecDeque::new(),
             queue_at: None,
+            spread: Spread::default(),
             unanswered: Vec::new(),
             wanted: BTreeSet::new(),
             subscribed: None,
@@ -145,7 +146,8 @@ impl Session {
             return;
         }
         self.primary = self.successor.take();
-        let live = self.primary.as_ref().is_some_and(|link| link.opened.is_some());
+        // A successor on which nothing is subscribed yet brings nothing.
+        let live = self.primary.as_ref().is_some_and(|link| link.subscribed.is_some());
         if !live {
             out.push(Action::Lost(reason));
         }

@@ -185,19 +185,6 @@ fn nothing_is_polled_for_in_the_past_while_two_connections_run() {
 }
 
 #[test]
-fn a_refusal_that_names_nobody_gives_nobody_up() {
-    let mut scene = Scene::new("binance", &["BTCUSDT", "ETHUSDT"]);
-    scene.poll();
-    scene.open(1);
-    let refusal = Event::Rejected { id: Some(1), symbol: None, reason: "too many requests".into() };
-    let actions = scene.event(1, refusal);
-    assert!(actions.contains(&Action::Close(1)), "{actions:?}");
-    assert_eq!(scene.session.rejected_symbols().count(), 0);
-    assert!(!scene.session.is_live());
-    assert!(scene.after(Duration::from_secs(2)).contains(&Action::Dial(2)));
-}
-
-#[test]
 fn a_connection_is_replaced_before_its_known_end_with_overlap() {
     let mut scene = Scene::live();
     let mut rotations = 0;
@@ -240,9 +227,12 @@ fn a_notice_of_the_end_starts_the_successor_and_its_failure_keeps_the_old_one() 
     assert!(scene.session.is_live());
     assert!(scene.after(Duration::from_secs(1)).contains(&Action::Dial(3)));
     scene.open(3);
-    // The old one ends while the new one is not yet subscribed: nothing is lost as long as one is open.
+    // The old one ends while the new one is not yet subscribed: what is traded meanwhile comes on neither.
     let actions = scene.close(1, Some(1_001));
-    assert!(!actions.iter().any(|action| matches!(action, Action::Lost(_))), "{actions:?}");
+    assert!(actions.contains(&Action::Lost(GapReason::VenueDisconnect)), "{actions:?}");
+    assert!(!actions.iter().any(|action| matches!(action, Action::Dial(_) | Action::Close(_))), "{actions:?}");
+    let actions = scene.event(3, Event::AckedRequest(2));
+    assert_eq!(actions, [Action::Note(Note::Subscribed(3))]);
 }
 
 #[test]
@@ -287,3 +277,5 @@ fn a_venue_that_is_down_for_long_never_sees_more_connects_than_it_allows() {
     }
     assert!(dials.windows(4).all(|window| window[3] - window[0] >= pace.per));
 }
+
+mod refusals;

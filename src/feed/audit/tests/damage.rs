@@ -108,7 +108,8 @@ fn by_definition(records: &[Record]) -> Vec<(Class, u64)> {
                     continue;
                 }
                 if trade.trade_id < highest {
-                    *counts.entry(if backfilled { Class::Late } else { Class::Order }).or_default() += 1;
+                    let late = backfilled || declared.contains(&trade.trade_id);
+                    *counts.entry(if late { Class::Late } else { Class::Order }).or_default() += 1;
                 }
                 if !backfilled {
                     lowest = lowest.min(trade.trade_id);

@@ -1,12 +1,13 @@
 //! What comes of repairs: trades handed over, jobs ended, silent symbols looked at.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::{Repairs, filled_meanwhile, sequencer};
-use crate::feed::Deliver;
+use super::{Repairs, sequencer};
 use crate::feed::backfill::job::Aim;
 use crate::feed::backfill::watch::Verdict;
+use crate::feed::{Deliver, Sequencer};
 use crate::market::{Flags, GapMsg, Record, TradeMsg};
 use crate::telemetry::clock;
 
@@ -46,7 +47,9 @@ impl<D: Deliver> Repairs<D> {
         let Some((.., job)) = self.jobs.remove(place) else { return };
         let symbol = self.venue_symbol(job.route).unwrap_or_default();
         let (exchange, left) = (self.spec.exchange.profile().name, job.missing().count());
-        let whole = job.missing().is_empty() || filled_meanwhile(&self.shared.sequencers, &job);
+        let filled = |of: &Rc<RefCell<Sequencer>>| of.borrow().is_filled(job.route, &job.gap);
+        let whole = job.missing().is_empty()
+            || job.aim == Aim::Everywhere && sequencer(&self.shared.sequencers, job.route).is_some_and(filled);
         let mut status = self.shared.queue.status.borrow_mut();
         let mut deliver = self.shared.deliver.borrow_mut();
         if whole {
