@@ -11,8 +11,12 @@ mod support;
 mod broker;
 mod capture;
 mod chain;
+#[path = "../support/daemon.rs"]
+#[allow(dead_code, reason = "each test takes what it needs")]
 mod daemon;
 mod life;
 mod pair;
 mod repair;
+#[path = "../support/truth.rs"]
+#[allow(dead_code, reason = "each test takes what it needs")]
 mod truth;
