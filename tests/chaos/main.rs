@@ -11,14 +11,18 @@
 mod support;
 
 mod broker;
+mod chance;
 #[path = "../support/daemon.rs"]
 #[allow(dead_code, reason = "each test takes what it needs")]
 mod daemon;
+mod daemons;
 mod kit;
+mod lines;
 mod memory;
 mod oracle;
 mod report;
 mod rows;
+mod store;
 #[path = "../support/truth.rs"]
 #[allow(dead_code, reason = "each test takes what it needs")]
 mod truth;

@@ -92,6 +92,12 @@ impl Spec {
         self
     }
 
+    /// Sets a variable of its environment that is no setting.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Starts it and waits until it has started.
     pub(crate) fn start(mut self) -> Daemon {
         let mut child = self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
