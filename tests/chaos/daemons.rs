@@ -1,6 +1,5 @@
 //! D rows: what happens to the daemon and its host.
 
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use data_manager::sim::{Fault, Which, WireTime};

@@ -24,7 +24,8 @@ pub(crate) fn long() -> bool {
 /// A number from the environment, by default that of the short or the long form.
 pub(crate) fn number(name: &str, short: u64, in_long: u64) -> u64 {
     let given = std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text}")));
-    given.unwrap_or(if long() { in_long } else { short })
+    let usual = if long() { in_long } else { short };
+    given.unwrap_or(usual)
 }
 
 pub(crate) fn secs(seconds: f64) -> Duration {
@@ -46,27 +47,27 @@ pub(crate) fn venues(exchanges: &[&str], rate: f64, seconds: f64) -> Sim {
 
 pub(crate) enum Broker {
     One(Server),
-    Three(Cluster),
+    Several(Cluster),
 }
 
 impl Broker {
     pub(crate) fn url(&self) -> String {
         match self {
             Self::One(server) => server.url(),
-            Self::Three(cluster) => cluster.url(),
+            Self::Several(cluster) => cluster.url(),
         }
     }
 
     pub(crate) fn one(&mut self) -> &mut Server {
         match self {
             Self::One(server) => server,
-            Self::Three(_) => panic!("it is a cluster"),
+            Self::Several(_) => panic!("it is a cluster"),
         }
     }
 
-    pub(crate) fn three(&mut self) -> &mut Cluster {
+    pub(crate) fn several(&mut self) -> &mut Cluster {
         match self {
-            Self::Three(cluster) => cluster,
+            Self::Several(cluster) => cluster,
             Self::One(_) => panic!("it is one server"),
         }
     }
@@ -106,8 +107,9 @@ impl Setup {
         self
     }
 
-    pub(crate) fn cluster(mut self) -> Self {
-        self.broker = Some(Broker::Three(Cluster::start(3)));
+    /// So many nodes, three of which keep the stream.
+    pub(crate) fn cluster(mut self, nodes: usize) -> Self {
+        self.broker = Some(Broker::Several(Cluster::start_with(nodes, |node| node.max_file_store("64GB"))));
         self.set("TRANSPORT__NATS__JETSTREAM__REPLICAS", "3")
     }
 
@@ -206,6 +208,12 @@ impl Scene {
         };
         self.daemon.wait(missed, "to miss its broker");
         self.row.detected(since);
+    }
+
+    /// As `recover`, and the row tells how long this one took.
+    pub(crate) async fn recover_from(&mut self, what: &str, healed: Instant) {
+        self.recover(healed).await;
+        self.row.note(format!("{what}: {:.1?}", healed.elapsed()));
     }
 
     /// Waits until trades issued from now on are stored; the time from `healed` counts.

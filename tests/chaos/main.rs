@@ -21,6 +21,7 @@ mod lines;
 mod memory;
 mod oracle;
 mod report;
+#[allow(dead_code, reason = "the report reads the rest of it")]
 mod rows;
 mod store;
 #[path = "../support/truth.rs"]

@@ -15,6 +15,9 @@ use crate::daemon::{DEADLINE, Daemon};
 use crate::support::{client, read_all_within};
 use crate::truth::{STREAM, Trade};
 
+/// Trades before its tape that a venue may tell of.
+const BACKLOG: u64 = 1_000;
+
 /// Records of an instrument, each with its place.
 pub(crate) type Stored = BTreeMap<(String, String), Vec<(u64, Record)>>;
 
@@ -169,7 +172,9 @@ impl<'a> Instrument<'a> {
     }
 
     fn take(&mut self, records: &[(u64, Record)]) {
-        let oldest = self.issued.iter().map(|trade| trade.id).min().unwrap_or(0);
+        // What traded before the tape began has the ids right before its first one.
+        let first = self.issued.first().map_or(0, |trade| trade.id);
+        let before = first.saturating_sub(BACKLOG)..first;
         let mut highest = None;
         for (at, record) in records {
             let trade = match record {
@@ -186,8 +191,7 @@ impl<'a> Instrument<'a> {
             };
             let (id, flags) = (trade.trade_id, trade.flag_set());
             let backfilled = flags.has(Flags::BACKFILLED);
-            // From before the tape began.
-            if id < oldest {
+            if before.contains(&id) && !self.place.contains_key(&id) {
                 continue;
             }
             self.verdict.stored += 1;

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use data_manager::telemetry::build::GIT_SHA;
+use data_manager::telemetry::clock;
 use serde_json::json;
 
 use crate::oracle::Verdict;
@@ -136,7 +138,7 @@ impl Running {
             "row": outcome.row, "held": held, "runs": self.runs, "stored": self.stored,
             "lost": outcome.lost, "doubled": outcome.doubled, "reordered": outcome.reordered,
             "declared": outcome.declared, "detect_ms": millis(outcome.detect), "recover_ms": millis(outcome.recover),
-            "notes": outcome.notes, "long": crate::kit::long(),
+            "notes": outcome.notes, "commit": GIT_SHA, "date": today(),
         });
         let file = std::fs::File::options().create(true).append(true).open(path);
         // One write: rows that run side by side append to the same file.
@@ -155,4 +157,9 @@ impl Drop for Running {
             self.tell();
         }
     }
+}
+
+fn today() -> String {
+    let now = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(clock::wall_ns())).unwrap();
+    now.date().to_string()
 }
