@@ -268,6 +268,14 @@ impl Scene {
     /// Waits until the tapes have ended, everything is read and nothing waits any more; not for ever, since what is
     /// missing then is for the comparison to tell.
     pub(crate) fn settle(&mut self) {
+        let began = Instant::now();
+        self.wait_until_settled();
+        if began.elapsed() > DEADLINE / 3 {
+            self.row.note(format!("settled after {:.0?}", began.elapsed()));
+        }
+    }
+
+    fn wait_until_settled(&mut self) {
         let sim = &self.sim;
         let limit = DEADLINE * if long() { 30 } else { 1 };
         let start = Instant::now();
@@ -310,7 +318,7 @@ impl Scene {
         let verdict = judge(&self.sim, &in_stream(&self.broker.url()).await, scope);
         let mut row = self.row;
         row.judged(&verdict, must);
-        if row.fails() {
+        if row.fails() || std::env::var_os("CHAOS_LOG").is_some() {
             println!("--- the daemon's log ---\n{log}\n--- its status ---\n{status}");
         }
         row

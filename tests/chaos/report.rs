@@ -37,6 +37,7 @@ pub(crate) struct Outcome {
 /// A row that is running. One that ends without a verdict has failed, and its line says so.
 pub(crate) struct Running {
     outcome: Outcome,
+    began: Instant,
     runs: u64,
     stored: u64,
     wrong: Vec<String>,
@@ -48,7 +49,7 @@ impl Running {
     pub(crate) fn new(test: &str) -> Self {
         let row = ROWS.iter().find(|row| row.test == test).unwrap_or_else(|| panic!("no row has the test {test}"));
         let outcome = Outcome { row: row.id, ..Outcome::default() };
-        Self { outcome, runs: 1, stored: 0, wrong: Vec::new(), told: false }
+        Self { outcome, began: Instant::now(), runs: 1, stored: 0, wrong: Vec::new(), told: false }
     }
 
     pub(crate) fn note(&mut self, note: impl Into<String>) {
@@ -118,9 +119,10 @@ impl Running {
         // Past the capture of the test's output, so that a run that passes shows its figures too.
         let _ = writeln!(
             std::io::stderr(),
-            "{} {}: runs {}, stored {}, lost {}, doubled {}, reordered {}, declared {}, detect {}, recover {}{}{}",
+            "{} {} in {:.0?}: runs {}, stored {}, lost {}, doubled {}, reordered {}, declared {}, detect {}, recover {}{}{}",
             outcome.row,
             if held { "held" } else { "FAILED" },
+            self.began.elapsed(),
             self.runs,
             self.stored,
             outcome.lost,

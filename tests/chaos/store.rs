@@ -213,6 +213,7 @@ async fn b12_power_loss() {
         scene.daemon.wait(noticed, "to notice what the broker has lost");
         scene.row.detected(since);
         scene.recover(since).await;
+        scene.settle();
         let lost = scene.daemon.metric("broker_lost_total");
         let (resent, gaps) = (scene.daemon.metric("publish_resent_total"), scene.daemon.metric("publish_gaps_total"));
         let fetched = scene.daemon.metric("repaired_trades_total");
