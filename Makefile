@@ -15,7 +15,7 @@ CARGO_DENY_VERSION = 0.20.2
 CARGO_DENY = .tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow bench bench-quick fuzz fuzz-quick loom miri tsan lint fmt deny advisories tools clean-tools
+.PHONY: help run test test-slow chaos chaos-quick bench bench-quick fuzz fuzz-quick loom miri tsan lint fmt deny advisories tools clean-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,18 @@ test: tools ## the whole suite: unit, property, real nats-server, two processes 
 
 test-slow: ## three times as many seeded fault schedules as `make test` runs, or DST_SEEDS=n of them
 	DST_SEEDS=$(DST_SEEDS) $(CARGO) test $(LOCKED) --test dst
+
+# The figures of the last run, a line a row.
+CHAOS_FIGURES = $(CURDIR)/target/chaos.jsonl
+
+chaos: tools ## the fault matrix in its long form, hours; then writes docs/reliability.md
+	rm -f $(CHAOS_FIGURES)
+	code=0; CHAOS_LONG=1 CHAOS_REPORT=$(CHAOS_FIGURES) $(CARGO) test $(LOCKED) --test chaos -- --test-threads=1 \
+	  || code=$$?; \
+	UPDATE_DOCS=1 CHAOS_REPORT=$(CHAOS_FIGURES) $(CARGO) test $(LOCKED) --test docs reliability && exit $$code
+
+chaos-quick: tools ## the fault matrix in its short form, some minutes
+	$(CARGO) test $(LOCKED) --test chaos -- --test-threads=2
 
 bench: tools ## all benchmarks; quiet machine, several minutes
 	$(CARGO) bench $(LOCKED)
@@ -61,6 +73,7 @@ lint: ## formatting, clippy, documentation; warnings are errors
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml -- --check
 	$(CARGO) fmt --manifest-path model/Cargo.toml -- --check
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) --test chaos -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --document-private-items
 
 fmt: ## formats the sources in place

@@ -2,11 +2,17 @@
 //!
 //! Whether the prose is true is for people to judge.
 
+#[path = "docs/reliability.rs"]
+mod reliability;
+#[path = "chaos/rows.rs"]
+#[allow(dead_code, reason = "the suite itself reads all of it")]
+mod rows;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-const DOCUMENTS: [&str; 3] = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"];
+const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/reliability.md"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

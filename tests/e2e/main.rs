@@ -13,6 +13,8 @@ mod broker;
 mod capture;
 mod chain;
 mod cover;
+#[path = "../support/daemon.rs"]
+#[allow(dead_code, reason = "each test takes what it needs")]
 mod daemon;
 mod history;
 mod life;
@@ -22,4 +24,6 @@ mod outage;
 mod pair;
 mod refused;
 mod repair;
+#[path = "../support/truth.rs"]
+#[allow(dead_code, reason = "each test takes what it needs")]
 mod truth;

@@ -26,6 +26,8 @@ pub enum Way {
 struct State {
     hole: Option<Way>,
     delay: Duration,
+    /// At most so many bytes are written at once, each time after this pause.
+    slices: Option<(usize, Duration)>,
     /// Raised by a cut: connections of an older age end.
     age: u64,
     stop: bool,
@@ -52,7 +54,7 @@ impl Proxy {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let start = State { hole: None, delay: Duration::ZERO, age: 0, stop: false };
+        let start = State { hole: None, delay: Duration::ZERO, slices: None, age: 0, stop: false };
         let (state, seen) = watch::channel(start);
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -61,14 +63,25 @@ impl Proxy {
         Self { port, state, thread: Some(thread) }
     }
 
+    /// Host and port.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Forwards everything, without delay; what a black hole or a delay held back arrives.
+    /// Forwards everything, whole and without delay; what a black hole or a delay held back arrives.
     pub fn pass(&self) {
-        self.state.send_modify(|state| (state.hole, state.delay) = (None, Duration::ZERO));
+        self.state.send_modify(|state| (state.hole, state.delay, state.slices) = (None, Duration::ZERO, None));
+    }
+
+    /// Hands on so many bytes at a time, with a pause before each: a slow line, or a frame in many pieces.
+    pub fn slice(&self, bytes: usize, pause: Duration) {
+        self.state.send_modify(|state| state.slices = Some((bytes.max(1), pause)));
     }
 
     /// Connections stay open and new ones are taken, but nothing gets through that way, as when a network drops it.
@@ -160,10 +173,29 @@ async fn forward(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, way: Way, mut 
                 }
             }
             let _ = state.wait_for(|state| state.passes(way)).await;
-            if to.write_all(&chunk).await.is_err() {
+            if hand_on(&mut to, &chunk, &state).await.is_err() {
                 return;
             }
         }
     };
     tokio::join!(read, write);
+}
+
+/// Writes a chunk, in slices while that is asked for.
+async fn hand_on(to: &mut OwnedWriteHalf, mut chunk: &[u8], state: &watch::Receiver<State>) -> std::io::Result<()> {
+    while !chunk.is_empty() {
+        let slices = state.borrow().slices;
+        let (now, rest) = match slices {
+            Some((bytes, pause)) => {
+                if !pause.is_zero() {
+                    tokio::time::sleep(pause).await;
+                }
+                chunk.split_at(bytes.min(chunk.len()))
+            }
+            None => (chunk, &[][..]),
+        };
+        to.write_all(now).await?;
+        chunk = rest;
+    }
+    Ok(())
 }

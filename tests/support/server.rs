@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,8 @@ pub const DEFAULT_VERSION: &str = "2.15.1";
 pub(super) const DEADLINE: Duration = Duration::from_secs(60);
 /// Between two looks at something that is waited for.
 pub(super) const PAUSE: Duration = Duration::from_millis(10);
+/// Behind it stand the builder's lines in a server's configuration.
+const MORE: &str = "# more\n";
 /// How many of the last lines of a log a failure shows.
 const LOG_LINES: usize = 40;
 
@@ -28,6 +30,7 @@ pub struct Builder {
     config: String,
     jetstream: bool,
     max_file_store: String,
+    store: Option<PathBuf>,
     port: Option<u16>,
     clustered: bool,
 }
@@ -67,6 +70,13 @@ impl Builder {
         self
     }
 
+    /// Where JetStream is to keep its files, such as a small file system.
+    #[must_use]
+    pub fn store_in(mut self, directory: &Path) -> Self {
+        self.store = Some(directory.to_owned());
+        self
+    }
+
     /// This port instead of any free one.
     #[must_use]
     pub const fn port(mut self, port: u16) -> Self {
@@ -88,6 +98,7 @@ impl Builder {
         let port = self.port.map_or_else(Reserved::any, Reserved::fixed);
         let mut server = Server {
             binary: binary(&self.version),
+            store: self.store.clone().unwrap_or_else(|| dir.path().join("store")),
             dir,
             port,
             monitor: Reserved::any(),
@@ -119,13 +130,14 @@ impl Builder {
             let (store, size) = (server.store(), &self.max_file_store);
             text += &format!("jetstream {{ store_dir: {store:?}, max_memory_store: 256MB, max_file_store: {size} }}\n");
         }
-        text + &self.config
+        text + MORE + &self.config
     }
 }
 
 /// A running (or killed) nats-server; gone with its store when dropped.
 pub struct Server {
     binary: PathBuf,
+    store: PathBuf,
     dir: TempDir,
     port: Reserved,
     monitor: Reserved,
@@ -150,6 +162,7 @@ impl Server {
             config: String::new(),
             jetstream: true,
             max_file_store: "8GB".to_owned(),
+            store: None,
             port: None,
             clustered: false,
         }
@@ -226,6 +239,20 @@ impl Server {
 
     pub fn resume(&self) {
         self.signal(Signal::CONT);
+    }
+
+    /// SIGUSR2: it takes nobody new, asks its clients to go, and ends.
+    pub fn lame_duck(&self) {
+        self.signal(Signal::USR2);
+    }
+
+    /// Other lines of configuration in place of the builder's, and SIGHUP.
+    pub fn reload(&self, lines: &str) {
+        let path = self.path("server.conf");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let own = text.split(MORE).next().unwrap();
+        std::fs::write(&path, format!("{own}{MORE}{lines}\n")).unwrap();
+        self.signal(Signal::HUP);
     }
 
     fn signal(&self, signal: Signal) -> Pid {
@@ -317,7 +344,7 @@ impl Server {
     /// Where JetStream keeps its files.
     #[must_use]
     pub fn store(&self) -> PathBuf {
-        self.path("store")
+        self.store.clone()
     }
 
     fn path(&self, name: &str) -> PathBuf {

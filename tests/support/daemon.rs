@@ -24,6 +24,8 @@ pub(crate) struct Daemon {
     http: String,
     prefix: String,
     exchanges: Vec<String>,
+    /// Its rings and its spool stay behind: they are its successor's.
+    keep: bool,
 }
 
 /// A daemon that is about to be started.
@@ -37,7 +39,16 @@ impl Spec {
     /// A daemon that reads the venues of `sim`, all their symbols, with rings of its own.
     pub(crate) fn new(sim: &Sim) -> Self {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("/dm_e2e_{}_{number}_", std::process::id());
+        Self::named(sim, format!("/dm_e2e_{}_{number}_", std::process::id()))
+    }
+
+    /// As [`Self::new`], in the place of one that has ended: with its rings and its spool.
+    pub(crate) fn instead_of(sim: &Sim, ended: &mut Daemon) -> Self {
+        ended.keep = true;
+        Self::named(sim, ended.prefix.clone())
+    }
+
+    fn named(sim: &Sim, prefix: String) -> Self {
         let mut this =
             Self { command: Command::new(env!("CARGO_BIN_EXE_data-manager")), prefix, exchanges: Vec::new() };
         this.command.args(["serve", "--ipc"]).env_remove("DATA_MANAGER_CONFIG").env_remove("RUST_LOG");
@@ -81,6 +92,12 @@ impl Spec {
         self
     }
 
+    /// Sets a variable of its environment that is no setting.
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     /// Starts it and waits until it has started.
     pub(crate) fn start(mut self) -> Daemon {
         let mut child = self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -93,9 +110,31 @@ impl Spec {
             }
         });
         let mut daemon =
-            Daemon { child, log, http: String::new(), prefix: self.prefix.clone(), exchanges: self.exchanges.clone() };
+            Daemon { child, log, http: String::new(), prefix: self.prefix, exchanges: self.exchanges, keep: false };
         daemon.http = daemon.wait(|daemon| daemon.field("started", "http"), "to start");
         daemon
+    }
+
+    /// The process, started by this shell script, in which `"$@"` is the command.
+    pub(crate) fn within(mut self, script: &str) -> Self {
+        let mut shell = Command::new("unshare");
+        shell.args(["--mount", "sh", "-c", script, "sh"]).arg(self.command.get_program());
+        shell.args(self.command.get_args());
+        for (key, value) in self.command.get_envs() {
+            match value {
+                Some(value) => shell.env(key, value),
+                None => shell.env_remove(key),
+            };
+        }
+        self.command = shell;
+        self
+    }
+
+    /// Starts it and waits for its end: its exit code, `None` by a signal, and all that it said.
+    pub(crate) fn run_to_end(mut self) -> (Option<i32>, String) {
+        let child = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     }
 }
 
@@ -160,6 +199,27 @@ impl Daemon {
         format!("{:.0}", text.lines().filter_map(of).sum::<f64>()).parse().unwrap()
     }
 
+    /// A metric, summed over those of its labels that name this, such as `exchange="binance"`.
+    pub(crate) fn metric_of(&self, name: &str, label: &str) -> u64 {
+        let (_, text) = self.page("/metrics");
+        let of = |line: &str| {
+            let rest = line.strip_prefix("data_manager_")?.strip_prefix(name)?.strip_prefix('{')?;
+            let (labels, value) = rest.split_once('}')?;
+            labels.contains(label).then(|| value.trim().parse::<f64>().ok()).flatten()
+        };
+        format!("{:.0}", text.lines().filter_map(of).sum::<f64>()).parse().unwrap()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and its end.
+    pub(crate) fn kill9(&mut self) {
+        self.signal(Signal::KILL);
+        self.ended();
+    }
+
     /// Where the ring of an exchange is.
     pub(crate) fn segment(&self, exchange: &str) -> PathBuf {
         segment_path(DIRECTORY.as_ref(), &self.prefix, exchange).unwrap()
@@ -197,6 +257,9 @@ impl Drop for Daemon {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if self.keep {
+            return;
+        }
         let _ = std::fs::remove_dir_all(spool_of(&self.prefix));
         for exchange in &self.exchanges {
             let segment = self.segment(exchange);
