@@ -304,7 +304,7 @@ impl Default for Feed {
             backoff_min: Span::millis(250),
             backoff_max: Span::secs(30),
             rotation_overlap: Span::secs(10),
-            hold: Span::secs(2),
+            hold: Span::millis(250),
             frame_bytes_max: Bytes::mib(1),
             repair: true,
             repair_hold: Span::secs(5),
