@@ -3,6 +3,7 @@
 //! Whether the prose is true is for people to judge.
 
 #[path = "docs/reliability.rs"]
+#[allow(clippy::unwrap_used, reason = "a test that cannot go on must stop")]
 mod reliability;
 #[path = "chaos/rows.rs"]
 #[allow(dead_code, reason = "the suite itself reads all of it")]
