@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use data_manager::sim::{Fault, RestFault, Sim, Which};
 
-use crate::cover::{all_venues, assert_honest, assert_whole, wait_for_all};
+use crate::cover::{all_venues, assert_honest, assert_whole, verify, wait_for_all};
 use crate::daemon::Spec;
 use crate::support::Server;
 use crate::truth::stored;
@@ -24,6 +24,7 @@ async fn repaired(hold: &str, fault: impl Fn(String) -> Fault) -> (Sim, crate::t
     wait_for_all(&mut daemon, &sim);
     let metrics = daemon.page("/metrics").1;
     daemon.drain();
+    verify(&server.url(), true);
     let found = stored(&server.url()).await;
     (sim, found, metrics)
 }

@@ -53,7 +53,9 @@ impl Sequencer {
         hole.left.remove(first, last);
         self.stats.late += 1;
         self.stats.delivered += 1;
-        out.push((route, Record::Trade(row.msg)));
+        // It may stand behind younger ones: who reads where the stream ends must not take it for the newest.
+        let msg = TradeMsg { flags: row.msg.flags | Flags::BACKFILLED, ..row.msg };
+        out.push((route, Record::Trade(msg)));
         if hole.left.is_empty() {
             let gap = GapMsg { flags: Flags::BACKFILLED, ..hole.gap };
             state.close(place);
