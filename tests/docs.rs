@@ -153,3 +153,22 @@ fn the_example_configuration_in_the_readme_holds() {
     assert_eq!(settings.transport.nats.window, defaults.transport.nats.window, "the README shows defaults");
     assert_eq!(settings.transport.ipc.capacity, defaults.transport.ipc.capacity, "the README shows defaults");
 }
+
+#[test]
+fn every_test_that_a_promise_names_is_there() {
+    let readme = read("README.md");
+    let promises = readme.lines().filter(|line| line.starts_with("| **"));
+    let mut seen = 0;
+    for line in promises {
+        let names: Vec<&str> = line.split('`').filter(|part| part.contains("::")).collect();
+        assert!(!names.is_empty(), "a promise names no test: {line}");
+        for name in names {
+            let (file, test) = name.split_once("::").unwrap_or_else(|| panic!("{name}"));
+            let folder = if file.starts_with("src/") { "" } else { "tests/" };
+            let text = read(&format!("{folder}{file}.rs"));
+            assert!(text.contains(&format!("fn {test}(")), "README names {name}, and there is no such test");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 12, "only {seen} tests were found");
+}

@@ -107,7 +107,8 @@ mod tests {
 
     fn gap(first_id: u64, last_id: u64, flags: u8) -> GapMsg {
         let strength = GapStrength::Proved as u8;
-        GapMsg { first_id, last_id, flags, strength, kind: 2, ..bytemuck::Zeroable::zeroed() }
+        let missing = last_id - first_id + 1;
+        GapMsg { first_id, last_id, missing, flags, strength, kind: 2, ..bytemuck::Zeroable::zeroed() }
     }
 
     fn gate() -> Gate {

@@ -85,7 +85,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_the_set_that_it_stands_for(
-            steps in proptest::collection::vec((any::<bool>(), 0_u64..40, 0_u64..8), 0..40),
+            steps in proptest::collection::vec((any::<bool>(), 0_u64..40, 0_u64..8), 0..40)
         ) {
             let (mut ranges, mut set) = (Ranges::default(), BTreeSet::new());
             for (add, first, length) in steps {

@@ -192,13 +192,8 @@ impl<D: Deliver> Feed<D> {
                 let dialer = self.shared.dialer.clone();
                 self.dials.push((conn, Box::pin(async move { dialer.dial(&url).await })));
             }
-            Action::Send(conn, text) => {
-                let Some((_, socket)) = self.sockets.iter_mut().find(|(known, _)| *known == conn) else { return };
-                if let Err(why) = socket.send(text).await {
-                    self.sockets.retain(|(known, _)| *known != conn);
-                    self.session.closed(clock::now(), conn, None, &why, &mut self.actions);
-                }
-            }
+            Action::Send(conn, text) => self.send(conn, Message::text(text)).await,
+            Action::Ping(conn) => self.send(conn, Message::Ping(Vec::new().into())).await,
             Action::Close(conn) => {
                 self.dials.retain(|(known, _)| *known != conn);
                 if let Some(place) = self.sockets.iter().position(|(known, _)| *known == conn) {
@@ -208,6 +203,14 @@ impl<D: Deliver> Feed<D> {
             Action::Lost(reason) => self.shared.sequencer.borrow_mut().disconnected(self.spec.line, reason),
             Action::Overlap(overlap) => self.shared.sequencer.borrow_mut().set_overlap(self.spec.line, overlap),
             Action::Note(note) => self.note(note),
+        }
+    }
+
+    async fn send(&mut self, conn: ConnId, message: Message) {
+        let Some((_, socket)) = self.sockets.iter_mut().find(|(known, _)| *known == conn) else { return };
+        if let Err(why) = socket.send(message).await {
+            self.sockets.retain(|(known, _)| *known != conn);
+            self.session.closed(clock::now(), conn, None, &why, &mut self.actions);
         }
     }
 
@@ -244,7 +247,7 @@ impl<D: Deliver> Feed<D> {
                 next = self.sockets.iter_mut().find(|(known, _)| *known == conn).and_then(|(_, s)| s.try_next());
             }
         }
-        self.shared.status.borrow_mut().sequence = self.shared.sequencer.borrow().stats();
+        self.counted();
         self.shared.deliver.borrow_mut().batch_end();
     }
 

@@ -4,6 +4,7 @@
 //! A session owns at most two connections: the primary, and its successor while one replaces the other with overlap.
 
 mod action;
+mod probe;
 mod refusal;
 mod rotation;
 
@@ -15,6 +16,7 @@ pub use action::{Action, ConnId, DialFailure, Note, Rules};
 use super::backoff::{Backoff, Budget};
 use crate::exchange::{Event, Exchange, Heartbeat, Request};
 use crate::market::GapReason;
+use probe::probe_at;
 use refusal::{Refusals, Refused, Spread};
 use rotation::{QUIET_MIN, SETTLE, rotation_margin};
 
@@ -63,6 +65,8 @@ struct Link {
     rotate_at: Option<Instant>,
     ping_at: Option<Instant>,
     pong_by: Option<Instant>,
+    /// We asked for a sign of life: something must be heard by then.
+    probed: Option<Instant>,
 }
 
 /// A request that is to be sent.
@@ -160,6 +164,7 @@ impl Session {
     pub fn heard(&mut self, now: Instant, conn: ConnId) {
         if let Some(link) = self.link(conn) {
             link.heard = now;
+            link.probed = None;
         }
     }
 
@@ -168,6 +173,7 @@ impl Session {
         let Some(link) = self.link(conn) else { return };
         link.heard = now;
         link.data = now;
+        link.probed = None;
         match event {
             Event::Trades => {
                 link.traded = now;
@@ -223,7 +229,10 @@ impl Session {
         let queued = link.queue_at.filter(|_| open && !link.queue.is_empty());
         let rotate = link.rotate_at.filter(|_| self.successor.is_none() && self.successor_at.is_none());
         let quiet = self.quiet_at(link).filter(|_| self.successor.is_none() && self.successor_at.is_none());
-        [silence, answer, queued, rotate, quiet, self.overlap_ends(), link.ping_at, link.pong_by].into_iter().flatten()
+        let probe = open.then(|| probe_at(link));
+        [silence, probe, answer, queued, rotate, quiet, self.overlap_ends(), link.ping_at, link.pong_by]
+            .into_iter()
+            .flatten()
     }
 
     fn silent_at(&self, link: &Link) -> Instant {
@@ -266,7 +275,7 @@ impl Session {
                 continue;
             }
             let unanswered = link.unanswered.iter().any(|asked| asked.due <= now && asked.attempt == Attempt::Again);
-            let no_pong = link.pong_by.is_some_and(|by| by <= now);
+            let no_pong = [link.pong_by, link.probed].into_iter().flatten().any(|by| by <= now);
             let silent = [&self.primary, &self.successor]
                 .into_iter()
                 .flatten()
@@ -278,6 +287,7 @@ impl Session {
                 _ => {
                     self.ask_again(now, conn);
                     self.ping(now, conn, out);
+                    self.probe(now, conn, out);
                     continue;
                 }
             };

@@ -149,12 +149,12 @@ impl Socket {
         self.ws.next().now_or_never().map(incoming)
     }
 
-    /// Sends a text.
+    /// Sends a message.
     ///
     /// # Errors
     /// Why the connection is over.
-    pub async fn send(&mut self, text: String) -> Result<(), String> {
-        match tokio::time::timeout(SEND_TIMEOUT, self.ws.send(Message::text(text))).await {
+    pub async fn send(&mut self, message: Message) -> Result<(), String> {
+        match tokio::time::timeout(SEND_TIMEOUT, self.ws.send(message)).await {
             Ok(sent) => sent.map_err(|error| error.to_string()),
             Err(_) => Err("the venue takes nothing any more".to_owned()),
         }

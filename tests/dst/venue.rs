@@ -37,6 +37,7 @@ enum Happening {
     Fault,
     Dialled { conn: ConnId, ok: bool },
     Subscribe { conn: ConnId, text: String },
+    Pong { conn: ConnId },
     Arrive { conn: ConnId, frame: String },
     Close { conn: ConnId },
     Wake,
@@ -160,6 +161,13 @@ impl Scene {
                 let at = self.now + self.rng.u64(1_000..30_000);
                 self.push(at, Happening::Subscribe { conn, text });
             }
+            Action::Ping(conn) => {
+                // A mute line is one that a network has swallowed.
+                if self.lines.get(&conn).is_some_and(|line| !line.mute) {
+                    let at = self.now + self.rng.u64(1_000..30_000);
+                    self.push(at, Happening::Pong { conn });
+                }
+            }
             Action::Close(conn) => {
                 self.lines.remove(&conn);
             }
@@ -183,6 +191,11 @@ impl Scene {
                 self.session.dial_failed(now, conn, &DialFailure::default(), actions);
             }
             Happening::Subscribe { conn, text } => self.subscribe(conn, &text),
+            Happening::Pong { conn } => {
+                if self.lines.contains_key(&conn) {
+                    self.session.heard(now, conn);
+                }
+            }
             Happening::Arrive { conn, frame } => self.arrive(exchange, conn, &frame, actions),
             Happening::Close { conn } => {
                 if self.lines.remove(&conn).is_some_and(|line| !line.mute) {

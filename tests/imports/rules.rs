@@ -86,13 +86,19 @@ const CONFINED: [Confined; 6] = [
 ];
 
 /// Code that decides and does no IO: it takes time, bytes and events, and returns actions.
-const PURE: [&str; 9] = [
+const PURE: [&str; 15] = [
     "src/market/",
     "src/exchange/",
     "src/feed/session",
     "src/feed/sequence",
     "src/feed/backoff",
     "src/feed/audit",
+    "src/feed/mend",
+    "src/feed/ranges",
+    "src/feed/backfill/budget",
+    "src/feed/backfill/job",
+    "src/feed/backfill/watch",
+    "src/app/gate",
     "src/transport/nats/window",
     "src/transport/ipc/layout",
     "src/telemetry/clock",

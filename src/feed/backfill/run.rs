@@ -28,6 +28,7 @@ const FLYING_MAX: usize = 4;
 const WATCH_EVERY: Duration = Duration::from_millis(500);
 /// A request takes no longer than this.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const DAY: Duration = Duration::from_secs(86_400);
 /// Jobs that wait, at most; what is asked beyond them is left declared.
 const JOBS_MAX: usize = 10_000;
 
@@ -145,7 +146,9 @@ impl<D: Deliver> Repairs<D> {
                     }
                 }
                 Ask::Fill { route, gap, aim } if self.jobs.len() < JOBS_MAX => {
-                    let horizon = clock::wall_ns().saturating_sub(ns(self.spec.horizon));
+                    // By the venue's own clock, since ours may have been set meanwhile; unless it cannot be right.
+                    let timed = gap.ts_end.abs_diff(clock::wall_ns()) < ns(DAY);
+                    let horizon = if timed { gap.ts_end.saturating_sub(ns(self.spec.horizon)) } else { 0 };
                     self.counted += 1;
                     let job = Job::new(now, route, gap, aim, self.rule.order, horizon, self.spec.horizon);
                     self.jobs.push_back((self.counted, false, job));

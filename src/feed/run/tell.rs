@@ -72,6 +72,19 @@ impl<D: Deliver> Feed<D> {
         }
     }
 
+    /// Shows what the sequencer has counted, and tells what begins to go wrong.
+    pub(super) fn counted(&self) {
+        let now = self.shared.sequencer.borrow().stats();
+        let mut status = self.shared.status.borrow_mut();
+        let before = std::mem::replace(&mut status.sequence, now);
+        if before.bad_times == 0 && now.bad_times > 0 {
+            tracing::warn!(conn = %self.spec.name, "venue times cannot be right: kept as they came, counted from here on");
+        }
+        if now.absurd > before.absurd {
+            tracing::error!(conn = %self.spec.name, total = now.absurd, "a trade's id cannot be right: declared as a gap");
+        }
+    }
+
     /// What was refused is subscribed after all.
     fn accepted(&self) {
         let refused: Vec<&str> = self.session.rejected_symbols().collect();

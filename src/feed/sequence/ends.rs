@@ -10,6 +10,7 @@ impl Sequencer {
     pub fn anchor(&mut self, route: u32, stored: &TradeMsg, out: &mut Out) {
         let state = self.routes.entry(route).or_default();
         let mark = Mark { id: stored.trade_id, ts: stored.ts_event };
+        state.last_timed = Fills { msg: *stored, span: 1 }.is_timed();
         state.instrument_id = stored.instrument_id;
         let Some(first) = state.first else {
             if state.last.is_none_or(|last| last.id < mark.id) {

@@ -76,7 +76,9 @@ impl Sequencer {
             return;
         }
         let lately = state.lately();
-        if ts < lately.min(last.ts) {
+        // A time that cannot be right proves no new count, and moves no bound.
+        let floor = if state.last_timed { lately.min(last.ts) } else { lately };
+        if ts < floor || !row.is_timed() {
             return;
         }
         if state.restart.len() >= RESTART_MAX {

@@ -11,6 +11,8 @@ use crate::market::{GapMsg, GapReason, TradeMsg};
 pub(super) struct State {
     pub(super) first: Option<Mark>,
     pub(super) last: Option<Mark>,
+    /// Whether its time can be compared with others.
+    pub(super) last_timed: bool,
     /// By their last id.
     pub(super) held: BTreeMap<u64, Fills>,
     pub(super) held_until: Option<Instant>,
@@ -84,7 +86,15 @@ pub(super) struct Fills {
     pub(super) span: u32,
 }
 
+/// A venue time further from the receive time than this says nothing, nanoseconds: zero, another unit, another epoch.
+const TIME_OFF_MAX: u64 = 86_400_000_000_000;
+
 impl Fills {
+    /// Whether its time can be compared with others: broken ones are kept as they came, and decide nothing.
+    pub(super) const fn is_timed(&self) -> bool {
+        self.msg.ts_recv == 0 || self.msg.ts_event.abs_diff(self.msg.ts_recv) <= TIME_OFF_MAX
+    }
+
     /// The id of its first fill.
     pub(super) fn first_id(&self) -> u64 {
         self.msg.trade_id.saturating_sub(u64::from(self.span.saturating_sub(1)))

@@ -183,3 +183,32 @@ proptest! {
         prop_assert!(never.is_subset(&missing), "undeclared: {:?}", never.difference(&missing));
     }
 }
+
+#[test]
+fn times_that_cannot_be_right_decide_nothing() {
+    let (mut sequencer, mut out, now) = (contiguous(), Out::new(), clock::now());
+    let recv = 1_700_000_000_000_000_000;
+    let at = |id: u64, ts_event: u64| TradeMsg { ts_event, ts_recv: recv + id, ..trade(id) };
+    for id in 1..=20 {
+        sequencer.trade(now, 0, at(id, recv), &mut out);
+    }
+    sequencer.trade(now, 0, at(21, 0), &mut out);
+    // Another connection's copies: lower ids with later times, and yet no new count.
+    for id in 5..=20 {
+        sequencer.trade(now, 0, at(id, recv), &mut out);
+    }
+    let stats = sequencer.stats();
+    assert_eq!((stats.delivered, stats.duplicates, stats.restarts, stats.bad_times), (21, 16, 0, 1));
+}
+
+#[test]
+fn a_row_of_several_fills_follows_the_trade_before_its_first_one() {
+    let (mut sequencer, mut out, now) = (contiguous(), Out::new(), clock::now());
+    for (id, span) in [(1, 1), (4, 3), (5, 1), (9, 2), (9, 2), (10, 4)] {
+        sequencer.row(now, 0, trade(id), span, &mut out);
+    }
+    // 8 to 9 stand behind a hole; a venue may also count rows instead of fills.
+    assert_eq!(said(&out), "1 4 5 gap 6-7 9! 10");
+    assert!(sequencer.fill(0, trade(6), &mut out) && sequencer.fill(0, trade(7), &mut out));
+    assert!(!sequencer.fill(0, trade(7), &mut out) && !sequencer.fill(0, trade(9), &mut out));
+}

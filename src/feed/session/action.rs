@@ -15,6 +15,8 @@ pub enum Action {
     Dial(ConnId),
     /// Send a text on a connection.
     Send(ConnId, String),
+    /// Send a WebSocket ping on a connection: whatever comes back shows life.
+    Ping(ConnId),
     /// Close a connection, if it is open; stop dialling, if it is not.
     Close(ConnId),
     /// No connection is live any more; holes that show from now on have this reason.

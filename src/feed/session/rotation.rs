@@ -113,6 +113,7 @@ impl Session {
             rotate_at: None,
             ping_at: None,
             pong_by: None,
+            probed: None,
         }
     }
 

@@ -90,6 +90,20 @@ fn subscribes_keep_within_the_message_limit() {
 }
 
 #[test]
+fn a_connection_that_says_nothing_is_asked_for_a_sign_of_life_and_given_up_without_one() {
+    let mut scene = Scene::live();
+    assert_eq!(scene.after(Duration::from_millis(4_900)), []);
+    assert_eq!(scene.after(Duration::from_millis(100)), [Action::Ping(1)]);
+    // The pong came.
+    scene.now += Duration::from_secs(1);
+    scene.session.heard(scene.now, 1);
+    assert_eq!(scene.after(Duration::from_secs(5)), [Action::Ping(1)]);
+    assert_eq!(scene.session.poll_at(), Some(scene.now + Duration::from_secs(4)));
+    let actions = scene.after(Duration::from_secs(4));
+    assert!(actions.contains(&Action::Close(1)) && actions.contains(&Action::Lost(GapReason::Stall)), "{actions:?}");
+}
+
+#[test]
 fn a_missing_answer_is_asked_for_once_more_and_then_ends_the_connection() {
     let mut scene = Scene::new("binance", &["BTCUSDT"]);
     scene.poll();

@@ -1,4 +1,4 @@
-//! Who of several instances publishes: a lease in a KV bucket, renewed by its holder, taken over when it is not renewed.
+//! Who of several instances publishes: a lease in a KV bucket, renewed by its holder, taken over when it is not.
 //!
 //! Nobody's wall clock is asked: whoever stands by watches the entry's revision by its own monotonic clock, and takes
 //! over by a write that names the revision it saw, so that one of several wins. A holder that could not renew stops

@@ -158,8 +158,16 @@ mod tests {
     }
 
     fn gap(first_id: u64, last_id: u64, flags: u8, ts_end: u64) -> Record {
-        let strength = GapStrength::Proved as u8;
-        Record::Gap(GapMsg { first_id, last_id, flags, ts_end, strength, kind: 2, ..bytemuck::Zeroable::zeroed() })
+        Record::Gap(GapMsg {
+            first_id,
+            last_id,
+            missing: last_id - first_id + 1,
+            flags,
+            ts_end,
+            strength: GapStrength::Proved as u8,
+            kind: 2,
+            ..bytemuck::Zeroable::zeroed()
+        })
     }
 
     fn tail(key: Key, seq: u64, record: &Record) -> Tail {

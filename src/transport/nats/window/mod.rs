@@ -242,8 +242,8 @@ impl Window {
         self.draining = true;
     }
 
-    /// Takes the gaps that declare what the outbox dropped or the broker lost, once each has been sent: the broker takes
-    /// records again, so what is missing may be fetched and pushed.
+    /// Takes the gaps that declare what the outbox dropped or the broker lost, once each has been sent: the broker
+    /// takes records again, so what is missing may be fetched and pushed.
     pub fn take_lost(&mut self) -> Vec<(u32, GapMsg)> {
         std::mem::take(&mut self.lost)
     }

@@ -302,8 +302,8 @@ fn follows(gap: &GapMsg, later: &GapMsg) -> bool {
     gap.last_id != 0 && gap.last_id.checked_add(1) == Some(later.first_id)
 }
 
-/// Joins `later` to `gap`; both of one instrument, `later` the newer. Where they do not follow on each other, what comes
-/// of it no longer says which trades are missing, and does not pretend to.
+/// Joins `later` to `gap`; both of one instrument, `later` the newer. Where they do not follow on each other, what
+/// comes of it no longer says which trades are missing, and does not pretend to.
 pub(in crate::transport::nats) fn merge(gap: &mut GapMsg, later: &GapMsg) {
     if !follows(gap, later) {
         gap.strength = gap.strength.max(GapStrength::FramesLost as u8);

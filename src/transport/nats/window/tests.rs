@@ -75,7 +75,7 @@ fn the_chain_names_what_each_message_follows_and_one_answer_covers_all_before_it
     let mut window = Window::new(config(), now);
     let query = reconcile(&mut window, now, Mode::Chained, 40, None);
     assert!(query.first);
-    assert_eq!(query.subjects, [Key::trades(0), Key::trades(1)]);
+    assert_eq!(query.subjects, [Key::trades(0), Key::gaps(0), Key::trades(1), Key::gaps(1)]);
     for id in 1..=3 {
         window.push(now, 0, &trade(id));
     }
