@@ -82,7 +82,7 @@ impl Outlet {
             self.ask(route, gap, Aim::Everywhere);
         } else {
             // It was filled, and the end came before that was said.
-            self.to_broker(route, &Record::Gap(GapMsg { flags: Flags::BACKFILLED, ..*gap }));
+            self.publish(route, &Record::Gap(GapMsg { flags: Flags::BACKFILLED, ..*gap }));
         }
     }
 
@@ -122,7 +122,7 @@ impl Outlet {
         }
     }
 
-    fn to_broker(&mut self, route: u32, record: &Record) {
+    fn publish(&mut self, route: u32, record: &Record) {
         if let Some(nats) = &mut self.nats
             && self.gate.passes(route, record)
         {
@@ -135,7 +135,7 @@ impl Outlet {
             return;
         }
         for (route, record) in std::mem::take(&mut self.mended) {
-            self.to_broker(route, &record);
+            self.publish(route, &record);
         }
         if let Some(nats) = &mut self.nats {
             nats.flush();
@@ -157,7 +157,7 @@ impl Deliver for Outlet {
             return;
         }
         if self.mender.passes(route, record) {
-            return self.to_broker(route, record);
+            return self.publish(route, record);
         }
         self.mender.take(clock::now(), route, *record, &mut self.mended);
         self.let_go();

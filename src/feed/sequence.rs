@@ -293,7 +293,7 @@ impl Sequencer {
         if state.holes.back().is_some_and(behind) {
             msg.flags |= Flags::AFTER_GAP;
         }
-        state.first.get_or_insert(row.first());
+        state.first.get_or_insert_with(|| row.first());
         state.last = Some(mark);
         state.last_timed = row.is_timed();
         self.stats.bad_times += u64::from(!state.last_timed);

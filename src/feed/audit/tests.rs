@@ -137,7 +137,7 @@ fn a_filled_gap_is_whole_and_a_gap_that_is_said_to_be_filled_and_is_not_is_told(
     let filled = [start.clone(), vec![backfilled(3), backfilled(4), backfilled(5), gap(3, 5, Flags::BACKFILLED)]];
     assert_eq!(said(&audited(&filled.concat())), "late 3");
     assert!(audited(&filled.concat()).is_whole(false));
-    let not = [start.clone(), vec![backfilled(4), gap(3, 5, Flags::BACKFILLED)]].concat();
+    let not = [start, vec![backfilled(4), gap(3, 5, Flags::BACKFILLED)]].concat();
     assert_eq!(said(&audited(&not)), "unfilled 2, late 1");
 }
 

@@ -131,7 +131,8 @@ impl Job {
         match self.order {
             PageOrder::Ascending => Step::Ask(Want::Range { first, last }),
             PageOrder::Descending => {
-                let (first, last) = *self.window.get_or_insert((first, last.min(first.saturating_add(WINDOW - 1))));
+                let (first, last) =
+                    *self.window.get_or_insert_with(|| (first, last.min(first.saturating_add(WINDOW - 1))));
                 Step::Ask(Want::Range { first, last })
             }
         }

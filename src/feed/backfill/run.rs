@@ -211,7 +211,7 @@ impl<D: Deliver> Repairs<D> {
         wake
     }
 
-    fn send(&mut self, task: Task, route: u32, want: Want) {
+    fn send(&self, task: Task, route: u32, want: Want) {
         let symbol = self.venue_symbol(route);
         let path = symbol.and_then(|symbol| self.spec.exchange.history_path(&symbol, want));
         let client = self.client.clone();

@@ -13,7 +13,7 @@ use crate::telemetry::clock;
 
 impl<D: Deliver> Repairs<D> {
     /// What was found goes where it is missing.
-    pub(super) fn hand_over(&mut self, aim: Aim, route: u32, rows: Vec<TradeMsg>) {
+    pub(super) fn hand_over(&self, aim: Aim, route: u32, rows: Vec<TradeMsg>) {
         if rows.is_empty() {
             return;
         }

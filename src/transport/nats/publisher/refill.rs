@@ -55,7 +55,7 @@ impl Shared {
 
 impl Publisher {
     /// Asks for what waits on disk, while memory has room for it; and lets go of what is stored.
-    pub(super) fn refill(&mut self) {
+    pub(super) fn refill(&self) {
         let mut backlog = self.shared.backlog.borrow_mut();
         let Some(backlog) = backlog.as_mut() else { return };
         let window = self.shared.window.borrow();

@@ -51,8 +51,7 @@ impl Dropped {
 
     /// These records, as if a segment had held them: for a caller that could not append them.
     pub fn of(records: &[[u8; RECORD_BYTES]]) -> Self {
-        let mut dropped = Self::default();
-        dropped.segments = 1;
+        let mut dropped = Self { segments: 1, ..Self::default() };
         records.iter().for_each(|record| dropped.add(record));
         dropped
     }
