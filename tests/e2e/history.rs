@@ -9,7 +9,7 @@ use crate::daemon::Spec;
 use crate::support::Server;
 use crate::truth::stored;
 
-/// Lets every venue's history fail in one way, and withholds trades of every symbol. True: everything was found in time.
+/// Lets every venue's history fail in one way, and withholds trades of every symbol. The metrics come last.
 async fn repaired(hold: &str, fault: impl Fn(String) -> Fault) -> (Sim, crate::truth::Found, String) {
     let server = Server::start();
     let sim = Sim::spawn(all_venues(1_500.0, 6_000)).unwrap();

@@ -32,8 +32,8 @@ impl Past {
             Record::Trade(trade) => {
                 let id = trade.trade_id;
                 if trade.flag_set().has(Flags::AGGREGATED) {
-                    // How many ids in front of its own a late row stands for is not stored. A gap that it came into stays
-                    // as it is declared: a double would be worse.
+                    // How many ids in front of its own a late row stands for is not stored. The gap that it came into
+                    // stays as it was declared: a double would be worse.
                     self.open.retain(|gap| !(gap.first_id..=gap.last_id).contains(&id));
                 }
                 match self.ids.last_mut() {
