@@ -161,7 +161,7 @@ impl GapMsg {
 impl Flags {
     /// The id is a hash of the venue's textual id.
     pub const HASHED_ID: u8 = 1 << 2;
-    /// The trade came from the venue's REST history.
+    /// The trade came late: from the venue's REST history, or by another connection when its gap was declared already.
     pub const BACKFILLED: u8 = 1 << 3;
     /// History that the venue sent at subscribe.
     pub const SNAPSHOT: u8 = 1 << 4;

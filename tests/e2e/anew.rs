@@ -6,7 +6,7 @@ use data_manager::market::{GapStrength, Record};
 use data_manager::sim::{Fault, Sim, SimConfig, Source};
 use rustix::process::Signal;
 
-use crate::cover::trade;
+use crate::cover::{trade, verify};
 use crate::daemon::{Daemon, Spec};
 use crate::support::Server;
 use crate::truth::{Found, Trade, in_rings, issued, stored};
@@ -72,6 +72,7 @@ async fn a_new_count_is_told_once_and_delivered_whole() {
     assert_eq!(daemon.metric("trade_id_restarts_total"), symbols as u64);
     assert_both_counts(&in_rings(&daemon, &sim), &sim, "rings");
     let log = daemon.drain();
+    verify(&server.url(), true);
     assert_eq!(warnings(&log), symbols, "{log}");
     assert_both_counts(&stored(&server.url()).await, &sim, "stream");
 }
@@ -87,6 +88,7 @@ async fn two_lines_see_one_new_count() {
     wait_for_the_end(&mut daemon, &sim, symbols);
     assert_both_counts(&in_rings(&daemon, &sim), &sim, "rings");
     let log = daemon.drain();
+    verify(&server.url(), true);
     assert_eq!(warnings(&log), symbols, "{log}");
     assert_both_counts(&stored(&server.url()).await, &sim, "stream");
 }
@@ -105,5 +107,6 @@ async fn a_new_count_right_behind_a_start_passes_the_end_of_the_earlier_run() {
     let symbols = restart(&sim);
     wait_for_the_end(&mut daemon, &sim, symbols);
     daemon.drain();
+    verify(&server.url(), true);
     assert_both_counts(&stored(&server.url()).await, &sim, "stream");
 }

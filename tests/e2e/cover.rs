@@ -2,6 +2,7 @@
 //! against what the venue issued.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 use std::time::Duration;
 
 use data_manager::market::{Flags, Record, TradeMsg};
@@ -58,6 +59,15 @@ impl Cover {
         this.missing = fills.keys().filter(|id| !seen.contains(id)).copied().collect();
         this
     }
+}
+
+/// The audit of the stream finds no fault, declared losses aside where they are allowed.
+pub(crate) fn verify(url: &str, allow_declared: bool) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_data-manager"));
+    command.args(["verify", "--nats", url]).args(allow_declared.then_some("--allow-declared"));
+    let done = command.env_remove("DATA_MANAGER_CONFIG").env_remove("RUST_LOG").output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(done.status.success(), "{}\n{}", text(&done.stdout), text(&done.stderr));
 }
 
 /// Everything is there once and in order, and nothing is declared.

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use data_manager::sim::{Fault, RestFault, Sim, Which};
 
-use crate::cover::{all_venues, assert_honest, assert_whole, wait_for_all};
+use crate::cover::{all_venues, assert_honest, assert_whole, verify, wait_for_all};
 use crate::daemon::Spec;
 use crate::support::Server;
 use crate::truth::stored;
 
-/// Lets every venue's history fail in one way, and withholds trades of every symbol. True: everything was found in time.
+/// Lets every venue's history fail in one way, and withholds trades of every symbol. The metrics come last.
 async fn repaired(hold: &str, fault: impl Fn(String) -> Fault) -> (Sim, crate::truth::Found, String) {
     let server = Server::start();
     let sim = Sim::spawn(all_venues(1_500.0, 6_000)).unwrap();
@@ -24,6 +24,7 @@ async fn repaired(hold: &str, fault: impl Fn(String) -> Fault) -> (Sim, crate::t
     wait_for_all(&mut daemon, &sim);
     let metrics = daemon.page("/metrics").1;
     daemon.drain();
+    verify(&server.url(), true);
     let found = stored(&server.url()).await;
     (sim, found, metrics)
 }

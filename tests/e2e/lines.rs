@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use data_manager::sim::{Fault, Rules, Sim, SimConfig, Which};
 
-use crate::cover::{all_venues, assert_whole, wait_for_all};
+use crate::cover::{all_venues, assert_whole, verify, wait_for_all};
 use crate::daemon::{Daemon, Spec};
 use crate::support::Server;
 use crate::truth::{in_rings, stored};
@@ -47,6 +47,7 @@ async fn while_one_line_lives_nothing_is_missing_doubled_or_declared() {
     assert!(daemon.metric("feed_mute_total") >= 3, "{}", daemon.page("/metrics").1);
     assert_eq!(assert_whole(&in_rings(&daemon, &sim), &sim, "rings"), 0);
     let log = daemon.drain();
+    verify(&server.url(), false);
     assert_eq!(assert_whole(&stored(&server.url()).await, &sim, "stream"), 0, "nothing had to be fetched: {log}");
 }
 
@@ -66,6 +67,7 @@ async fn connections_are_replaced_before_the_venue_ends_them() {
     assert!(daemon.metric("rotations_total") >= 3, "{}", daemon.page("/metrics").1);
     assert_eq!(assert_whole(&in_rings(&daemon, &sim), &sim, "rings"), 0);
     daemon.drain();
+    verify(&server.url(), false);
     assert_eq!(assert_whole(&stored(&server.url()).await, &sim, "stream"), 0);
 }
 
@@ -78,5 +80,6 @@ async fn two_lines_are_replaced_each_for_itself() {
     assert!(daemon.metric("rotations_total") >= 6, "{}", daemon.page("/metrics").1);
     assert_eq!(assert_whole(&in_rings(&daemon, &sim), &sim, "rings"), 0);
     daemon.drain();
+    verify(&server.url(), false);
     assert_eq!(assert_whole(&stored(&server.url()).await, &sim, "stream"), 0);
 }

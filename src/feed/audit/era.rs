@@ -205,7 +205,7 @@ impl Era {
         let Some((first, hole)) = self.hole_of(id) else { return };
         self.holes.remove(&first);
         if first < id {
-            let aggregated = aggregated || hole.aggregated;
+            // Its fills lie right in front of it, and those of the row behind the hole lie behind it.
             self.holes.insert(first, Hole { last: id - 1, aggregated, ..hole });
         }
         if id < hole.last {
@@ -221,7 +221,13 @@ impl Era {
             let (first, hole) = entry.remove_entry();
             for part in self.filled.parts(first, hole.last) {
                 if part.inside {
-                    add(report, Class::Unfilled, hole.at, part, "and a gap says that it was filled");
+                    // A late row may have filled more than its own id.
+                    let (class, why) = if hole.aggregated {
+                        (Class::Unprovable, "in a filled gap, in front of a row that stands for several fills")
+                    } else {
+                        (Class::Unfilled, "and a gap says that it was filled")
+                    };
+                    add(report, class, hole.at, part, why);
                     continue;
                 }
                 for part in self.declared.parts(part.first, part.last) {

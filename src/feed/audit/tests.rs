@@ -187,6 +187,23 @@ fn in_front_of_an_aggregated_row_nothing_is_proved() {
 }
 
 #[test]
+fn a_late_row_of_several_fills_fills_its_gap_together_with_single_ones() {
+    let start = [of(&[1]), vec![gap(2, 9, 0)], of(&[10])].concat();
+    let row = vec![Record::Trade(flagged(6, Flags::AGGREGATED | Flags::BACKFILLED))];
+    // The row is of 4, 5 and 6.
+    let rest = [2, 3, 7, 8, 9].map(backfilled).to_vec();
+    let filled = vec![gap(2, 9, Flags::BACKFILLED)];
+    let whole = audited(&[start.clone(), row.clone(), rest, filled.clone()].concat());
+    assert_eq!(said(&whole), "late 6, unprovable 2");
+    assert!(whole.is_whole(false));
+    // What lies behind the row, or in front of a single fill, is none of its.
+    let less = [3, 8, 9].map(backfilled).to_vec();
+    let report = audited(&[start, row, less, filled].concat());
+    assert_eq!(said(&report), "unfilled 2, late 4, unprovable 2");
+    assert!(!report.is_whole(true));
+}
+
+#[test]
 fn a_venue_that_counts_anew_is_told_from_disorder() {
     let anew = |count: u64| {
         let later = |id| Record::Trade(TradeMsg { ts_event: 2_000_000 + id, ts_recv: 2_000_000, ..trade(id) });

@@ -59,7 +59,9 @@ impl Sequencer {
         hole.left.remove(first, last);
         self.stats.late += 1;
         self.stats.delivered += 1;
-        out.push((route, Record::Trade(row.msg)));
+        // It may stand behind younger ones: who reads where the stream ends must not take it for the newest.
+        let msg = TradeMsg { flags: row.msg.flags | Flags::BACKFILLED, ..row.msg };
+        out.push((route, Record::Trade(msg)));
         if hole.left.is_empty() {
             let gap = GapMsg { flags: Flags::BACKFILLED, ..hole.gap };
             state.close(place);
@@ -79,12 +81,10 @@ impl Sequencer {
             // Of a trade just delivered, or of one from long before: nearly every double.
             return;
         }
-        // A time that cannot be right proves no new count; nor does a good one beside it.
-        if !row.is_timed() || !state.last_timed {
-            return;
-        }
         let lately = state.lately();
-        if ts < lately.min(last.ts) {
+        // A time that cannot be right proves no new count, and moves no bound.
+        let floor = if state.last_timed { lately.min(last.ts) } else { lately };
+        if ts < floor || !row.is_timed() {
             return;
         }
         if state.restart.len() >= RESTART_MAX {

@@ -1,4 +1,5 @@
-//! Asking a silent connection for a sign of life: a network that drops everything looks like a venue with nothing to say.
+//! Asking a silent connection for a sign of life: a network that drops everything looks like a venue with nothing to
+//! say.
 
 use std::time::{Duration, Instant};
 

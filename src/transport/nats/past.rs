@@ -31,6 +31,11 @@ impl Past {
         match record {
             Record::Trade(trade) => {
                 let id = trade.trade_id;
+                if trade.flag_set().has(Flags::AGGREGATED) {
+                    // How many ids in front of its own a late row stands for is not stored. The gap that it came into
+                    // stays as it was declared: a double would be worse.
+                    self.open.retain(|gap| !(gap.first_id..=gap.last_id).contains(&id));
+                }
                 match self.ids.last_mut() {
                     Some(range) if range.1.checked_add(1) == Some(id) => range.1 = id,
                     _ => self.ids.push((id, id)),
@@ -201,6 +206,23 @@ mod tests {
         assert_eq!(past.newest.map(|trade| trade.trade_id), Some(8));
         assert_eq!(past.open.iter().map(|gap| (gap.first_id, gap.last_id)).collect::<Vec<_>>(), [(2, 4)]);
         assert_eq!(past.ids, [(1, 1), (5, 6), (8, 8), (2, 2), (7, 7)]);
+    }
+
+    #[test]
+    fn a_gap_into_which_a_row_of_several_fills_came_is_left_as_it_is() {
+        let mut past = Past::default();
+        let row = |id, flags| trade(id, Flags::AGGREGATED | flags);
+        for record in [
+            trade(1, 0),
+            gap(2, 9, 0, 1),
+            row(12, Flags::AFTER_GAP),
+            gap(13, 15, 0, 1),
+            row(18, Flags::AFTER_GAP),
+            row(6, Flags::BACKFILLED),
+        ] {
+            past.take(&record);
+        }
+        assert_eq!(past.open.iter().map(|gap| (gap.first_id, gap.last_id)).collect::<Vec<_>>(), [(13, 15)]);
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl ReadError {
 
 /// Dials, ends the batch that the query names, and reads.
 pub(super) async fn read(reading: Reading, query: Query) -> Result<Outcome, ReadError> {
-    match tokio::time::timeout(READ_TIMEOUT, Box::pin(within(&reading, &query))).await {
+    match Box::pin(tokio::time::timeout(READ_TIMEOUT, within(&reading, &query))).await {
         Ok(outcome) => outcome,
         Err(_) => Err(ReadError::Other(format!("nothing was read within {READ_TIMEOUT:?}"))),
     }
@@ -101,10 +101,8 @@ async fn within(reading: &Reading, query: &Query) -> Result<Outcome, ReadError> 
     }
     let mode = if reading.chained { Mode::Chained } else { mode(&stream, reading.sole)? };
     let tails = unless_gone(&mut link, tails(&client, reading, &query.subjects)).await?;
-    let pasts = match query.first {
-        true => Box::pin(unless_gone(&mut link, pasts(reading, &tails))).await?,
-        false => BTreeMap::new(),
-    };
+    let pasts =
+        if query.first { Box::pin(unless_gone(&mut link, pasts(reading, &tails))).await? } else { BTreeMap::new() };
     let stored = Stored { mode, last_seq: stream.last_seq, created: stream.created, tails };
     Ok(Outcome { link, stored, stream, pasts })
 }

@@ -47,6 +47,15 @@ fn what_waits_is_declared_in_time_though_all_lines_are_up() {
     sequencer.expire(due, &mut out);
     assert_eq!(said(&out), "gap 2-2 3! gap 4-4 5!");
     assert_eq!(feed(&mut sequencer, &[4, 2]), "4 filled 4-4 2 filled 2-2");
+    // Late ones are marked, since they are not where the stream ends.
+    let mut out = Out::new();
+    for id in [7, 9, 8] {
+        sequencer.trade(clock::now(), 0, trade(id), &mut out);
+    }
+    sequencer.finish(&mut out);
+    sequencer.trade(clock::now(), 0, trade(6), &mut out);
+    let late = |(_, r): &(u32, Record)| matches!(r, Record::Trade(msg) if msg.flag_set().has(Flags::BACKFILLED));
+    assert_eq!(out.iter().filter(|record| late(record)).count(), 1, "{}", said(&out));
 }
 
 proptest! {
