@@ -165,7 +165,12 @@ fn every_row_has_its_test_and_every_test_its_row() {
     let folder = root().join("tests/chaos");
     let mut tests = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
-        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let path = entry.unwrap().path();
+        // It tests the oracle.
+        if path.file_stem().is_some_and(|name| name == "control") {
+            continue;
+        }
+        let text = fs::read_to_string(path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         for pair in lines.windows(2).filter(|pair| matches!(pair[0], "#[test]" | "#[tokio::test]")) {
             let name = pair[1].split("fn ").nth(1).and_then(|rest| rest.split('(').next());

@@ -54,7 +54,7 @@ pub use event::{
 };
 
 use crate::market::trade::RECORD_BYTES;
-use crate::market::{GapMsg, GapReason, Record};
+use crate::market::{Flags, GapMsg, GapReason, Record};
 pub(super) use outbox::{as_gap as gap_of, merge as join_gaps};
 
 use flight::{Batch, Fence, Flight};
@@ -344,6 +344,8 @@ impl Window {
             && let Some(Record::Gap(gap)) = message.first()
             && gap.flags == 0
             && [GapReason::OutboxOverflow as u8, GapReason::BrokerLost as u8].contains(&gap.reason)
+            // One that says that it was filled keeps its reason, and asks for nothing more.
+            && gap.flags & Flags::BACKFILLED == 0
             && self.lost.len() < LOST_MAX
         {
             self.lost.push((message.key.route, gap));
