@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::wire;
+use super::wire::{self, parse};
 use super::{
     DecodeError, Event, Exchange, ExchangeError, Frame, Heartbeat, HistoryRule, IdRule, InstrumentInfo, Pace, Page,
     PageOrder, Profile, Refused, Reply, Request, Trades, Want,
@@ -181,10 +181,6 @@ impl Exchange for Okx {
     fn parse_history(&self, venue_symbol: &str, _want: Want, reply: &Reply, out: &mut Trades) -> Result<Page, Refused> {
         rest::history(venue_symbol, reply, out)
     }
-}
-
-fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, DecodeError> {
-    serde_json::from_str(text).map_err(|error| wire::json(&error))
 }
 
 fn trades(data: &str, out: &mut Trades) -> Result<Event, DecodeError> {

@@ -1,5 +1,7 @@
 //! What several venues' wire formats share: decimal fields, ISO times, milliseconds or microseconds. No venue is named.
 
+use serde::Deserialize;
+
 use crate::market::Decimal;
 
 use super::{DecodeError, Frame, profile};
@@ -144,6 +146,15 @@ const fn days_since_epoch(year: u64, month: u64, day: u64) -> u64 {
         earlier += 1;
     }
     days + day - 1
+}
+
+/// Reads a JSON text.
+///
+/// # Errors
+/// [`DecodeError::Json`].
+#[inline]
+pub fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, DecodeError> {
+    serde_json::from_str(text).map_err(|error| json(&error))
 }
 
 #[cfg(test)]

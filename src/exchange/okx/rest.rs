@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Okx, PROFILE, Trade, parse, wire};
+use super::{Okx, PROFILE, Trade, wire};
+use crate::exchange::wire::parse;
 use crate::exchange::{DecodeError, Exchange as _, ExchangeError, InstrumentInfo, Page, Refused, Reply, Trades, Want};
 
 /// Rows of a page of the history.

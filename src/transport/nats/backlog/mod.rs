@@ -258,9 +258,19 @@ impl Backlog {
     pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Back> {
         match self.told.poll_recv(cx) {
             Poll::Ready(Some(told)) => Poll::Ready(self.take(told)),
-            // The thread is gone, and with it what waits there, until the next run.
+            Poll::Ready(None) if self.is_available() => Poll::Ready(self.orphaned()),
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// The thread is gone, and with it what is on disk, until the next run finds it there.
+    fn orphaned(&mut self) -> Back {
+        tracing::error!(waiting = self.unread, "the spool's thread has ended: what is on disk waits for the next run");
+        self.opened = true;
+        self.stats.available = false;
+        self.stats.error = "the spool's thread has ended".to_owned();
+        (self.unread, self.dealt_with, self.inherited) = (0, self.handed, 0);
+        Back { records: self.batch.drain(..).collect(), ..Back::default() }
     }
 
     fn take(&mut self, told: Told) -> Back {
