@@ -18,6 +18,9 @@ use crate::telemetry::clock;
 /// The part of its term after which a holder that could not renew no longer publishes.
 const OWN: (u32, u32) = (2, 3);
 
+/// A connection to the bucket, within that.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// How often a lease is renewed, or looked at, in a term.
 const LOOKS: u32 = 5;
 
@@ -201,18 +204,19 @@ async fn carry_out(
     at: Instant,
 ) -> (Instant, Option<kv::Store>, Done) {
     tokio::time::sleep_until(at.into()).await;
-    let sent = clock::now();
-    let work = async {
-        let store = match store {
-            Some(store) => store,
-            None => open(&settings).await?,
-        };
-        let done = ask(&store, &key(&settings), me, op).await?;
-        Ok::<_, String>((store, done))
+    // A connection takes its time, which is none of the lease's.
+    let store = match store {
+        Some(store) => store,
+        None => match tokio::time::timeout(OPEN_TIMEOUT, open(&settings)).await {
+            Ok(Ok(store)) => store,
+            Ok(Err(why)) => return (clock::now(), None, Done::Failed(why)),
+            Err(_) => return (clock::now(), None, Done::Failed("the lease cannot be had: no connection".to_owned())),
+        },
     };
+    let sent = clock::now();
     // A connection that does not answer is not worth a second question.
-    match tokio::time::timeout(settings.pair.lease.duration() / 2, work).await {
-        Ok(Ok((store, done))) => (sent, Some(store), done),
+    match tokio::time::timeout(settings.pair.lease.duration() / 2, ask(&store, &key(&settings), me, op)).await {
+        Ok(Ok(done)) => (sent, Some(store), done),
         Ok(Err(why)) => (sent, None, Done::Failed(why)),
         Err(_) => (sent, None, Done::Failed("the lease cannot be had: no answer".to_owned())),
     }
