@@ -79,7 +79,7 @@ fn feed(view: &FeedView, now: Instant) -> Value {
         "duplicates": status.sequence.duplicates,
         "gaps": status.sequence.gaps,
         "missing": status.sequence.missing,
-        "bad_times": status.sequence.bad_times,
+        "bad_times": status.bad_times,
         "parse_errors": status.decode_errors.values().sum::<u64>(),
         "connects": status.connects,
         "disconnects": status.disconnects,
@@ -196,7 +196,7 @@ impl Scribe {
         self.set(Metric::ConnectionAttempts, &[exchange, "ok"], sum(|feed| feed.status.connects));
         self.set(Metric::ConnectionAttempts, &[exchange, "failed"], sum(|feed| feed.status.connect_failures));
         let totals: [Total<FeedView>; 13] = [
-            (Metric::BadTimes, |feed| feed.status.sequence.bad_times),
+            (Metric::BadTimes, |feed| feed.status.bad_times),
             (Metric::TradesAbsurd, |feed| feed.status.sequence.absurd),
             (Metric::Disconnects, |feed| feed.status.disconnects),
             (Metric::Rotations, |feed| feed.status.rotations),

@@ -27,6 +27,11 @@ use crate::telemetry::clock;
 const BATCH_FRAMES: usize = 256;
 /// A trade whose time is further away is not counted for the delay, nanoseconds.
 const DELAY_MAX_NS: u64 = 3_600_000_000_000;
+/// No trade that a venue sends is older than the first block of the first of these coins, nanoseconds since the Unix
+/// epoch: 2009-01-03.
+const EARLIEST_NS: u64 = 1_230_940_800_000_000_000;
+/// Clocks differ, but not by more than a day.
+const AHEAD_MAX_NS: u64 = 86_400_000_000_000;
 /// Undecodable frames of one kind are logged this often, at most.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -268,6 +273,10 @@ impl<D: Deliver> Feed<D> {
         for row in self.trades.rows() {
             let mut msg = row.msg;
             msg.ts_recv = recv;
+            if !(EARLIEST_NS..=recv.saturating_add(AHEAD_MAX_NS)).contains(&msg.ts_event) {
+                msg.ts_event = recv;
+                self.bad_time();
+            }
             self.shared.repairs.beat(self.spec.line, row.route, msg.trade_id, now);
             let restarts = sequencer.restarts();
             sequencer.row(now, row.route, msg, row.span, &mut self.out);

@@ -51,8 +51,6 @@ pub struct SequenceStats {
     pub filled: u64,
     /// Times that a venue began to count its ids anew.
     pub restarts: u64,
-    /// Trades whose venue time cannot be right: more than a day from when they came.
-    pub bad_times: u64,
     /// Trades whose id was so far ahead of all others that it cannot be right: declared, never delivered.
     pub absurd: u64,
 }
@@ -296,7 +294,6 @@ impl Sequencer {
         state.first.get_or_insert_with(|| row.first());
         state.last = Some(mark);
         state.last_timed = row.is_timed();
-        self.stats.bad_times += u64::from(!state.last_timed);
         // In order: whatever was feared has taken nothing of this symbol.
         state.cause = None;
         state.delivered(mark);

@@ -55,6 +55,8 @@ pub struct FeedStatus {
     pub bytes: u64,
     /// Trades decoded, doubles included.
     pub trades: u64,
+    /// Trades whose venue time could not be right, so that the receive time stands in its place.
+    pub bad_times: u64,
     /// Frames that could not be decoded, by kind.
     pub decode_errors: BTreeMap<&'static str, u64>,
     /// Gaps declared, by the number of their reason.

@@ -36,8 +36,8 @@ fn whole() -> (Sim, Stored) {
     (sim, stored)
 }
 
-/// What the stream holds of a symbol: sequences and records.
-type Lines = Vec<(u64, Record)>;
+/// Changes the records of an instrument.
+type Plant<'a> = &'a dyn Fn(&mut Vec<(u64, Record)>);
 
 #[test]
 fn the_oracle_finds_what_is_planted_and_nothing_else() {
@@ -48,7 +48,7 @@ fn the_oracle_finds_what_is_planted_and_nothing_else() {
         (found.lost, found.doubled, found.reordered, found.declared, found.foreign)
     };
     assert_eq!(figures(&good), (0, 0, 0, 0, 0));
-    let planted = |plant: &dyn Fn(&mut Lines)| {
+    let planted = |plant: Plant<'_>| {
         let mut stored = good.clone();
         plant(stored.values_mut().next().unwrap());
         figures(&stored)

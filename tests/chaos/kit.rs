@@ -268,14 +268,6 @@ impl Scene {
     /// Waits until the tapes have ended, everything is read and nothing waits any more; not for ever, since what is
     /// missing then is for the comparison to tell.
     pub(crate) fn settle(&mut self) {
-        let began = Instant::now();
-        self.wait_until_settled();
-        if began.elapsed() > DEADLINE / 3 {
-            self.row.note(format!("settled after {:.0?}", began.elapsed()));
-        }
-    }
-
-    fn wait_until_settled(&mut self) {
         let sim = &self.sim;
         let limit = DEADLINE * if long() { 30 } else { 1 };
         let start = Instant::now();
@@ -294,6 +286,9 @@ impl Scene {
             (quiet >= 8 || end.elapsed() > DEADLINE * 2 / 3).then_some(())
         };
         self.daemon.wait(settled, "to settle");
+        if end.elapsed() > DEADLINE / 3 {
+            self.row.note(format!("settled {:.0?} after the tapes' end", end.elapsed()));
+        }
     }
 
     /// Settles, drains, compares the stream, and ends the row.

@@ -140,7 +140,8 @@ impl Running {
             "row": outcome.row, "held": held, "runs": self.runs, "stored": self.stored,
             "lost": outcome.lost, "doubled": outcome.doubled, "reordered": outcome.reordered,
             "declared": outcome.declared, "detect_ms": millis(outcome.detect), "recover_ms": millis(outcome.recover),
-            "notes": outcome.notes, "commit": GIT_SHA, "date": today(),
+            "notes": outcome.notes, "form": if crate::kit::long() { "long" } else { "short" },
+            "commit": GIT_SHA, "date": today(),
         });
         let file = std::fs::File::options().create(true).append(true).open(path);
         // One write: rows that run side by side append to the same file.

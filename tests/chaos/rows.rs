@@ -87,7 +87,7 @@ pub(crate) const ROWS: [Row; 44] = [
         "exit 0; else 1 with a count; whole",
     ),
     row("D03", "d03_signals", "a second SIGTERM while it drains", "leaves at once; whole after the next start"),
-    row("D04", "d04_clock", "venue clocks an hour ahead, also backwards", "no connection replaced; whole"),
+    row("D04", "d04_clock", "venue clocks an hour ahead, and back again", "no connection replaced; whole"),
     row("D05", "d05_starved", "SIGSTOP, a tenth of a CPU, 64 open files", "whole; never silent"),
     row("D06", "d06_crash", "SIGABRT, as a panic in the publisher ends it", "whole after the restart"),
     row(
@@ -96,7 +96,12 @@ pub(crate) const ROWS: [Row; 44] = [
         "wrong keys and values; secrets missing, unreadable, in use",
         "exit 78; no secret told",
     ),
-    row("S01", "s01_slow_reader", "a reader that is lapped once and many times", "`Lagged` is exact; writer unmoved"),
+    row(
+        "S01",
+        "s01_slow_reader",
+        "a reader that is lapped once and many times",
+        "`Lagged` is exact; the stream is whole",
+    ),
     row("S02", "s02_no_room", "shared memory that is too small for the ring", "refused at start; no SIGBUS"),
     row("S03", "s03_writer_killed", "kill -9 of the writer, and its next life", "noticed, followed; no torn record"),
     row(
@@ -111,7 +116,7 @@ pub(crate) const ROWS: [Row; 44] = [
         "segments removed, cut off, of another magic, version, size",
         "typed errors; no SIGBUS",
     ),
-    row("S06", "", "weak memory", "not run here: the targets of the Makefile for loom, Miri and TSan"),
+    row("S06", "", "weak memory", "not run here: it is for loom, Miri and TSan, not for a running daemon"),
     row("K01", "kill_broker_loop", "kill -9 of the broker, again and again", "whole"),
     row("K02", "kill_daemon_loop", "kill -9 of the daemon, again and again", "whole, by the venues' history"),
     row("M01", "mixed", "faults of every family by chance, for a long time", "nothing lost without a gap"),

@@ -72,14 +72,21 @@ impl<D: Deliver> Feed<D> {
         }
     }
 
+    /// Counts a venue time that cannot be right, and tells of the first one.
+    #[cold]
+    pub(super) fn bad_time(&self) {
+        let mut status = self.shared.status.borrow_mut();
+        status.bad_times += 1;
+        if status.bad_times == 1 {
+            tracing::warn!(conn = %self.spec.name, "venue times cannot be right: the receive time stands in, and counts");
+        }
+    }
+
     /// Shows what the sequencer has counted, and tells what begins to go wrong.
     pub(super) fn counted(&self) {
         let now = self.shared.sequencer.borrow().stats();
         let mut status = self.shared.status.borrow_mut();
         let before = std::mem::replace(&mut status.sequence, now);
-        if before.bad_times == 0 && now.bad_times > 0 {
-            tracing::warn!(conn = %self.spec.name, "venue times cannot be right: kept as they came, counted from here on");
-        }
         if now.absurd > before.absurd {
             tracing::error!(conn = %self.spec.name, total = now.absurd, "a trade's id cannot be right: declared as a gap");
         }
