@@ -220,7 +220,7 @@ async fn d07_configuration() {
 #[tokio::test]
 async fn kill_broker_loop() {
     let cycles = number("CHAOS_CYCLES", 5, 200);
-    let mut scene = Setup::new("kill_broker_loop", &TWO, 1_000.0, 4.0 + 2.2 * cycles as f64).start();
+    let mut scene = Setup::new("kill_broker_loop", &TWO, 1_000.0, 4.0 + 1.6 * cycles as f64).start();
     for _ in 0..cycles {
         pause(fastrand::f64() * 0.8).await;
         scene.broker.one().kill9();
@@ -236,7 +236,7 @@ async fn kill_broker_loop() {
 #[tokio::test]
 async fn kill_daemon_loop() {
     let cycles = number("CHAOS_CYCLES", 5, 200);
-    let mut scene = Setup::new("kill_daemon_loop", &TWO, 500.0, 5.0 + 3.0 * cycles as f64).start();
+    let mut scene = Setup::new("kill_daemon_loop", &TWO, 500.0, 5.0 + 1.2 * cycles as f64).start();
     for _ in 0..cycles {
         // Also while it starts, and while it reads what is stored.
         let limit = Duration::from_millis(fastrand::u64(0..1_500));

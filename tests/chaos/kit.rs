@@ -133,7 +133,7 @@ impl Setup {
         settings.iter().for_each(|(key, value)| spec.set(key, value));
         let mut daemon = change(&sim, spec).start();
         daemon.wait(|daemon| (daemon.metric("published_trades_total") > 100).then_some(()), "to publish");
-        Scene { row, sim, broker, proxy, daemon, url, settings }
+        Scene { row, sim, broker, proxy, daemon, url, settings, seconds: self.seconds }
     }
 }
 
@@ -147,6 +147,8 @@ pub(crate) struct Scene {
     /// Where the daemon publishes to.
     pub(crate) url: String,
     pub(crate) settings: Vec<(String, String)>,
+    /// How long the tapes are made for.
+    seconds: f64,
 }
 
 impl Scene {
@@ -269,7 +271,7 @@ impl Scene {
     /// missing then is for the comparison to tell.
     pub(crate) fn settle(&mut self) {
         let sim = &self.sim;
-        let limit = DEADLINE * if long() { 30 } else { 1 };
+        let limit = DEADLINE + secs(2.0 * self.seconds);
         let start = Instant::now();
         while !sim.finished() {
             assert!(start.elapsed() < limit, "the tapes do not end");
