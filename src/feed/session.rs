@@ -38,6 +38,8 @@ pub struct Session {
     backoff: Backoff,
     rng: fastrand::Rng,
     refusals: Refusals,
+    /// The venue closed the last connection for reasons of its own before all was subscribed.
+    shown_out: bool,
     /// A venue that pings and sends no trade for this long gets a fresh connection beside the old one; it doubles while
     /// that brings no trade either.
     quiet: Duration,
@@ -111,6 +113,7 @@ impl Session {
             backoff: Backoff::new(rules.backoff.0, rules.backoff.1, seed),
             rng: fastrand::Rng::with_seed(seed),
             refusals: Refusals::default(),
+            shown_out: false,
             quiet: QUIET_MIN,
             polled: now,
         }
@@ -157,7 +160,11 @@ impl Session {
     /// A connection closed, or broke.
     pub fn closed(&mut self, now: Instant, conn: ConnId, code: Option<u16>, why: &str, out: &mut Vec<Action>) {
         let refused = matches!(code, Some(1008 | 4000..=4999));
-        self.gone(now, conn, why.to_owned(), refused.then_some(REFUSED_WAIT), GapReason::VenueDisconnect, out);
+        let fresh = self.link(conn).is_some_and(|link| link.subscribed.is_none());
+        // Once it may be that our subscribe came too late for the venue's patience, over a bad line.
+        let late = refused && fresh && !std::mem::replace(&mut self.shown_out, refused);
+        let least = (refused && !late).then_some(REFUSED_WAIT);
+        self.gone(now, conn, why.to_owned(), least, GapReason::VenueDisconnect, out);
     }
 
     /// Something arrived on a connection, be it a ping.
@@ -364,6 +371,7 @@ impl Session {
         // A connection on which nothing is subscribed is not live, whatever was answered.
         if link.subscribed.is_none() && link.is_answered() && !nothing_left {
             link.subscribed = Some(now);
+            self.shown_out = false;
             out.push(Action::Note(Note::Subscribed(conn)));
         }
     }

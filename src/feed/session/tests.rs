@@ -256,6 +256,15 @@ fn refusals_wait_long_and_retry_after_is_honoured() {
     scene.close(1, Some(1_008));
     assert_eq!(scene.after(Duration::from_secs(59)), []);
     assert_eq!(scene.after(Duration::from_secs(1)), [Action::Dial(2)]);
+    // A subscribe that came too late, over a bad line, is no reason to stay away for long; twice is.
+    let mut scene = Scene::new("binance", &["BTCUSDT"]);
+    scene.poll();
+    scene.open(1);
+    scene.close(1, Some(1_008));
+    assert_eq!(scene.after(Duration::from_millis(300)), [Action::Dial(2)]);
+    scene.open(2);
+    scene.close(2, Some(1_008));
+    assert_eq!(scene.after(Duration::from_secs(59)), []);
 }
 
 #[test]

@@ -196,7 +196,12 @@ impl Window {
             if carries_gaps(key) {
                 continue;
             }
-            self.stats.broker_lost += if from.is_none() { gone.count } else { 0 };
+            self.stats.broker_lost += match from {
+                // Ids that grow by one say how many; others at least that it was not more.
+                Some(tail) if gone.last.ordered && tail.ordered => gone.count.min(gone.last.id.saturating_sub(tail.id)),
+                Some(_) => 0,
+                None => gone.count,
+            };
             self.stats.declared += u64::from(self.outbox.declare_gap(key.route, lost_gap(&gone, from)));
         }
     }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::*;
-use crate::market::trade::KIND_TRADE_V1;
-use crate::market::{Record, TradeMsg};
+use crate::market::trade::{KIND_GAP_V1, KIND_TRADE_V1};
+use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record, TradeMsg};
 
 fn config() -> Config {
     Config {
@@ -105,4 +105,61 @@ fn after_a_lost_connection_only_what_is_not_stored_is_sent_again() {
     assert_eq!(window.stats().acked, 2);
     assert_eq!(window.stats().resent, 2);
     assert_eq!(window.stats().foreign, 0);
+}
+
+fn gap(first_id: u64, last_id: u64, flags: u8) -> Record {
+    Record::Gap(GapMsg {
+        first_id,
+        last_id,
+        missing: last_id - first_id + 1,
+        strength: GapStrength::Proved as u8,
+        reason: GapReason::OutboxOverflow as u8,
+        flags,
+        instrument_id: 7,
+        kind: KIND_GAP_V1,
+        ..bytemuck::Zeroable::zeroed()
+    })
+}
+
+#[test]
+fn what_is_declared_lost_is_told_once_and_not_again_when_it_is_declared_filled() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(config(), now);
+    reconcile(&mut window, now, Mode::Chained, 0, None);
+    window.push(now, 0, &gap(5, 9, 0));
+    assert_eq!(sends(&mut window, now).len(), 1);
+    assert_eq!(window.take_lost().len(), 1);
+    window.push(now, 0, &gap(5, 9, Flags::BACKFILLED));
+    assert_eq!(sends(&mut window, now).len(), 1);
+    assert_eq!(window.take_lost(), []);
+}
+
+#[test]
+fn a_window_that_stands_by_keeps_only_what_the_other_instance_has_not_stored() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(config(), now);
+    for id in 1..=6 {
+        window.push(now, 0, &trade(id));
+    }
+    window.push(now, 0, &gap(2, 3, 0));
+    window.push(now, 1, &trade(3));
+    let at = |id| Stored {
+        mode: Mode::Chained,
+        last_seq: 10,
+        created: 1,
+        tails: vec![Tail { key: Key::trades(0), last: Some(TailRecord { seq: 10, record: *trade(id).as_bytes() }) }],
+    };
+    window.follow(now, &at(4));
+    assert_eq!((window.stats().waiting, window.stats().duplicates), (3, 5));
+    // It takes over: what the other one has stored meanwhile is not sent.
+    window.follow(now, &at(5));
+    reconcile(&mut window, now, Mode::Chained, 11, Some((11, trade(5))));
+    let sent = sends(&mut window, now);
+    assert_eq!(ids(&sent), [6, 3]);
+    assert_eq!(sent[0].expect, Some(Expect::LastSequence(11)));
+    // And is displaced before anything was acknowledged: all of it waits again, behind what is read then.
+    window.demote(now);
+    assert_eq!((window.stats().in_flight, window.stats().waiting), (0, 2));
+    window.follow(now, &at(6));
+    assert_eq!(window.stats().waiting, 1);
 }
