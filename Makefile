@@ -23,11 +23,12 @@ help: ## this list
 run: ## simulated venues -> data-manager -> a nats-server of its own and shared memory; Ctrl-C stops all of it
 	@python3 scripts/run $(RUN_ARGS)
 
-test: tools ## the whole suite: unit, property, real nats-server, two processes on one ring
-	$(CARGO) test $(LOCKED)
+test: tools ## unit, property, real nats-server, real processes, two processes on one ring; what takes long is test-slow's
+	$(CARGO) test $(LOCKED) -- --skip slow::
 
-test-slow: ## three times as many seeded fault schedules as `make test` runs, or DST_SEEDS=n of them
+test-slow: tools ## outages, pairs, lines; three times as many seeded fault schedules, or DST_SEEDS=n of them
 	DST_SEEDS=$(DST_SEEDS) $(CARGO) test $(LOCKED) --test dst
+	$(CARGO) test $(LOCKED) --test e2e slow::
 
 # The figures of the last run, a line a row.
 CHAOS_FIGURES = $(CURDIR)/target/chaos.jsonl

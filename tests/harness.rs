@@ -23,7 +23,12 @@ async fn create(client: &async_nats::Client, replicas: usize) -> jetstream::Cont
         num_replicas: replicas,
         ..stream::Config::default()
     };
-    context.create_stream(config).await.unwrap();
+    let start = std::time::Instant::now();
+    // A leader of the cluster elected just now takes its peers for offline until it has heard of them.
+    while let Err(error) = context.create_stream(&config).await {
+        assert!(start.elapsed() < DEADLINE && error.to_string().contains("no suitable peers"), "{error}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     context
 }
 

@@ -8,7 +8,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod anew;
 mod broker;
 mod capture;
 mod chain;
@@ -16,14 +15,24 @@ mod cover;
 #[path = "../support/daemon.rs"]
 #[allow(dead_code, reason = "each test takes what it needs")]
 mod daemon;
-mod history;
 mod life;
-mod lines;
 mod okx;
-mod outage;
-mod pair;
 mod refused;
 mod repair;
 #[path = "../support/truth.rs"]
 #[allow(dead_code, reason = "each test takes what it needs")]
 mod truth;
+
+/// What takes long: `make test` leaves it to `make test-slow`.
+mod slow {
+    #[path = "../anew.rs"]
+    mod anew;
+    #[path = "../history.rs"]
+    mod history;
+    #[path = "../lines.rs"]
+    mod lines;
+    #[path = "../outage.rs"]
+    mod outage;
+    #[path = "../pair.rs"]
+    mod pair;
+}

@@ -66,7 +66,7 @@ metrics! {
     TradesDuplicate = "trades_duplicate_total", Counter, Labels::Exchange;
     /// Trades that came after the gap that they lie in was declared.
     TradesLate = "trades_late_total", Counter, Labels::Exchange;
-    /// Trades whose venue time cannot be right: zero, of another unit, a day ahead; the receive time stands in its place.
+    /// Trades whose venue time cannot be right (zero, of another unit, a day ahead): the receive time stands in.
     BadTimes = "trades_bad_time_total", Counter, Labels::Exchange;
     /// Trades whose id is absurdly far ahead of all others: declared, not delivered.
     TradesAbsurd = "trades_absurd_id_total", Counter, Labels::Exchange;
