@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, stream};
+use data_manager::telemetry::clock;
 use support::{Cluster, Proxy, Server, Way, client, read_all, read_all_within, trades};
 use tokio::time::timeout;
 
@@ -23,7 +24,7 @@ async fn create(client: &async_nats::Client, replicas: usize) -> jetstream::Cont
         num_replicas: replicas,
         ..stream::Config::default()
     };
-    let start = std::time::Instant::now();
+    let start = clock::now();
     // A leader of the cluster elected just now takes its peers for offline until it has heard of them.
     while let Err(error) = context.create_stream(&config).await {
         assert!(start.elapsed() < DEADLINE && error.to_string().contains("no suitable peers"), "{error}");

@@ -25,14 +25,9 @@ mod truth;
 
 /// What takes long: `make test` leaves it to `make test-slow`.
 mod slow {
-    #[path = "../anew.rs"]
     mod anew;
-    #[path = "../history.rs"]
     mod history;
-    #[path = "../lines.rs"]
     mod lines;
-    #[path = "../outage.rs"]
     mod outage;
-    #[path = "../pair.rs"]
     mod pair;
 }

@@ -14,7 +14,7 @@ macro_rules! metrics {
             /// All of them, in the order of the documentation.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// The name without [`PREFIX`].
+            /// The name without [`PREFIX`](super::PREFIX).
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)+ }
