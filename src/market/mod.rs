@@ -3,6 +3,7 @@
 //! Everything here is plain data and pure functions. Nothing here knows a venue or a transport.
 
 pub mod decimal;
+mod gap;
 pub mod instrument;
 pub mod record;
 pub mod subject;

@@ -14,7 +14,6 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 
 use super::spool::{Limits, Position};
-use super::window::{gap_of, join_gaps};
 use crate::config::settings::Nats;
 use crate::market::trade::RECORD_BYTES;
 use crate::market::{GapMsg, GapReason, Record, TradeMsg};
@@ -213,9 +212,9 @@ impl Backlog {
     fn lose(&mut self, record: &Bytes48) {
         let Ok(record) = Record::from_bytes(record) else { return };
         self.stats.dropped += u64::from(matches!(record, Record::Trade(_)));
-        let gap = gap_of(&record, GapReason::OutboxOverflow);
+        let gap = record.lost(GapReason::OutboxOverflow);
         match self.lost.entry(gap.instrument_id) {
-            std::collections::btree_map::Entry::Occupied(mut entry) => join_gaps(entry.get_mut(), &gap),
+            std::collections::btree_map::Entry::Occupied(mut entry) => entry.get_mut().join(&gap),
             std::collections::btree_map::Entry::Vacant(entry) => {
                 entry.insert(gap);
             }

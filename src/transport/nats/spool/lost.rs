@@ -37,9 +37,7 @@ pub struct Lost {
     pub ts_end: u64,
     /// Trades that are missing now: those given up, and those that gaps among them had declared; 0 unknown.
     pub missing: u64,
-    first_id: u64,
-    last_id: u64,
-    strength: u8,
+    gap: GapMsg,
 }
 
 impl Dropped {
@@ -74,76 +72,46 @@ impl Lost {
     /// One gap that declares all of it.
     #[must_use]
     pub const fn gap(&self, reason: GapReason) -> GapMsg {
-        GapMsg {
-            ts_start: self.ts_start,
-            ts_end: self.ts_end,
-            first_id: self.first_id,
-            last_id: self.last_id,
-            missing: self.missing,
-            instrument_id: self.instrument_id,
-            strength: self.strength,
-            reason: reason as u8,
-            flags: 0,
-            kind: KIND_GAP_V1,
-        }
+        GapMsg { instrument_id: self.instrument_id, reason: reason as u8, flags: 0, ..self.gap }
     }
 
     fn of(instrument_id: u32, bytes: &[u8; RECORD_BYTES]) -> Self {
-        let gap = as_gap(bytes);
-        Self {
+        let mut this = Self {
             instrument_id,
             first: *bytes,
             last: *bytes,
-            records: 1,
-            ts_start: gap.ts_start,
-            ts_end: gap.ts_end,
-            missing: gap.missing,
-            first_id: gap.first_id,
-            last_id: gap.last_id,
-            strength: gap.strength,
-        }
+            records: 0,
+            ts_start: 0,
+            ts_end: 0,
+            missing: 0,
+            gap: lost(bytes),
+        };
+        this.count(bytes);
+        this
     }
 
     fn add(&mut self, bytes: &[u8; RECORD_BYTES]) {
-        let gap = as_gap(bytes);
+        self.gap.join(&lost(bytes));
+        self.count(bytes);
+    }
+
+    fn count(&mut self, bytes: &[u8; RECORD_BYTES]) {
         self.last = *bytes;
         self.records += 1;
-        self.ts_start = self.ts_start.min(gap.ts_start);
-        self.ts_end = self.ts_end.max(gap.ts_end);
-        // 0 means unknown: an unknown part makes the sum unknown.
-        let known = self.missing != 0 && gap.missing != 0;
-        self.missing = if known { self.missing.saturating_add(gap.missing) } else { 0 };
-        if self.first_id == 0 {
-            self.first_id = gap.first_id;
-        }
-        if gap.last_id != 0 {
-            self.last_id = gap.last_id;
-        }
-        self.strength = self.strength.max(gap.strength);
+        (self.ts_start, self.ts_end, self.missing) = (self.gap.ts_start, self.gap.ts_end, self.gap.missing);
     }
 }
 
 /// The gap that one lost record leaves.
-fn as_gap(bytes: &[u8; RECORD_BYTES]) -> GapMsg {
-    let (time, id, missing, strength) = match Record::from_bytes(bytes) {
-        Ok(Record::Gap(gap)) => return gap,
-        Ok(Record::Trade(trade)) => (trade.ts_event, trade.trade_id, 1, GapStrength::Proved),
+fn lost(bytes: &[u8; RECORD_BYTES]) -> GapMsg {
+    match Record::from_bytes(bytes) {
+        Ok(record) => record.lost(GapReason::OutboxOverflow),
         // Of a later kind: that something is lost is all that can be said. Its first field is a time in all kinds.
         Err(_) => {
             let [a, b, c, d, e, f, g, h, ..] = *bytes;
-            (u64::from_le_bytes([a, b, c, d, e, f, g, h]), 0, 0, GapStrength::FramesLost)
+            let time = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+            let strength = GapStrength::FramesLost as u8;
+            GapMsg { ts_start: time, ts_end: time, strength, kind: KIND_GAP_V1, ..bytemuck::Zeroable::zeroed() }
         }
-    };
-    GapMsg {
-        ts_start: time,
-        ts_end: time,
-        first_id: id,
-        last_id: id,
-        missing,
-        instrument_id: 0,
-        strength: strength as u8,
-        reason: 0,
-        flags: 0,
-        kind: KIND_GAP_V1,
     }
 }

@@ -55,8 +55,6 @@ pub use event::{
 
 use crate::market::trade::RECORD_BYTES;
 use crate::market::{Flags, GapMsg, GapReason, Record};
-pub(super) use outbox::{as_gap as gap_of, merge as join_gaps};
-
 use flight::{Batch, Fence, Flight};
 use message::{History, Message};
 use outbox::{Dropped, Outbox, carries_gaps};

@@ -9,8 +9,8 @@ use bytes::BytesMut;
 
 use super::event::Key;
 use super::message::{History, MESSAGE_COST, Message};
-use crate::market::trade::{KIND_GAP_V1, RECORD_BYTES};
-use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record, SubjectKind};
+use crate::market::trade::RECORD_BYTES;
+use crate::market::{GapMsg, GapReason, Record, SubjectKind};
 
 /// Payloads are cut out of chunks of this size, so that a record costs no allocation.
 const CHUNK: usize = 64 * 1024;
@@ -106,7 +106,7 @@ impl Outbox {
                 Record::Gap(_) => dropped.gaps += 1,
             }
             let reason = if lost_before { GapReason::BrokerLost } else { reason };
-            dropped.declared += u64::from(self.declare_gap(message.key.route, as_gap(&record, reason)));
+            dropped.declared += u64::from(self.declare_gap(message.key.route, record.lost(reason)));
         }
     }
 
@@ -114,8 +114,8 @@ impl Outbox {
     pub(super) fn declare_gap(&mut self, route: u32, gap: GapMsg) -> bool {
         let waiting = self.gaps.entry(route).or_default();
         let many = waiting.len() >= GAPS_MAX;
-        if let Some(last) = waiting.back_mut().filter(|last| many || follows(last, &gap)) {
-            merge(last, &gap);
+        if let Some(last) = waiting.back_mut().filter(|last| many || last.is_followed_by(&gap)) {
+            last.join(&gap);
             return false;
         }
         waiting.push_back(gap);
@@ -271,54 +271,6 @@ impl Outbox {
         self.arena.extend_from_slice(record);
         self.arena.split().freeze()
     }
-}
-
-/// The gap that a lost record leaves.
-pub(in crate::transport::nats) fn as_gap(record: &Record, reason: GapReason) -> GapMsg {
-    match record {
-        Record::Trade(trade) => GapMsg {
-            ts_start: trade.ts_event,
-            ts_end: trade.ts_event,
-            first_id: trade.trade_id,
-            last_id: trade.trade_id,
-            missing: 1,
-            instrument_id: trade.instrument_id,
-            // One row for several fills: how far it reaches back is not written in it.
-            strength: match trade.flag_set().has(Flags::AGGREGATED) {
-                true => GapStrength::FramesLost as u8,
-                false => GapStrength::Proved as u8,
-            },
-            reason: reason as u8,
-            flags: 0,
-            kind: KIND_GAP_V1,
-        },
-        // A gap that cannot be sent lives on in the gap that replaces it.
-        Record::Gap(gap) => GapMsg { reason: reason as u8, flags: 0, ..*gap },
-    }
-}
-
-/// Whether a gap begins where another one ends, by the venue's own ids.
-fn follows(gap: &GapMsg, later: &GapMsg) -> bool {
-    gap.last_id != 0 && gap.last_id.checked_add(1) == Some(later.first_id)
-}
-
-/// Joins `later` to `gap`; both of one instrument, `later` the newer. Where they do not follow on each other, what
-/// comes of it no longer says which trades are missing, and does not pretend to.
-pub(in crate::transport::nats) fn merge(gap: &mut GapMsg, later: &GapMsg) {
-    if !follows(gap, later) {
-        gap.strength = gap.strength.max(GapStrength::FramesLost as u8);
-    }
-    gap.ts_start = gap.ts_start.min(later.ts_start);
-    gap.ts_end = gap.ts_end.max(later.ts_end);
-    if gap.first_id == 0 {
-        gap.first_id = later.first_id;
-    }
-    if later.last_id != 0 {
-        gap.last_id = later.last_id;
-    }
-    // 0 means unknown: an unknown part makes the sum unknown.
-    gap.missing = if gap.missing == 0 || later.missing == 0 { 0 } else { gap.missing.saturating_add(later.missing) };
-    gap.strength = gap.strength.max(later.strength);
 }
 
 /// Whether a key carries gaps.
