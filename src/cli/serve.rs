@@ -96,9 +96,7 @@ impl Args {
         let mut flags = Vec::new();
         if let Some(url) = &self.nats {
             flags.push(settings::flag("--nats", "transport.nats.enabled", "true"));
-            if !url.is_empty() {
-                flags.push(settings::flag("--nats", "transport.nats.servers", url));
-            }
+            flags.extend(settings::servers(Some(url)));
         }
         if self.ipc {
             flags.push(settings::flag("--ipc", "transport.ipc.enabled", "true"));

@@ -70,6 +70,11 @@ pub(crate) fn flag(flag: &str, path: &str, value: &str) -> Override {
     Override { flag: flag.to_owned(), path: path.to_owned(), value: value.to_owned() }
 }
 
+/// What `--nats URL` sets; nothing without a URL.
+pub(crate) fn servers(url: Option<&str>) -> Vec<Override> {
+    url.filter(|url| !url.is_empty()).map(|url| flag("--nats", "transport.nats.servers", url)).into_iter().collect()
+}
+
 /// Everything that is wrong with settings beyond their types.
 pub(crate) fn check(loaded: &Loaded) -> Result<(), Failure> {
     let mut problems = validate::problems(&loaded.settings, &loaded.origins);

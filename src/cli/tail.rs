@@ -70,13 +70,7 @@ enum Output {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     super::log_warnings()?;
     let since = moment("--since", &args.since, clock::wall_ns()).map_err(Failure::usage)?;
-    let flags: Vec<_> = args
-        .nats
-        .iter()
-        .filter(|url| !url.is_empty())
-        .map(|url| settings::flag("--nats", "transport.nats.servers", url))
-        .collect();
-    let loaded = args.config.load(&flags)?;
+    let loaded = args.config.load(&settings::servers(args.nats.as_deref()))?;
     settings::check(&loaded)?;
     if args.nats.is_some() {
         settings::check_secrets(&loaded.settings.transport.nats)?;

@@ -69,13 +69,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if let Some(unknown) = args.venues.exchanges.iter().find(|name| exchange::by_name(name).is_none()) {
         return Err(Failure::usage(format!("--exchange: {}", unknown_exchange(unknown))));
     }
-    let flags: Vec<_> = args
-        .nats
-        .iter()
-        .filter(|url| !url.is_empty())
-        .map(|url| settings::flag("--nats", "transport.nats.servers", url))
-        .collect();
-    let loaded = args.config.load(&flags)?;
+    let loaded = args.config.load(&settings::servers(args.nats.as_deref()))?;
     settings::check(&loaded)?;
     let wanted = Wanted {
         exchanges: args.venues.exchanges.clone(),
