@@ -116,9 +116,10 @@ impl Repair {
     /// What repairs share with the feeds.
     pub(super) fn shared(&self, feeds: &[Feed], outlet: &Rc<RefCell<Outlet>>) -> RepairShared<Outlet> {
         let ours = feeds.iter().filter(|feed| Rc::ptr_eq(&feed.repairs, &self.queue));
-        let routes = |feed: &Feed| feed.spec.instruments.iter().map(|(route, _)| *route).collect::<Vec<_>>();
-        let sequencers =
-            ours.flat_map(|feed| routes(feed).into_iter().map(|route| (route, Rc::clone(&feed.sequencer)))).collect();
+        let of = |feed: &'_ Feed| -> Vec<_> {
+            feed.spec.instruments.iter().map(|(route, _)| (*route, Rc::clone(&feed.sequencer))).collect()
+        };
+        let sequencers = ours.flat_map(of).collect();
         RepairShared { sequencers, deliver: Rc::clone(outlet), queue: Rc::clone(&self.queue) }
     }
 }

@@ -134,9 +134,9 @@ impl Mender {
         }
     }
 
-    /// When [`Self::poll`] should be called next.
-    #[must_use]
-    pub fn poll_at(&self) -> Option<Instant> {
+    /// Until when the first of all holes is waited for.
+    #[cfg(test)]
+    fn poll_at(&self) -> Option<Instant> {
         (0..self.queues.len()).filter_map(|index| self.front(index).map(|hole| hole.until)).min()
     }
 

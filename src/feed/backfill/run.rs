@@ -3,7 +3,7 @@
 mod outcome;
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -50,7 +50,7 @@ pub struct RepairSpec {
 /// What repairs share with the daemon, all on one thread.
 pub struct RepairShared<D> {
     /// The sequencer of a route.
-    pub sequencers: Vec<(u32, Rc<RefCell<Sequencer>>)>,
+    pub sequencers: BTreeMap<u32, Rc<RefCell<Sequencer>>>,
     /// Where records go.
     pub deliver: Rc<RefCell<D>>,
     /// What is asked for.
@@ -166,7 +166,7 @@ impl<D: Deliver> Repairs<D> {
         let room = self.shared.deliver.borrow().has_room();
         for place in 0..self.jobs.len() {
             if self.flying.len() >= FLYING_MAX {
-                return wake;
+                break;
             }
             let Some((number, busy, job)) = self.jobs.get_mut(place).filter(|(_, busy, _)| !busy) else { continue };
             if is_settled(&self.shared.sequencers, job) {
@@ -310,14 +310,10 @@ impl<D: Deliver> Repairs<D> {
     }
 }
 
-fn sequencer(sequencers: &[(u32, Rc<RefCell<Sequencer>>)], route: u32) -> Option<&Rc<RefCell<Sequencer>>> {
-    sequencers.iter().find(|(known, _)| *known == route).map(|(_, sequencer)| sequencer)
-}
-
 /// Whether nobody misses what a job is after any more: another connection has brought it, or the gap is forgotten.
-fn is_settled(sequencers: &[(u32, Rc<RefCell<Sequencer>>)], job: &Job) -> bool {
-    job.aim == Aim::Everywhere
-        && sequencer(sequencers, job.route).is_some_and(|sequencer| !sequencer.borrow().is_open(job.route, &job.gap))
+fn is_settled(sequencers: &BTreeMap<u32, Rc<RefCell<Sequencer>>>, job: &Job) -> bool {
+    let open = |sequencer: &Rc<RefCell<Sequencer>>| sequencer.borrow().is_open(job.route, &job.gap);
+    job.aim == Aim::Everywhere && sequencers.get(&job.route).is_some_and(|sequencer| !open(sequencer))
 }
 
 fn ns(time: Duration) -> u64 {

@@ -104,7 +104,7 @@ impl Watch {
         let mut mute = None;
         for symbol in &mut self.symbols {
             let pulse = pulse(symbol.route);
-            symbol.beat(now, &pulse);
+            symbol.beat(&pulse);
             match symbol.owed {
                 Some((id, _)) if pulse.last_id >= id => symbol.owed = None,
                 Some((_, by)) if now >= by && !paused => {
@@ -143,7 +143,7 @@ impl Watch {
 
 impl Symbol {
     /// Takes note of what has come since the last look at the pulse.
-    fn beat(&mut self, now: Instant, pulse: &Pulse) {
+    fn beat(&mut self, pulse: &Pulse) {
         let at = pulse.at.unwrap_or(self.seen).max(self.seen);
         let rows = pulse.rows.saturating_sub(self.rows);
         self.rows = pulse.rows;
@@ -155,8 +155,6 @@ impl Symbol {
             self.seen = at;
             self.due = at + self.patience();
         }
-        // A clock that was stopped must not make everyone look at once and again.
-        self.due = self.due.max(now.checked_sub(SILENCE_MAX).unwrap_or(now));
     }
 
     /// How long this symbol may be silent.

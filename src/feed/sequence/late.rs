@@ -45,8 +45,8 @@ impl Sequencer {
     }
 
     /// The last trade that was delivered of a symbol, or that an earlier run had stored: its id and venue time.
-    #[must_use]
-    pub fn last(&self, route: u32) -> Option<(u64, u64)> {
+    #[cfg(test)]
+    pub(super) fn last(&self, route: u32) -> Option<(u64, u64)> {
         self.routes.get(&route)?.last.map(|last| (last.id, last.ts))
     }
 

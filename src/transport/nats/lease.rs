@@ -180,13 +180,9 @@ impl Keeper {
 
     /// Gives the lease up, if it is ours, so that another need not wait for its end.
     pub(super) async fn give_up(mut self) {
-        if let Some((_, store, done)) = match self.step.take() {
-            // What is under way changes the revision that we have to name.
-            Some(step) => tokio::time::timeout(self.lease.term, step).await.ok(),
-            None => None,
-        } {
-            self.lease.done(clock::now(), clock::now(), &done);
-            self.store = store;
+        // What is under way changes the revision that we have to name.
+        if self.step.is_some() {
+            let _ = tokio::time::timeout(self.lease.term, self.next()).await;
         }
         if let (Some(store), Some((revision, _))) = (self.store, self.lease.ours) {
             let free = store.update(key(&self.settings), bytes::Bytes::new(), revision);

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use super::{Repairs, sequencer};
+use super::Repairs;
 use crate::feed::backfill::job::Aim;
 use crate::feed::backfill::watch::Verdict;
 use crate::feed::{Deliver, Sequencer};
@@ -19,7 +19,7 @@ impl<D: Deliver> Repairs<D> {
         }
         let recv = clock::wall_ns();
         let mut deliver = self.shared.deliver.borrow_mut();
-        let sequencer = sequencer(&self.shared.sequencers, route);
+        let sequencer = self.shared.sequencers.get(&route);
         let (mut out, mut found) = (Vec::new(), 0);
         for mut row in rows {
             row.ts_recv = recv;
@@ -49,7 +49,7 @@ impl<D: Deliver> Repairs<D> {
         let (exchange, left) = (self.spec.exchange.profile().name, job.missing().count());
         let filled = |of: &Rc<RefCell<Sequencer>>| of.borrow().is_filled(job.route, &job.gap);
         let whole = job.missing().is_empty()
-            || job.aim == Aim::Everywhere && sequencer(&self.shared.sequencers, job.route).is_some_and(filled);
+            || job.aim == Aim::Everywhere && self.shared.sequencers.get(&job.route).is_some_and(filled);
         let mut status = self.shared.queue.status.borrow_mut();
         let mut deliver = self.shared.deliver.borrow_mut();
         if whole {
@@ -100,7 +100,7 @@ impl<D: Deliver> Repairs<D> {
 
     /// A look is back: the sequencer hears of trades that it does not have, the watch of subscriptions that are mute.
     pub(super) fn looked(&mut self, now: Instant, line: usize, route: u32, latest: Option<&TradeMsg>) {
-        if let Some((latest, sequencer)) = latest.zip(sequencer(&self.shared.sequencers, route)) {
+        if let Some((latest, sequencer)) = latest.zip(self.shared.sequencers.get(&route)) {
             sequencer.borrow_mut().last_trade(now, route, latest.trade_id, latest.ts_event);
             // The feed settles what its sequencer waits for.
             self.shared.queue.muted.notify_waiters();
