@@ -157,6 +157,7 @@ fn subject(venue: &'static dyn Exchange, count: usize) -> Subject {
     let (make, peer): (fn(&mut fastrand::Rng, usize) -> String, Peer) = match venue.profile().name {
         "binance" => (binance_frame, binance_plain),
         "coinbase" => (coinbase_frame, coinbase_plain),
+        "okx" => (okx_frame, okx_plain),
         other => panic!("{other} has no frames here: add a generator and the peer's reader"),
     };
     let mut rng = fastrand::Rng::with_seed(7);
@@ -226,5 +227,34 @@ fn coinbase_plain(frame: &str) -> Option<Plain> {
         size: value.get("size")?.as_str()?.parse().ok()?,
         // The wire names the maker's side.
         buy: value.get("side")? == "sell",
+    })
+}
+
+fn okx_frame(rng: &mut fastrand::Rng, number: usize) -> String {
+    let instrument = format!("{}-USDT", asset(rng, number));
+    let price = format!("{}.{}", rng.u32(100..100_000), rng.u8(1..10));
+    let size = format!("0.{:08}", rng.u32(1..100_000_000));
+    let side = if rng.bool() { "buy" } else { "sell" };
+    format!(
+        "{{\"arg\":{{\"channel\":\"trades\",\"instId\":\"{instrument}\"}},\"data\":[{{\"instId\":\"{instrument}\",\
+         \"tradeId\":\"{}\",\"px\":\"{price}\",\"sz\":\"{size}\",\"side\":\"{side}\",\"ts\":\"{}\",\"count\":\"{}\",\
+         \"seqId\":{}}}]}}",
+        130_639_474 + number * 4,
+        1_731_000_000_000 + number,
+        rng.u8(1..4),
+        1_234 + number,
+    )
+}
+
+fn okx_plain(frame: &str) -> Option<Plain> {
+    let value: Value = serde_json::from_str(frame).ok()?;
+    let row = value.get("data")?.get(0)?;
+    Some(Plain {
+        symbol: row.get("instId")?.as_str()?.to_owned(),
+        trade_id: row.get("tradeId")?.as_str()?.parse().ok()?,
+        time_ns: i128::from(row.get("ts")?.as_str()?.parse::<u64>().ok()?) * 1_000_000,
+        price: row.get("px")?.as_str()?.parse().ok()?,
+        size: row.get("sz")?.as_str()?.parse().ok()?,
+        buy: row.get("side")? == "buy",
     })
 }

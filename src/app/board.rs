@@ -18,8 +18,12 @@ const STUCK: Duration = Duration::from_secs(5);
 /// One of several connections of a venue may be away for this long.
 const CONNECT_GRACE: Duration = Duration::from_secs(30);
 
-/// A publisher that does not get on counts as ready for this long.
-const RECONCILE_GRACE: Duration = Duration::from_secs(5);
+/// A publisher that has lost its broker, or is in doubt of what is stored, counts as ready for this long: a broker that
+/// is back at once and a short look at the stream are no outage.
+const RECONCILE_GRACE: Duration = Duration::from_secs(1);
+
+/// A publisher that waits for acknowledgements counts as ready for this long: a broker may be slow.
+const ACK_GRACE: Duration = Duration::from_secs(5);
 
 /// The daemon's state, as all threads see it.
 #[derive(Debug)]
@@ -195,13 +199,49 @@ impl ShardView {
             }
         }
         if let Some(nats) = &self.nats {
-            let recently = self.published_at.is_some_and(|at| now.saturating_duration_since(at) < RECONCILE_GRACE);
+            let stuck = nats.state == NatsState::Publishing;
+            let grace = if stuck { ACK_GRACE } else { RECONCILE_GRACE };
+            let recently = self.published_at.is_some_and(|at| now.saturating_duration_since(at) < grace);
             if !recently {
                 let why = if nats.last_error.is_empty() { String::new() } else { format!(": {}", nats.last_error) };
-                let stuck = nats.state == NatsState::Publishing;
                 let state = if stuck { "publishing, and nothing is acknowledged" } else { nats.state.as_str() };
                 list.push(format!("nats is {state}{why}"));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reasons(state: NatsState, last_error: &str, silent: Duration) -> Vec<String> {
+        let board = Board::new(1);
+        let (now, nats) = (board.started + Duration::from_secs(60), NatsStatus { state, ..NatsStatus::default() });
+        let view = ShardView {
+            at: now,
+            venues: Vec::new(),
+            ring: None,
+            mending: MendStats::default(),
+            nats: Some(NatsStatus { last_error: last_error.to_owned(), ..nats }),
+            published_at: Some(now - silent),
+        };
+        board.show(0, view);
+        board.reasons(now)
+    }
+
+    #[test]
+    fn a_lost_broker_is_told_sooner_than_a_slow_one() {
+        let long = Duration::from_millis(1_500);
+        assert_eq!(reasons(NatsState::Connecting, "refused", long), ["nats is connecting: refused"]);
+        assert_eq!(reasons(NatsState::Reconciling, "", long), ["nats is reconciling"]);
+        assert_eq!(reasons(NatsState::Publishing, "", long), [""; 0]);
+        assert_eq!(reasons(NatsState::Connecting, "refused", long / 2), [""; 0], "it may be back at once");
+    }
+
+    #[test]
+    fn a_broker_that_acknowledges_nothing_is_told() {
+        let told = reasons(NatsState::Publishing, "", ACK_GRACE);
+        assert_eq!(told, ["nats is publishing, and nothing is acknowledged"]);
     }
 }

@@ -246,7 +246,10 @@ impl Publisher {
         match &query.doubt {
             // These were told when they came up, or are steps on the way.
             Doubt::Start | Doubt::Unreadable { .. } | Doubt::Growing | Doubt::Disconnected | Doubt::Refused(_) => {}
-            doubt => tracing::info!(why = %doubt, epoch = query.epoch, "in doubt: reading what is stored"),
+            doubt => {
+                tracing::info!(why = %doubt, epoch = query.epoch, "in doubt: reading what is stored");
+                self.shared.status.borrow_mut().last_error = doubt.to_string();
+            }
         }
         self.unless_draining(if query.first { NatsState::Connecting } else { NatsState::Reconciling });
         self.reading = Some(Box::pin(read::read(self.to_read(None), query)));
