@@ -45,8 +45,8 @@ chaos-quick: tools ## the fault matrix in its short form, some minutes
 bench: tools ## all benchmarks; quiet machine, several minutes
 	$(CARGO) bench $(LOCKED)
 
-bench-quick: tools ## each benchmark for a moment, to see that it still runs
-	$(CARGO) bench $(LOCKED) --benches -- --quick
+bench-quick: tools ## each benchmark for a moment, unoptimized, to see that it still runs: no figures
+	$(CARGO) bench $(LOCKED) --profile dev --benches -- --quick
 
 fuzz: ## each fuzz target for ten minutes, or FUZZ_SECONDS; FUZZ_TARGETS="decode_..." for some of them
 	@python3 scripts/fuzz --seconds $(FUZZ_SECONDS) $(FUZZ_TARGETS)

@@ -1,6 +1,7 @@
-//! Frames, and answers to the request for instruments, of every venue of the registry.
+//! Frames, and answers to requests for instruments and for trades, of every venue of the registry.
 
-use data_manager::exchange::{self, DecodeError, Event, Exchange, Frame, Row, Trades};
+use data_manager::exchange::{self, DecodeError, Event, Exchange, Frame, Reply, Row, Trades, Want};
+use data_manager::market::Flags;
 use data_manager::market::instrument::instrument_id;
 use data_manager::market::trade::KIND_TRADE_V1;
 
@@ -14,7 +15,7 @@ pub fn venue() -> &'static dyn Exchange {
     exchange::by_name(&name).unwrap_or_else(|| panic!("{VENUE}={name:?} is none of {names:?}"))
 }
 
-/// Decodes `data` as a frame, and reads it as a list of instruments.
+/// Decodes `data` as a frame, and reads it as a list of instruments and as a page of trades.
 pub fn run(venue: &'static dyn Exchange, data: &[u8]) {
     let text = std::str::from_utf8(data);
     let frame = text.map_or(Frame::Binary(data), Frame::Text);
@@ -37,6 +38,9 @@ pub fn run(venue: &'static dyn Exchange, data: &[u8]) {
     assert!(none.rows().is_empty());
     assert!(rows.is_empty() || matches!(refused, Err(DecodeError::UnknownSymbol { .. })), "{refused:?}");
 
+    if let Ok(text) = text {
+        history(venue, text);
+    }
     if let Ok(Ok(instruments)) = text.map(|text| venue.parse_instruments(text)) {
         for instrument in instruments {
             assert!(!instrument.venue_symbol.is_empty());
@@ -45,11 +49,29 @@ pub fn run(venue: &'static dyn Exchange, data: &[u8]) {
     }
 }
 
+/// Reads `body` as a page of the trades of the venue's example.
+fn history(venue: &'static dyn Exchange, body: &str) {
+    let (_, symbol) = venue.profile().example;
+    let mut out = Trades::open(venue);
+    for status in [200, 429] {
+        let reply = Reply { status, headers: Vec::new(), body: body.to_owned() };
+        let want = Want::Range { first: 1, last: u64::MAX };
+        let page = venue.parse_history(symbol, want, &reply, &mut out);
+        check_rows(venue, &out);
+        assert!(page.is_err() || status == 200, "a page out of a refusal: {page:?}");
+        out.clear();
+    }
+}
+
 fn check(venue: &dyn Exchange, found: &Result<Event, DecodeError>, out: &Trades) {
     if let Ok(event) = found {
         assert_eq!(*event == Event::Trades, !out.rows().is_empty(), "{event:?} with {} rows", out.rows().len());
     }
-    for Row { route, msg } in out.rows() {
+    check_rows(venue, out);
+}
+
+fn check_rows(venue: &dyn Exchange, out: &Trades) {
+    for Row { route, msg, span } in out.rows() {
         let (canonical, _) = out.symbols(*route).expect("a route of a row has a symbol");
         assert_eq!(msg.instrument_id, instrument_id(venue.profile().name, canonical));
         assert_ne!(msg.instrument_id, 0);
@@ -58,5 +80,6 @@ fn check(venue: &dyn Exchange, found: &Result<Event, DecodeError>, out: &Trades)
         assert!(msg.price_scale == 0 || msg.price % 10 != 0, "a zero is left at the end of the price: {msg:?}");
         assert!(msg.size_scale == 0 || msg.size % 10 != 0, "a zero is left at the end of the size: {msg:?}");
         assert_ne!(msg.flags & 0b11, 0b11, "a side that is none");
+        assert!(*span >= 1 && (*span == 1 || msg.flag_set().has(Flags::AGGREGATED)), "{span} fills in {msg:?}");
     }
 }

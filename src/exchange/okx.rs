@@ -186,6 +186,9 @@ impl Exchange for Okx {
 fn trades(data: &str, out: &mut Trades) -> Result<Event, DecodeError> {
     // serde would read an array of arrays as rows, field by field.
     let rows: Vec<&serde_json::value::RawValue> = parse(data)?;
+    if rows.is_empty() {
+        return Ok(Event::Ignored);
+    }
     for row in rows {
         let row: Trade<'_> = parse(wire::object(row.get())?)?;
         row.push(&row.inst_id, out)?;

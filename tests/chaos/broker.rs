@@ -195,7 +195,7 @@ async fn b14_duplicate_window() {
         scene.broker.one().restart_live().await;
         scene.recover(Instant::now()).await;
     }
-    scene.row.note("a server's clock that is an hour off is not simulated: it needs a library that fakes time");
+    scene.row.note("the server's own clock is not stepped: it asks the kernel, past what could stand between");
     scene.end(Must::Whole).await;
 }
 

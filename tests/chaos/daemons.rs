@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use data_manager::sim::{Fault, Which, WireTime};
 use rustix::process::Signal;
 
+use crate::clock::SteppedClock;
 use crate::daemon::{Daemon, Spec};
 use crate::kit::{Scene, Setup, TWO, long, number, pause, venues};
 use crate::oracle::Scope;
@@ -76,19 +77,43 @@ async fn d03_signals() {
     scene.end(Must::Whole).await;
 }
 
-/// Venue clocks an hour ahead and then right again: no connection is replaced, and whole.
+/// The venues' clocks and the host's step: no timer is fooled, no connection replaced, and whole, also over a restart.
 #[tokio::test]
 async fn d04_clock() {
-    let mut scene = Setup::new("d04_clock", &TWO, 800.0, 9.0).start();
+    const HOUR: i64 = 3_600_000;
+    let clock = SteppedClock::start();
+    let mut scene = Setup::new("d04_clock", &TWO, 800.0, 24.0).environment(clock.environment()).start();
     let before = scene.accepted();
     for _ in 0..3 {
         let (which, time) = (Which::All, WireTime::Future);
         scene.inject_all(|exchange| Fault::Retime { exchange, symbol: None, which, time, count: 300 });
-        pause(1.5).await;
+        pause(1.0).await;
     }
-    let same = scene.accepted() == before;
-    scene.row.must(same, "connections were replaced though only the venues' clocks were wrong");
-    scene.row.note("the host's own clock is not stepped: it needs a library that fakes time");
+    for off in [HOUR, 0, -HOUR, 0, 37_000, 0, -37_000] {
+        clock.stand_off(off);
+        // The daemon looks once a second.
+        pause(1.2).await;
+    }
+    let delay =
+        |daemon: &mut Daemon| daemon.page("/metrics").1.contains("ingest_delay_seconds{exchange=\"binance\"} -3");
+    scene.daemon.wait(|daemon| delay(daemon).then_some(()), "to show a negative delay");
+    for _ in 0..100 {
+        clock.stand_off(fastrand::i64(-2_000..2_000));
+        pause(0.01).await;
+    }
+    let (same, steps) = (scene.accepted() == before, scene.daemon.metric("clock_steps_total"));
+    scene.row.must(same, "connections were replaced though only clocks were wrong");
+    scene.row.must(steps >= 6, format!("{steps} steps of the clock were noticed, there were more than seven"));
+    for off in [HOUR, -HOUR] {
+        clock.stand_off(off);
+        scene.daemon.kill9();
+        let since = Instant::now();
+        scene.next_daemon();
+        scene.recover(since).await;
+    }
+    scene.row.note(format!(
+        "{steps} steps of the host's clock noticed; killed and started an hour ahead, and an hour behind"
+    ));
     scene.end(Must::Whole).await;
 }
 

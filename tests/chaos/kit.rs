@@ -80,6 +80,7 @@ pub(crate) struct Setup {
     rate: f64,
     seconds: f64,
     settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
     broker: Option<Broker>,
     proxied: bool,
 }
@@ -88,7 +89,14 @@ impl Setup {
     /// Venues that issue about so many trades a second for about so long.
     pub(crate) fn new(test: &'static str, exchanges: &[&'static str], rate: f64, seconds: f64) -> Self {
         let exchanges = exchanges.to_vec();
-        Self { test, exchanges, rate, seconds, settings: Vec::new(), broker: None, proxied: false }
+        let (settings, environment) = (Vec::new(), Vec::new());
+        Self { test, exchanges, rate, seconds, settings, environment, broker: None, proxied: false }
+    }
+
+    /// Variables of the daemon's environment that are no settings.
+    pub(crate) fn environment(mut self, variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.environment.extend(variables);
+        self
     }
 
     pub(crate) fn set(mut self, key: &str, value: &str) -> Self {
@@ -131,9 +139,11 @@ impl Setup {
         }
         let mut spec = Spec::new(&sim).nats(&url);
         settings.iter().for_each(|(key, value)| spec.set(key, value));
+        let environment = self.environment;
+        spec = environment.iter().fold(spec, |spec, (name, value)| spec.environment(name, value));
         let mut daemon = change(&sim, spec).start();
         daemon.wait(|daemon| (daemon.metric("published_trades_total") > 100).then_some(()), "to publish");
-        Scene { row, sim, broker, proxy, daemon, url, settings, seconds: self.seconds }
+        Scene { row, sim, broker, proxy, daemon, url, settings, environment, seconds: self.seconds }
     }
 }
 
@@ -147,6 +157,7 @@ pub(crate) struct Scene {
     /// Where the daemon publishes to.
     pub(crate) url: String,
     pub(crate) settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
     /// How long the tapes are made for.
     seconds: f64,
 }
@@ -264,6 +275,7 @@ impl Scene {
     pub(crate) fn next_daemon(&mut self) {
         let mut spec = Spec::instead_of(&self.sim, &mut self.daemon).nats(&self.url);
         self.settings.iter().for_each(|(key, value)| spec.set(key, value));
+        spec = self.environment.iter().fold(spec, |spec, (name, value)| spec.environment(name, value));
         self.daemon = spec.start();
     }
 

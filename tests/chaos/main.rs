@@ -12,6 +12,7 @@ mod support;
 
 mod broker;
 mod chance;
+mod clock;
 mod control;
 #[path = "../support/daemon.rs"]
 #[allow(dead_code, reason = "each test takes what it needs")]

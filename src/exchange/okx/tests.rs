@@ -26,6 +26,12 @@ fn a_row_stands_for_as_many_fills_as_it_counts() {
 }
 
 #[test]
+fn a_frame_without_rows_brings_no_trades() {
+    let empty = r#"{"arg":{"channel":"trades","instId":"BTC-USDT"},"data":[]}"#;
+    assert_eq!(decode(empty), (Ok(Event::Ignored), Vec::new()));
+}
+
+#[test]
 fn the_pong_is_a_bare_word() {
     assert_eq!(decode("pong").0, Ok(Event::Pong));
     assert!(decode("ping").0.is_err());
