@@ -117,16 +117,20 @@ async fn d04_clock() {
     scene.end(Must::Whole).await;
 }
 
-/// Stopped, a tenth of a CPU, few open files: whole, and a start that cannot be is told.
+/// Stopped, a tenth of a CPU, a ceiling on memory, few open files: whole, and a start that cannot be is told.
 #[tokio::test]
 async fn d05_starved() {
     let stopped = if long() { 60.0 } else { 5.0 };
-    let mut scene = Setup::new("d05_starved", &TWO, 600.0, 16.0 + 2.0 * stopped).start();
+    // The burst takes as much of the tapes as a hundred seconds.
+    let seconds = 24.0 + 2.0 * stopped + 100.0;
+    let mut scene =
+        Setup::new("d05_starved", &TWO, 600.0, seconds).set("TRANSPORT__NATS__OUTBOX_MEMORY", "1MiB").start();
+    under_a_ceiling(&mut scene).await;
     scene.daemon.signal(Signal::STOP);
     pause(stopped).await;
     scene.daemon.signal(Signal::CONT);
     scene.recover(Instant::now()).await;
-    match Quota::tenth_of_a_cpu(&scene) {
+    match Group::of(&scene, "cpu", &[("cpu.cfs_period_us", 100_000), ("cpu.cfs_quota_us", 10_000)]) {
         Some(quota) => {
             pause(5.0).await;
             drop(quota);
@@ -140,34 +144,52 @@ async fn d05_starved() {
     let mut few = spec.start();
     few.wait(|few| (few.metric("published_trades_total") > 100).then_some(()), "to publish with 64 open files");
     few.drain();
-    scene.row.note("a ceiling on memory is not part of it");
     scene.end(Must::Whole).await;
 }
 
-/// A control group of its own; the process leaves it when this is dropped.
-struct Quota {
-    pid: u32,
-    group: std::path::PathBuf,
+/// A burst while the broker is away and memory is short: what does not fit goes to the disk, and nobody is killed.
+async fn under_a_ceiling(scene: &mut Scene) {
+    // What it has already does not count, only what comes from now on; much less than waits in the end.
+    let Some(ceiling) = Group::of(scene, "memory", &[("memory.limit_in_bytes", 24 << 20)]) else {
+        scene.row.note("memory is not limited: no control group can be made here");
+        return;
+    };
+    scene.broker.one().kill9();
+    scene.inject_all(|exchange| Fault::Burst { exchange, factor: 50, lasting: Duration::from_secs(2) });
+    scene.daemon.wait(|daemon| (daemon.metric("spool_waiting_records") > 20_000).then_some(()), "to write to its disk");
+    pause(1.0).await;
+    let most = std::fs::read_to_string(ceiling.path.join("memory.max_usage_in_bytes")).unwrap_or_default();
+    let most: u64 = most.trim().parse().unwrap_or_default();
+    scene.row.note(format!("{} MiB more were used at most, under a ceiling of 24", most >> 20));
+    scene.broker.one().restart_live().await;
+    scene.recover(Instant::now()).await;
 }
 
-impl Quota {
-    fn tenth_of_a_cpu(scene: &Scene) -> Option<Self> {
+/// A control group of its own; the process leaves it when this is dropped.
+struct Group {
+    pid: u32,
+    controller: &'static str,
+    path: std::path::PathBuf,
+}
+
+impl Group {
+    fn of(scene: &Scene, controller: &'static str, limits: &[(&str, u64)]) -> Option<Self> {
         let pid = scene.daemon.pid();
-        let group = std::path::PathBuf::from(format!("/sys/fs/cgroup/cpu/data-manager-test-{pid}"));
-        std::fs::create_dir(&group).ok()?;
-        let quota = Self { pid, group };
-        let set = |name: &str, value: &str| std::fs::write(quota.group.join(name), value).ok();
-        set("cpu.cfs_period_us", "100000")?;
-        set("cpu.cfs_quota_us", "10000")?;
-        set("cgroup.procs", &pid.to_string())?;
-        Some(quota)
+        let path = std::path::PathBuf::from(format!("/sys/fs/cgroup/{controller}/data-manager-test-{pid}"));
+        std::fs::create_dir(&path).ok()?;
+        let group = Self { pid, controller, path };
+        for (name, limit) in limits {
+            std::fs::write(group.path.join(name), limit.to_string()).ok()?;
+        }
+        std::fs::write(group.path.join("cgroup.procs"), pid.to_string()).ok()?;
+        Some(group)
     }
 }
 
-impl Drop for Quota {
+impl Drop for Group {
     fn drop(&mut self) {
-        let _ = std::fs::write("/sys/fs/cgroup/cpu/cgroup.procs", self.pid.to_string());
-        let _ = std::fs::remove_dir(&self.group);
+        let _ = std::fs::write(format!("/sys/fs/cgroup/{}/cgroup.procs", self.controller), self.pid.to_string());
+        let _ = std::fs::remove_dir(&self.path);
     }
 }
 

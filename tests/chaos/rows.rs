@@ -88,7 +88,7 @@ pub(crate) const ROWS: [Row; 44] = [
     ),
     row("D03", "d03_signals", "a second SIGTERM while it drains", "leaves at once; whole after the next start"),
     row("D04", "d04_clock", "clocks of venues and host step, by an hour and less", "no connection replaced; whole"),
-    row("D05", "d05_starved", "SIGSTOP, a tenth of a CPU, 64 open files", "whole; never silent"),
+    row("D05", "d05_starved", "SIGSTOP, a tenth of a CPU, little memory, 64 open files", "whole; never silent"),
     row("D06", "d06_crash", "SIGABRT, as a panic in the publisher ends it", "whole after the restart"),
     row(
         "D07",
