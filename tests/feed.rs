@@ -7,6 +7,8 @@ mod dial;
 mod ends;
 #[path = "feed/frames.rs"]
 mod frames;
+#[path = "feed/panics.rs"]
+mod panics;
 #[path = "feed/scene.rs"]
 mod scene;
 #[path = "feed/subscribe.rs"]

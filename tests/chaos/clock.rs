@@ -1,11 +1,11 @@
-//! A wall clock that a row can step, for one process: `clock/preload.rs`, compiled and loaded in front of the C library.
+//! A wall clock that a row can step, for one process: `clock/preload.c`, compiled and loaded in front of the C library.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tempfile::TempDir;
 
-const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chaos/clock/preload.rs");
+const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/chaos/clock/preload.c");
 
 /// The clock of the processes that are started with its environment.
 pub(crate) struct SteppedClock {
@@ -19,10 +19,10 @@ impl SteppedClock {
     pub(crate) fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let library = directory.path().join("libstepped_clock.so");
-        let compiler = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let mut compile = Command::new(compiler);
-        compile.args(["--edition=2024", "--crate-type=cdylib", "--crate-name=stepped_clock", "-Copt-level=1", "-o"]);
-        let output = compile.arg(&library).arg(Path::new(SOURCE)).output().unwrap();
+        // The compiler that links Rust programs, so it is there.
+        let mut compile = Command::new("cc");
+        compile.args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"]);
+        let output = compile.arg(&library).args([SOURCE, "-ldl"]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let clock = Self { library, step: directory.path().join("step"), _directory: directory };
         clock.stand_off(0);

@@ -204,7 +204,7 @@ async fn d06_crash() {
     let since = Instant::now();
     scene.next_daemon();
     scene.recover(since).await;
-    scene.row.note("a panic inside a venue's parser cannot be injected from outside; no frame of X05 causes one");
+    scene.row.note("a panic inside a venue's decoder is planted by tests/feed/panics.rs, not from outside");
     scene.end(Must::Whole).await;
 }
 

@@ -52,7 +52,8 @@ const COVERED: &str = "
 - Disks that lose writes which they had confirmed: B12 puts back a store of some seconds ago, which is what a broker finds
   that had not synced since.
 - SIGHUP (D03): the daemon does not reload its configuration.
-- A panic inside a venue's parser (D06): nothing outside of the process causes one. Memory ceilings (D05).
+- A panic inside a venue's decoder (D06): nothing outside of the process causes one. `tests/feed/panics.rs` plants some in
+  a running shard.
 - Trades that a venue never tells, neither on its socket nor in its history.
 
 ## How to reproduce a row
