@@ -32,6 +32,12 @@ pub(super) fn on_anchor(feeds: Rc<[Feed]>, outlet: Rc<RefCell<Outlet>>, anchored
                     reopen(feed, route, past, &mut outlet.borrow_mut());
                 }
             }
+            Anchor::AtLeast(trade) => {
+                // What is missing behind it may as well be stored, so it is told as possible and not fetched: a trade
+                // that is there twice would be worse.
+                outlet.borrow_mut().stored(route, trade);
+                feed.sequencer.borrow_mut().anchor_lost(route, instrument_id, &mut out);
+            }
             Anchor::Forgotten => feed.sequencer.borrow_mut().anchor_lost(route, instrument_id, &mut out),
             Anchor::Fresh => {}
         }

@@ -177,7 +177,7 @@ impl RealPublisher {
         let kind = if subject.is_multiple_of(2) { SubjectKind::Trades } else { SubjectKind::Gaps };
         let last = stored.map(|(seq, stored)| {
             let bytes = stored.payload.rchunks(48).next().and_then(|bytes| bytes.try_into().ok());
-            TailRecord { seq, record: bytes.expect("whole records") }
+            TailRecord { seq, stored_ns: 0, record: bytes.expect("whole records") }
         });
         reading.tails.push(Tail { key: Key { route: subject / 2, kind }, last });
         self.finish(now);

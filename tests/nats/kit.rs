@@ -114,7 +114,7 @@ impl Rig {
         let heard = Rc::clone(&anchors);
         let on_anchor = Box::new(move |route, anchor: Anchor<'_>| {
             let id = match anchor {
-                Anchor::Trade(trade, _) | Anchor::Followed(trade) => Some(trade.trade_id),
+                Anchor::Trade(trade, _) | Anchor::AtLeast(trade) | Anchor::Followed(trade) => Some(trade.trade_id),
                 Anchor::Fresh | Anchor::Forgotten => None,
             };
             heard.borrow_mut().push((route, id));

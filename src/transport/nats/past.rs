@@ -24,6 +24,8 @@ pub struct Past {
     pub ids: Vec<(u64, u64)>,
     /// Gaps whose trades are known by id, declared and not filled.
     pub open: Vec<GapMsg>,
+    /// It could not be read, and the last message came late: trades beyond [`Self::newest`] may be stored.
+    pub unread: bool,
 }
 
 impl Past {
@@ -59,7 +61,7 @@ impl Past {
 }
 
 /// The instruments whose last messages do not tell enough, with the time from which they have to be read, nanoseconds
-/// since the Unix epoch, and the sequence up to which.
+/// since the Unix epoch by the server's clock, and the sequence up to which.
 pub(super) struct Unclear {
     pub(super) routes: Vec<u32>,
     since: u64,
@@ -67,18 +69,20 @@ pub(super) struct Unclear {
 }
 
 impl Unclear {
-    /// Judges the last messages; `horizon` is how far back anything can still be repaired.
-    pub(super) fn of(tails: &[Tail], now_ns: u64, horizon: Duration) -> Option<Self> {
+    /// Judges the last messages; `horizon` is how far back anything can still be repaired. Only the server's clock
+    /// counts: a host whose own is an hour off has to read the same.
+    pub(super) fn of(tails: &[Tail], horizon: Duration) -> Option<Self> {
         let horizon = u64::try_from(horizon.as_nanos()).unwrap_or(u64::MAX);
+        let newest = tails.iter().filter_map(|tail| tail.last).map(|last| last.stored_ns).max().unwrap_or(0);
         let mut this = Self { routes: Vec::new(), since: u64::MAX, until: 0 };
         for tail in tails {
             let Some(last) = tail.last else { continue };
-            let from = match Record::from_bytes(&last.record) {
-                Ok(Record::Trade(trade)) if trade.flag_set().has(Flags::BACKFILLED) => trade.ts_recv.min(now_ns),
-                Ok(Record::Gap(gap)) if gap.is_exact() && gap.ts_end.saturating_add(horizon) >= now_ns => now_ns,
+            match Record::from_bytes(&last.record) {
+                Ok(Record::Trade(trade)) if trade.flag_set().has(Flags::BACKFILLED) => {}
+                Ok(Record::Gap(gap)) if gap.is_exact() && last.stored_ns.saturating_add(horizon) >= newest => {}
                 _ => continue,
-            };
-            this.since = this.since.min(from.saturating_sub(horizon));
+            }
+            this.since = this.since.min(last.stored_ns.saturating_sub(horizon));
             this.routes.push(tail.key.route);
         }
         this.routes.sort_unstable();
@@ -127,7 +131,10 @@ pub(super) fn at_least(tails: &[Tail], route: u32) -> Past {
         if let Some(record) = tail.last.and_then(|last| Record::from_bytes(&last.record).ok()) {
             // What lies in a gap that may be half filled is left alone: a double would be worse than a declared loss.
             match (tail.key.kind, record) {
-                (SubjectKind::Trades, record) => past.take(&record),
+                (SubjectKind::Trades, record) => {
+                    past.unread = matches!(record, Record::Trade(trade) if trade.flag_set().has(Flags::BACKFILLED));
+                    past.take(&record);
+                }
                 (SubjectKind::Gaps, Record::Gap(gap)) if gap.is_exact() => {
                     let after = TradeMsg {
                         trade_id: gap.last_id,
@@ -170,21 +177,26 @@ mod tests {
         })
     }
 
-    fn tail(key: Key, seq: u64, record: &Record) -> Tail {
-        Tail { key, last: Some(TailRecord { seq, record: *record.as_bytes() }) }
+    fn tail(key: Key, seq: u64, stored_ns: u64, record: &Record) -> Tail {
+        Tail { key, last: Some(TailRecord { seq, stored_ns, record: *record.as_bytes() }) }
     }
 
     #[test]
     fn only_late_trades_and_recent_gaps_leave_a_doubt() {
+        let long_ago = NOW - 10 * 900_000_000_000;
         let clear =
-            [tail(Key::trades(0), 9, &trade(5, 0)), tail(Key::gaps(0), 7, &gap(1, 2, 0, NOW - 10 * 900_000_000_000))];
-        assert!(Unclear::of(&clear, NOW, HORIZON).is_none());
-        let late = [tail(Key::trades(1), 9, &trade(5, Flags::BACKFILLED)), tail(Key::trades(2), 12, &trade(5, 0))];
-        let unclear = Unclear::of(&late, NOW, HORIZON).unwrap();
-        assert_eq!((unclear.routes, unclear.until, unclear.since), (vec![1], 9, NOW - 900_000_000_000));
-        let open = [tail(Key::trades(3), 20, &trade(5, 0)), tail(Key::gaps(3), 7, &gap(1, 2, 0, NOW - 5))];
-        let unclear = Unclear::of(&open, NOW, HORIZON).unwrap();
-        assert_eq!((unclear.routes, unclear.until), (vec![3], 20));
+            [tail(Key::trades(0), 9, NOW, &trade(5, 0)), tail(Key::gaps(0), 7, long_ago, &gap(1, 2, 0, long_ago))];
+        assert!(Unclear::of(&clear, HORIZON).is_none());
+        let late = [
+            tail(Key::trades(1), 9, NOW - 7, &trade(5, Flags::BACKFILLED)),
+            tail(Key::trades(2), 12, NOW, &trade(5, 0)),
+        ];
+        let unclear = Unclear::of(&late, HORIZON).unwrap();
+        assert_eq!((unclear.routes, unclear.until, unclear.since), (vec![1], 9, NOW - 7 - 900_000_000_000));
+        let open =
+            [tail(Key::trades(3), 20, NOW, &trade(5, 0)), tail(Key::gaps(3), 7, NOW - 5, &gap(1, 2, 0, long_ago))];
+        let unclear = Unclear::of(&open, HORIZON).unwrap();
+        assert_eq!((unclear.routes, unclear.until), (vec![3], 20), "whatever the venue's clock said");
     }
 
     #[test]
@@ -227,9 +239,11 @@ mod tests {
 
     #[test]
     fn without_the_right_to_read_no_trade_is_risked_twice() {
-        let tails =
-            [tail(Key::trades(0), 9, &trade(55, Flags::BACKFILLED)), tail(Key::gaps(0), 7, &gap(50, 60, 0, NOW))];
+        let late = trade(55, Flags::BACKFILLED);
+        let tails = [tail(Key::trades(0), 9, NOW, &late), tail(Key::gaps(0), 7, NOW, &gap(50, 60, 0, NOW))];
         let past = at_least(&tails, 0);
-        assert_eq!((past.newest.map(|trade| trade.trade_id), past.open.len()), (Some(60), 0));
+        assert_eq!((past.newest.map(|trade| trade.trade_id), past.open.len(), past.unread), (Some(60), 0, true));
+        let tails = [tail(Key::trades(0), 9, NOW, &trade(80, 0)), tail(Key::gaps(0), 7, NOW, &gap(50, 60, 0, NOW))];
+        assert!(!at_least(&tails, 0).unread, "what came in time is the newest");
     }
 }

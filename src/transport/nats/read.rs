@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::{LastRawMessageError, LastRawMessageErrorKind};
 use async_nats::jetstream::{self, ErrorCode};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -20,7 +21,6 @@ use super::wire::{Asked, Subjects};
 use crate::config::settings::Nats;
 use crate::market::Universe;
 use crate::market::trade::RECORD_BYTES;
-use crate::telemetry::clock;
 
 /// Last messages that are asked for at the same time.
 const TAILS_AT_ONCE: usize = 64;
@@ -109,7 +109,7 @@ async fn within(reading: &Reading, query: &Query) -> Result<Outcome, ReadError> 
 
 /// Reads more where the last messages leave a doubt. Without the right to do so, what is certain has to do.
 async fn pasts(reading: &Reading, tails: &[Tail]) -> Result<BTreeMap<u32, Past>, ReadError> {
-    let Some(unclear) = Unclear::of(tails, clock::wall_ns(), reading.horizon) else { return Ok(BTreeMap::new()) };
+    let Some(unclear) = Unclear::of(tails, reading.horizon) else { return Ok(BTreeMap::new()) };
     match tokio::time::timeout(PAST_TIMEOUT, past::read(&reading.settings, &reading.universe, &unclear)).await {
         Ok(Ok(pasts)) => Ok(pasts),
         failed => {
@@ -186,7 +186,7 @@ async fn tails(client: &async_nats::Client, reading: &Reading, keys: &[Key]) -> 
     let one = |key: Key| async move {
         let Some(subject) = reading.subjects.of(key) else { return Ok(Tail { key, last: None }) };
         match stream.get_last_raw_message_by_subject(subject).await {
-            Ok(message) => last_record(subject, message.sequence, &message.payload).map(|last| Tail { key, last }),
+            Ok(message) => last_record(subject, &message).map(|last| Tail { key, last }),
             Err(error) if is_empty(&error) => Ok(Tail { key, last: None }),
             Err(error) => Err(ReadError::Other(format!("cannot read the last of {subject}: {}", Chain(&error)))),
         }
@@ -194,10 +194,12 @@ async fn tails(client: &async_nats::Client, reading: &Reading, keys: &[Key]) -> 
     stream::iter(keys.iter().copied()).map(one).buffer_unordered(TAILS_AT_ONCE).try_collect().await
 }
 
-fn last_record(subject: &str, seq: u64, payload: &[u8]) -> Result<Option<TailRecord>, ReadError> {
+fn last_record(subject: &str, message: &StreamMessage) -> Result<Option<TailRecord>, ReadError> {
+    let (seq, payload) = (message.sequence, &message.payload);
+    let stored_ns = u64::try_from(message.time.unix_timestamp_nanos()).unwrap_or(0);
     let record = payload.rchunks(RECORD_BYTES).next().and_then(|bytes| <[u8; RECORD_BYTES]>::try_from(bytes).ok());
     match record {
-        Some(record) if payload.len().is_multiple_of(RECORD_BYTES) => Ok(Some(TailRecord { seq, record })),
+        Some(record) if payload.len().is_multiple_of(RECORD_BYTES) => Ok(Some(TailRecord { seq, stored_ns, record })),
         _ => Err(ReadError::Other(format!(
             "the last message of {subject}, sequence {seq}, has {} bytes, which are no records of 48: somebody else \
              wrote it; remove it or choose another subject_prefix",

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use data_manager::market::{Flags, Record};
 use data_manager::sim::{Fault, RestFault, Sim, Which};
 
-use crate::cover::{all_venues, assert_honest, assert_whole, verify, wait_for_all};
+use crate::cover::{all_venues, assert_honest, assert_whole, trade, verify, wait_for_all};
 use crate::daemon::Spec;
 use crate::support::Server;
 use crate::truth::stored;
@@ -91,4 +92,57 @@ async fn pages_that_come_behind_the_hold_land_late_behind_their_gap() {
     let (sim, found, _) = repaired("300ms", of(RestFault::Slow(Duration::from_millis(1_200)), 12)).await;
     assert_eq!(assert_honest(&found, &sim, "stream"), 0);
     assert!(found.gaps > 0);
+}
+
+/// Late trades end the stream, younger ones stand before them, and the next run may not read those.
+#[tokio::test]
+async fn a_run_that_may_not_read_the_past_stores_nothing_twice() {
+    let users = "authorization { users: [ { user: all, password: p }, { user: few, password: p, permissions: { publish: \
+                 { deny: [\"$JS.API.CONSUMER.>\"] } } } ] }\nno_auth_user: all";
+    let server = Server::builder().config(users).start();
+    let sim = Sim::spawn(all_venues(1_000.0, 5_000)).unwrap();
+    let spec = |user: &str| {
+        let spec = Spec::new(&sim).nats(&server.url()).with("TRANSPORT__NATS__USER", user);
+        let spec = spec.with("TRANSPORT__NATS__PASSWORD", "p").with("FEED__REPAIR_HOLD", "200ms");
+        spec.with("TRANSPORT__NATS__JETSTREAM__DUPLICATE_WINDOW", "1s")
+    };
+    let mut daemon = spec("all").start();
+    daemon.wait(|daemon| (daemon.metric("published_trades_total") > 1_500).then_some(()), "to publish");
+    let exchanges: Vec<String> = sim.venues().map(str::to_owned).collect();
+    for exchange in exchanges.clone() {
+        sim.inject(status(429, Some(2), 1)(exchange.clone())).unwrap();
+        for symbol in sim.symbols(&exchange) {
+            sim.inject(Fault::Withhold { exchange: exchange.clone(), symbol, count: 40, which: Which::All }).unwrap();
+        }
+    }
+    daemon.wait(|daemon| (daemon.metric("repair_overdue_total") >= 9).then_some(()), "to declare the holes");
+    for exchange in exchanges {
+        sim.inject(Fault::Stall { exchange, which: Which::All }).unwrap();
+    }
+    let filled = |daemon: &mut crate::daemon::Daemon| {
+        let waits = ["repairs_open", "repair_waiting_records", "publish_waiting_records"];
+        waits.iter().all(|name| daemon.metric(name) == 0).then_some(())
+    };
+    daemon.wait(filled, "to fill the holes");
+    daemon.kill9();
+    let before = stored(&server.url()).await;
+    let late = |records: &Vec<Record>| {
+        records.iter().rev().find_map(trade).is_some_and(|trade| trade.flag_set().has(Flags::BACKFILLED))
+    };
+    assert!(before.records.values().any(late), "no subject ends with a late trade:\n{}", daemon.log());
+    // The server has forgotten the ids of what is stored.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let mut daemon = spec("few").start();
+    wait_for_all(&mut daemon, &sim);
+    let log = daemon.drain();
+    assert!(log.contains("the recent past of the stream cannot be read"), "{log}");
+    let found = stored(&server.url()).await;
+    for (key, records) in &found.records {
+        let mut ids: Vec<u64> = records.iter().filter_map(trade).map(|trade| trade.trade_id).collect();
+        let count = ids.len();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), count, "{key:?}: something is stored twice");
+    }
+    assert!(found.gaps > before.gaps, "what may be missing is declared");
 }

@@ -19,6 +19,8 @@ pub type OnAnchor = Box<dyn FnMut(u32, Anchor<'_>) -> Option<GapMsg>>;
 pub enum Anchor<'a> {
     /// Its last trade: an earlier run came that far. Where the last message alone does not tell, the recent past too.
     Trade(&'a TradeMsg, Option<&'a Past>),
+    /// It came at least as far as this trade; how far cannot be read.
+    AtLeast(&'a TradeMsg),
     /// Another instance publishes, and has come this far.
     Followed(&'a TradeMsg),
     /// No trade, in a stream that holds others, or in a new one: nobody has stored any, as far as can be told.
@@ -39,7 +41,9 @@ impl Publisher {
             let anchor = match &record {
                 _ if left.is_some() => left.as_ref().map_or(Anchor::Fresh, |left| Anchor::Trade(left, past)),
                 Some(Record::Trade(trade)) => {
-                    Anchor::Trade(past.and_then(|past| past.newest.as_ref()).unwrap_or(trade), past)
+                    let newest = past.and_then(|past| past.newest.as_ref()).unwrap_or(trade);
+                    let unread = past.is_some_and(|past| past.unread);
+                    if unread { Anchor::AtLeast(newest) } else { Anchor::Trade(newest, past) }
                 }
                 _ if forgotten => Anchor::Forgotten,
                 _ => Anchor::Fresh,

@@ -166,6 +166,8 @@ pub struct Tail {
 pub struct TailRecord {
     /// The message's stream sequence.
     pub seq: u64,
+    /// When the server stored it, by the server's clock: nanoseconds since the Unix epoch.
+    pub stored_ns: u64,
     /// The last 48 bytes of its payload.
     pub record: [u8; RECORD_BYTES],
 }

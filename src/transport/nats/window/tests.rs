@@ -43,9 +43,11 @@ fn reconcile(window: &mut Window, now: Instant, mode: Mode, last_seq: u64, tail:
         .iter()
         .map(|key| Tail {
             key: *key,
-            last: tail
-                .filter(|_| *key == Key::trades(0))
-                .map(|(seq, record)| TailRecord { seq, record: *record.as_bytes() }),
+            last: tail.filter(|_| *key == Key::trades(0)).map(|(seq, record)| TailRecord {
+                seq,
+                stored_ns: 0,
+                record: *record.as_bytes(),
+            }),
         })
         .collect();
     window.on_reconciled(now, Stored { mode, last_seq, created: 1, tails });
@@ -147,7 +149,10 @@ fn a_window_that_stands_by_keeps_only_what_the_other_instance_has_not_stored() {
         mode: Mode::Chained,
         last_seq: 10,
         created: 1,
-        tails: vec![Tail { key: Key::trades(0), last: Some(TailRecord { seq: 10, record: *trade(id).as_bytes() }) }],
+        tails: vec![Tail {
+            key: Key::trades(0),
+            last: Some(TailRecord { seq: 10, stored_ns: 0, record: *trade(id).as_bytes() }),
+        }],
     };
     window.follow(now, &at(4));
     assert_eq!((window.stats().waiting, window.stats().duplicates), (3, 5));
