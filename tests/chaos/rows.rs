@@ -55,7 +55,7 @@ pub(crate) const ROWS: [Row; 44] = [
         "a full stream that refuses; max_payload lowered at run time",
         "told, waited for, split; whole",
     ),
-    row("B07", "b07_rights", "publish right withdrawn, password changed, both given back", "told; whole"),
+    row("B07", "b07_rights", "publish right withdrawn, password changed, certificate changed", "told; whole"),
     row("B08", "b08_slow_acks", "a stopped server for 1 s and 6 s; acks that never come", "few resent; whole"),
     row("B09", "b09_partition", "no packet either way, longer than the duplicate window", "whole"),
     row("B10", "b10_bad_line", "resets in mid-message, slices, 100 KB/s", "whole"),

@@ -12,6 +12,7 @@ use crate::kit::{Scene, Setup, TWO, pause};
 use crate::oracle::{Scope, in_stream, judge};
 use crate::report::Must;
 use crate::support::client;
+use crate::support::tls::Pki;
 use crate::truth::STREAM;
 
 async fn context(scene: &Scene) -> jetstream::Context {
@@ -147,20 +148,28 @@ async fn b06_limits() {
     scene.end(Must::Whole).await;
 }
 
-/// The right to publish is withdrawn, then the password changed: told at once, and whole when both are given back.
+/// The right to publish is withdrawn, the password changed, the certificate renewed, then a stranger's: told at once, and
+/// whole when all is as it was.
 #[tokio::test]
 async fn b07_rights() {
-    let user = |password: &str, rights: &str| {
+    let (pki, stranger) = (Pki::generate(), Pki::generate());
+    let config = |pki: &Pki, password: &str, rights: &str| {
         format!(
-            "authorization {{ users: [ {{ user: u, password: {password}, {rights} }}, {{ user: oracle, password: o }} \
-             ] }}\nno_auth_user: oracle"
+            "{}\nallow_non_tls: true\nauthorization {{ users: [ {{ user: u, password: {password}, {rights} }}, {{ user: \
+             oracle, password: o }} ] }}\nno_auth_user: oracle",
+            pki.tls_config()
         )
     };
-    let free = user("u", "permissions: { publish: [\">\"], subscribe: [\">\"] }");
-    let mut scene = Setup::new("b07_rights", &TWO, 800.0, 16.0)
+    let all = "permissions: { publish: [\">\"], subscribe: [\">\"] }";
+    let user = |password: &str, rights: &str| config(&pki, password, rights);
+    let free = user("u", all);
+    let mut scene = Setup::new("b07_rights", &TWO, 800.0, 24.0)
         .set("TRANSPORT__NATS__USER", "u")
         .set("TRANSPORT__NATS__PASSWORD", "u")
+        .set("TRANSPORT__NATS__TLS__REQUIRED", "true")
+        .set("TRANSPORT__NATS__TLS__CA", pki.ca().to_str().unwrap())
         .server(|server| server.config(&free))
+        .proxied()
         .start();
     let since = Instant::now();
     scene.broker.one().reload(&user("u", "permissions: { publish: [\"$JS.API.>\"], subscribe: [\">\"] }"));
@@ -174,7 +183,18 @@ async fn b07_rights() {
     pause(1.0).await;
     scene.broker.one().reload(&free);
     scene.recover(Instant::now()).await;
-    scene.row.note("a certificate that is rotated at run time is not part of it");
+    pki.renew_server();
+    scene.broker.one().reload(&free);
+    pause(0.5).await;
+    scene.proxy().cut();
+    scene.recover(Instant::now()).await;
+    scene.broker.one().reload(&config(&stranger, "u", all));
+    pause(0.5).await;
+    let since = Instant::now();
+    scene.proxy().cut();
+    wait_to_say(&mut scene, &["certificate"], since);
+    scene.broker.one().reload(&free);
+    scene.recover(Instant::now()).await;
     scene.end(Must::Whole).await;
 }
 

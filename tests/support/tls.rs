@@ -10,30 +10,36 @@ use tempfile::TempDir;
 /// One authority and what it has signed; another one is a stranger to it. The files go when it is dropped.
 pub struct Pki {
     dir: TempDir,
+    issuer: Issuer<'static, KeyPair>,
 }
 
 impl Pki {
     #[must_use]
     pub fn generate() -> Self {
-        let pki = Self { dir: TempDir::with_prefix("data-manager-pki-").unwrap() };
         let mut params = params("test authority", &[]);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().unwrap();
         let authority = params.self_signed(&key).unwrap();
+        let (dir, issuer) = (TempDir::with_prefix("data-manager-pki-").unwrap(), Issuer::new(params, key));
+        let pki = Self { dir, issuer };
         pki.write("ca.pem", &authority.pem());
-        let issuer = Issuer::new(params, key);
-        pki.sign("server", &["127.0.0.1", "localhost"], ExtendedKeyUsagePurpose::ServerAuth, &issuer);
-        pki.sign("client", &["client.test"], ExtendedKeyUsagePurpose::ClientAuth, &issuer);
+        pki.renew_server();
+        pki.sign("client", &["client.test"], ExtendedKeyUsagePurpose::ClientAuth);
         pki
     }
 
-    fn sign(&self, name: &str, names: &[&str], usage: ExtendedKeyUsagePurpose, issuer: &Issuer<'_, KeyPair>) {
+    /// Gives the server a new key and certificate, in the place of those that it has.
+    pub fn renew_server(&self) {
+        self.sign("server", &["127.0.0.1", "localhost"], ExtendedKeyUsagePurpose::ServerAuth);
+    }
+
+    fn sign(&self, name: &str, names: &[&str], usage: ExtendedKeyUsagePurpose) {
         let mut params = params(name, names);
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![usage];
         let key = KeyPair::generate().unwrap();
-        let cert = params.signed_by(&key, issuer).unwrap();
+        let cert = params.signed_by(&key, &self.issuer).unwrap();
         self.write(&format!("{name}.pem"), &cert.pem());
         self.write(&format!("{name}-key.pem"), &key.serialize_pem());
     }
