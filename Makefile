@@ -7,6 +7,8 @@ LOCKED = --locked
 NATS_VERSIONS = 2.15.1 2.14.6 2.12.8 2.10.26
 # Fault schedules of `make test-slow`; `make test` runs 20,000.
 DST_SEEDS ?= 60000
+# Tests wait for servers and venues more than they work: more of them at a time than there are processors.
+TEST_THREADS ?= 4
 # Seconds for each target of `make fuzz`.
 FUZZ_SECONDS ?= 600
 # Only `make miri` and `make tsan` use it.
@@ -24,11 +26,11 @@ run: ## simulated venues -> data-manager -> a nats-server of its own and shared 
 	@python3 scripts/run $(RUN_ARGS)
 
 test: tools ## unit, property, real nats-server, real processes, two processes on one ring; what takes long is test-slow's
-	$(CARGO) test $(LOCKED) -- --skip slow::
+	$(CARGO) test $(LOCKED) -- --skip slow:: --test-threads=$(TEST_THREADS)
 
 test-slow: tools ## outages, pairs, lines; three times as many seeded fault schedules, or DST_SEEDS=n of them
 	DST_SEEDS=$(DST_SEEDS) $(CARGO) test $(LOCKED) --test dst
-	$(CARGO) test $(LOCKED) --test e2e slow::
+	$(CARGO) test $(LOCKED) --test e2e slow:: -- --test-threads=$(TEST_THREADS)
 
 # The figures of the last run, a line a row.
 CHAOS_FIGURES = $(CURDIR)/target/chaos.jsonl

@@ -148,15 +148,15 @@ async fn b06_limits() {
     scene.end(Must::Whole).await;
 }
 
-/// The right to publish is withdrawn, the password changed, the certificate renewed, then a stranger's: told at once, and
-/// whole when all is as it was.
+/// The right to publish is withdrawn, the password changed, the certificate renewed, then a stranger's: told at once,
+/// and whole when all is as it was.
 #[tokio::test]
 async fn b07_rights() {
     let (pki, stranger) = (Pki::generate(), Pki::generate());
     let config = |pki: &Pki, password: &str, rights: &str| {
         format!(
-            "{}\nallow_non_tls: true\nauthorization {{ users: [ {{ user: u, password: {password}, {rights} }}, {{ user: \
-             oracle, password: o }} ] }}\nno_auth_user: oracle",
+            "{}\nallow_non_tls: true\nno_auth_user: oracle\nauthorization {{ users: [ {{ user: oracle, password: o }}, \
+             {{ user: u, password: {password}, {rights} }} ] }}",
             pki.tls_config()
         )
     };
