@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::clock::SteppedClock;
 use crate::daemon::{Daemon, Spec};
-use crate::kit::{Scene, Setup, TWO, long, number, pause, venues};
+use crate::kit::{Scene, Setup, TWO, VENUES, long, number, pause, venues};
 use crate::oracle::Scope;
 use crate::report::Must;
 
@@ -309,7 +309,7 @@ async fn mixed() {
     let seed = number("CHAOS_SEED", fastrand::u64(1..1 << 32), fastrand::u64(1..1 << 32));
     let mut rng = fastrand::Rng::with_seed(seed);
     let rate = if long() { 5_000.0 } else { 1_500.0 };
-    let mut scene = Setup::new("mixed", &TWO, rate, seconds as f64 + 10.0).proxied().start();
+    let mut scene = Setup::new("mixed", &VENUES, rate, seconds as f64 + 10.0).proxied().start();
     scene.row.note(format!("seed {seed}"));
     let (start, mut faults) = (Instant::now(), Vec::new());
     while start.elapsed() < Duration::from_secs(seconds) {

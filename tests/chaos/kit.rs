@@ -236,17 +236,7 @@ impl Scene {
         let start = Instant::now();
         for (subject, id) in marks {
             loop {
-                let stream = context.get_stream(STREAM).await;
-                let last = match &stream {
-                    Ok(stream) => stream.get_last_raw_message_by_subject(&subject).await.ok(),
-                    Err(_) => None,
-                };
-                let record = last.and_then(|last| Record::from_bytes(last.payload.get(..48)?).ok());
-                // A filling that comes late may stand behind it.
-                let stored = match record {
-                    Some(Record::Trade(trade)) => trade.trade_id,
-                    _ => 0,
-                };
+                let stored = last_stored(&context, &subject).await;
                 // A tape that has ended brings nothing newer.
                 if stored > id || (stored == id && self.newest().contains(&(subject.clone(), id))) {
                     break;
@@ -281,25 +271,26 @@ impl Scene {
 
     /// Waits until the tapes have ended, everything is read and nothing waits any more; not for ever, since what is
     /// missing then is for the comparison to tell.
-    pub(crate) fn settle(&mut self) {
-        let sim = &self.sim;
+    pub(crate) async fn settle(&mut self) {
         let limit = DEADLINE + secs(2.0 * self.seconds);
         let start = Instant::now();
-        while !sim.finished() {
+        while !self.sim.finished() {
             assert!(start.elapsed() < limit, "the tapes do not end");
-            std::thread::sleep(secs(0.05));
+            pause(0.05).await;
         }
-        let last: Vec<String> = self.newest().into_iter().map(|(_, id)| id.to_string()).collect();
+        let (newest, context) = (self.newest(), jetstream::new(client(&self.broker.url()).await));
         let (end, mut quiet) = (Instant::now(), 0);
-        let settled = |daemon: &mut Daemon| {
-            let (_, status) = daemon.page("/status");
-            let read = last.iter().all(|id| status.contains(id));
+        while quiet < 8 && end.elapsed() < DEADLINE * 2 / 3 {
+            let status = self.daemon.page("/status").1;
             let waits = ["repairs_open", "repair_waiting_records", "publish_waiting_records"];
-            let idle = waits.iter().all(|name| daemon.metric(name) == 0);
-            quiet = if read && idle { quiet + 1 } else { 0 };
-            (quiet >= 8 || end.elapsed() > DEADLINE * 2 / 3).then_some(())
-        };
-        self.daemon.wait(settled, "to settle");
+            let mut settled = waits.iter().all(|name| self.daemon.metric(name) == 0);
+            for (subject, id) in &newest {
+                // A daemon that was started behind the end of a tape reads nothing of it.
+                settled = settled && (status.contains(&id.to_string()) || last_stored(&context, subject).await == *id);
+            }
+            quiet = if settled { quiet + 1 } else { 0 };
+            pause(0.02).await;
+        }
         if end.elapsed() > DEADLINE / 3 {
             self.row.note(format!("settled {:.0?} after the tapes' end", end.elapsed()));
         }
@@ -316,7 +307,7 @@ impl Scene {
 
     /// As `end`, for a row that has more to say.
     pub(crate) async fn judge(mut self, must: Must, scope: Scope) -> Running {
-        self.settle();
+        self.settle().await;
         let panicked = self.daemon.log().contains("panicked");
         self.row.must(!panicked, "something panicked");
         let log = self.daemon.log();
@@ -331,5 +322,15 @@ impl Scene {
             println!("--- the daemon's log ---\n{log}\n--- its status ---\n{status}");
         }
         row
+    }
+}
+
+/// The id of the last trade on a subject of the stream; 0: none. A filling that comes late may stand behind younger ones.
+async fn last_stored(context: &jetstream::Context, subject: &str) -> u64 {
+    let Ok(stream) = context.get_stream(STREAM).await else { return 0 };
+    let last = stream.get_last_raw_message_by_subject(subject).await.ok();
+    match last.and_then(|last| Record::from_bytes(last.payload.get(..48)?).ok()) {
+        Some(Record::Trade(trade)) => trade.trade_id,
+        _ => 0,
     }
 }

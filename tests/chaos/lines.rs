@@ -179,7 +179,7 @@ async fn x13_venue_times() {
         scene.inject_all(|exchange| Fault::Retime { exchange, symbol: None, which: ALL, time, count: 5 });
         pause(0.7).await;
     }
-    scene.settle();
+    scene.settle().await;
     let found = judge(&scene.sim, &in_stream(&scene.broker.url()).await, Scope::All);
     scene.row.must(found.bad == 0, format!("{} records with an impossible time are stored", found.bad));
     scene.row.note(format!("{} impossible records", found.bad));

@@ -96,7 +96,7 @@ async fn s03_writer_killed() {
     }
     reader.from_oldest();
     scene.row.recovered(started);
-    scene.settle();
+    scene.settle().await;
     drain(&mut reader);
     // A torn record would be one that nobody issued.
     let torn = judge(&scene.sim, &read, Scope::ToLast).foreign;
@@ -132,7 +132,7 @@ async fn s04_readers_come_and_go() {
         stop.store(true, Ordering::Relaxed);
     });
     scene.row.note(format!("{} times attached, 3 readers killed", attached.load(Ordering::Relaxed)));
-    scene.settle();
+    scene.settle().await;
     let verdict = judge(&scene.sim, &in_rings(&scene.daemon, &scene.sim), Scope::All);
     scene.row.judged(&verdict, Must::Whole);
     let after = open_files(&scene);

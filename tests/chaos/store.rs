@@ -239,7 +239,7 @@ async fn b12_power_loss() {
         scene.daemon.wait(noticed, "to notice what the broker has lost");
         scene.row.detected(since);
         scene.recover(since).await;
-        scene.settle();
+        scene.settle().await;
         let lost = scene.daemon.metric("broker_lost_total");
         let (resent, gaps) = (scene.daemon.metric("publish_resent_total"), scene.daemon.metric("publish_gaps_total"));
         let fetched = scene.daemon.metric("repaired_trades_total");
@@ -296,7 +296,7 @@ async fn b13_bit_flip() {
         let since = Instant::now();
         scene.broker.one().restart_live().await;
         scene.recover(since).await;
-        scene.settle();
+        scene.settle().await;
         let found = judge(&scene.sim, &in_stream(&scene.broker.url()).await, Scope::All);
         let code = verify(&scene);
         let told = code == Some(0) || found.lost + found.declared > 0;
