@@ -325,7 +325,7 @@ impl Scene {
     }
 }
 
-/// The id of the last trade on a subject of the stream; 0: none. A filling that comes late may stand behind younger ones.
+/// The id of the last trade on a subject of the stream; 0: none. What came late may stand behind younger ones.
 async fn last_stored(context: &jetstream::Context, subject: &str) -> u64 {
     let Ok(stream) = context.get_stream(STREAM).await else { return 0 };
     let last = stream.get_last_raw_message_by_subject(subject).await.ok();
