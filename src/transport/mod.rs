@@ -1,5 +1,6 @@
 //! Where records go. No transport knows which venue a trade came from beyond its exchange token.
 
+mod files;
 pub mod ipc;
 pub mod nats;
 

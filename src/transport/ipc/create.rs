@@ -11,9 +11,10 @@ use rustix::fs::{FallocateFlags, fallocate, fstatvfs};
 use rustix::io::Errno;
 
 use super::layout::{Header, HeaderError, MAGIC};
-use super::lock::filling_path;
-use super::segment::{NameError, Segment, open_checked, open_options};
+use super::names::filling_path;
+use super::segment::{NameError, Segment, open_checked};
 use super::symbols::SymbolTableError;
+use crate::transport::files::open_options;
 
 /// Why there is no segment to write to.
 #[derive(Debug, thiserror::Error)]

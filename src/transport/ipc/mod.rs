@@ -27,7 +27,7 @@
 
 mod create;
 pub mod layout;
-mod lock;
+mod names;
 mod open;
 pub mod reader;
 mod ring;

@@ -6,7 +6,7 @@
     reason = "shared memory is reached through pointers into a mapping; each use says why it is sound"
 )]
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -19,8 +19,9 @@ use super::layout::{
     AT_HEAD, AT_HEARTBEAT, AT_STATE, AT_SYMBOLS, EXCHANGE_BYTES_MAX, HEADER_BYTES, Header, HeaderError, LINE_WORDS,
     SLOT_BYTES, SYMBOL_ENTRY_BYTES,
 };
-use super::lock::{FILLING_ENDING, LOCK_ENDING};
+use super::names::{FILLING_ENDING, LOCK_ENDING};
 use super::ring::{Words, hardware_fence};
+use crate::transport::files::open_options;
 
 /// Where segments live unless a test says otherwise.
 pub const DIRECTORY: &str = "/dev/shm";
@@ -84,13 +85,6 @@ pub fn segments(directory: &Path, prefix: &str) -> io::Result<Vec<String>> {
     }
     found.sort();
     Ok(found)
-}
-
-/// How a file of ours is opened: never through a symbolic link, since others may write to the directory.
-pub(super) fn open_options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.custom_flags(i32::from_ne_bytes(OFlags::NOFOLLOW.bits().to_ne_bytes()));
-    options
 }
 
 /// Why an existing file is no segment to read.

@@ -8,12 +8,13 @@ use std::sync::atomic::Ordering;
 
 use super::create::{CreateError, Filling, previous_epoch};
 use super::layout::{Header, State};
-use super::lock::{Lock, LockError};
+use super::names::lock_path;
 use super::ring::{self, RecordWords};
 use super::segment::{DIRECTORY, Segment, segment_path};
 use super::symbols::{SymbolTableError, symbol_words};
 use crate::market::{Record, Symbol};
 use crate::telemetry::clock;
+use crate::transport::files::{Lock, LockError};
 
 /// What a segment is to be.
 #[derive(Clone, Debug)]
@@ -87,9 +88,9 @@ impl Writer {
         let pid = std::process::id();
         let mut header = Header::new(&config.exchange, config.capacity, config.symbols_max, clock::wall_ns(), pid)
             .map_err(CreateError::Size)?;
-        let lock = Lock::take(&path, pid).map_err(|error| match error {
+        let lock = Lock::take(&lock_path(&path), pid).map_err(|error| match error {
             LockError::Held { pid } => CreateError::Busy { path: path.clone(), pid },
-            LockError::Io { path, source } => CreateError::Io { action: "lock", path, source },
+            LockError::Io(source) => CreateError::Io { action: "lock", path: lock_path(&path), source },
         })?;
         if let Some(previous) = previous_epoch(&path)? {
             // A clock that stepped back must not make two writers look like one.

@@ -50,7 +50,7 @@ pub use reader::Reading;
 pub use recover::Recovered;
 
 use crate::market::trade::RECORD_BYTES;
-use files::Lock;
+use crate::transport::files::Lock;
 use layout::{BLOCK_HEADER_BYTES, HEADER_BYTES, SegmentHeader};
 use reader::Reader;
 use recover::Segment;
@@ -175,7 +175,7 @@ impl Spool {
     pub fn open(directory: &Path, limits: Limits, owner: &str) -> Result<(Self, Recovered), SpoolError> {
         limits.check()?;
         files::ensure_directory(directory)?;
-        let lock = Lock::take(directory)?;
+        let lock = files::take_lock(directory)?;
         let (segments, recovered) = recover::recover(directory, owner)?;
         let end = segments.back().map_or(0, |segment| segment.end);
         let first = segments.front().map_or(end, |segment| segment.first);

@@ -126,7 +126,7 @@ fn the_mode_is_the_configured_one_and_nothing_half_made_is_left() {
         assert_eq!(fs::metadata(writer.path()).unwrap().permissions().mode() & 0o7777, mode);
     }
     // What a writer left that was killed while it filled a segment.
-    fs::write(lock::filling_path(&path(dir.path())), "half").unwrap();
+    fs::write(names::filling_path(&path(dir.path())), "half").unwrap();
     create(dir.path(), 64).close();
     let too_many = Symbol::new("A").unwrap();
     let symbols = (0..5).map(|id| (id + 1, &too_many));

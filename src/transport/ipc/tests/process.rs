@@ -28,7 +28,7 @@ fn a_file_system_without_room_refuses_at_start() {
     assert!(*free > 0 && *free <= 256 << 10);
     let text = error.to_string();
     assert!(text.contains("0.3 MiB") && text.contains("shm_size"), "{text}");
-    assert!(!lock::filling_path(&path(&mount)).exists());
+    assert!(!names::filling_path(&path(&mount)).exists());
 
     // Room for one of 2,048 slots, not for two: the one of a writer that is gone gives way.
     for n in 0..3 {

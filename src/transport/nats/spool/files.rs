@@ -1,68 +1,26 @@
 //! The spool's directory: its lock, how files are opened, begun and set aside. It knows nothing of blocks.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rustix::fs::OFlags;
 
 use super::error::SpoolError;
 use super::layout::{NUMBER_MAX, SegmentHeader, filling_name, segment_name};
+use crate::transport::files::{Lock, LockError, open_options};
 
 /// The lock's file. It is never removed; removing it would let two processes lock two different files.
 pub(super) const LOCK_NAME: &str = "lock";
 
-/// A lock without a holder's pid is tried this often, this far apart.
-const TRIES: u32 = 40;
-const RETRY_AFTER: Duration = Duration::from_millis(5);
-
-/// A held lock; the kernel gives it back when its holder dies, however it dies.
-#[derive(Debug)]
-pub(super) struct Lock {
-    file: File,
-}
-
-impl Lock {
-    /// Takes the lock of a directory, at once or not at all.
-    pub(super) fn take(directory: &Path) -> Result<Self, SpoolError> {
-        let path = directory.join(LOCK_NAME);
-        let failed = |source| SpoolError::of("lock", path.clone(), source);
-        let mut file =
-            options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(failed)?;
-        let mut tries = TRIES;
-        loop {
-            tries -= 1;
-            match file.try_lock() {
-                Ok(()) => break,
-                Err(TryLockError::WouldBlock) => match read_pid(&mut file) {
-                    // One that has just closed: its lock lives on in a child of its process until that one execs.
-                    None if tries > 0 => std::thread::sleep(RETRY_AFTER),
-                    pid => return Err(SpoolError::Busy { path: directory.to_owned(), pid }),
-                },
-                Err(TryLockError::Error(source)) => return Err(failed(source)),
-            }
-        }
-        let pid = std::process::id();
-        // The pid only helps the next one's error message: a full disk must not stop us here.
-        let _ = file.set_len(0).and_then(|()| file.write_all_at(format!("{pid}\n").as_bytes(), 0));
-        Ok(Self { file })
-    }
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        let _ = self.file.set_len(0);
-        // Closing the file, which follows, gives the lock back.
-    }
-}
-
-fn read_pid(file: &mut File) -> Option<u32> {
-    file.rewind().ok()?;
-    let mut text = String::new();
-    file.take(16).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok()
+/// Takes the lock of a directory, at once or not at all.
+pub(super) fn take_lock(directory: &Path) -> Result<Lock, SpoolError> {
+    let path = directory.join(LOCK_NAME);
+    Lock::take(&path, std::process::id()).map_err(|error| match error {
+        LockError::Held { pid } => SpoolError::Busy { path: directory.to_owned(), pid },
+        LockError::Io(source) => SpoolError::of("lock", path, source),
+    })
 }
 
 /// Makes the directory where it is missing, for its owner alone.
@@ -102,7 +60,7 @@ pub(super) fn begin_segment(directory: &Path, header: &SegmentHeader) -> Result<
         _ => {}
     }
     let file =
-        options().read(true).write(true).create_new(true).mode(0o600).open(&filling).map_err(failed("create"))?;
+        open_options().read(true).write(true).create_new(true).mode(0o600).open(&filling).map_err(failed("create"))?;
     let begun = file
         .write_all_at(&header.encode(), 0)
         .map_err(failed("write"))
@@ -152,10 +110,4 @@ pub(super) fn sync_directory(directory: &Path) -> Result<(), SpoolError> {
     File::open(directory)
         .and_then(|file| file.sync_all())
         .map_err(|source| SpoolError::of("sync", directory.to_owned(), source))
-}
-
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.custom_flags(i32::from_ne_bytes(OFlags::NOFOLLOW.bits().to_ne_bytes()));
-    options
 }
