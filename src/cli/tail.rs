@@ -86,7 +86,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 async fn stream(settings: &Settings, args: &Args, since: Since, out: &mut Printer) -> Result<(), Failure> {
     let upper = |symbols: &[String]| symbols.iter().map(|symbol| symbol.trim().to_ascii_uppercase()).collect();
-    let filter = Filter { exchanges: args.venues.exchanges.clone(), symbols: upper(&args.venues.symbols) };
+    let filter = Filter { exchanges: args.venues.exchanges.clone(), symbols: upper(&args.venues.symbols), kind: None };
     let mut tail = Tail::open(&settings.transport.nats, filter, since).await.map_err(Failure::failed)?;
     while !out.is_full() {
         match tail.next().await {

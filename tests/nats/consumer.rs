@@ -141,7 +141,7 @@ async fn only_what_is_asked_for_is_read() {
     mixed(&settings).await;
     let read = async |exchanges: &[&str], symbols: &[&str], count| {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
-        let filter = Filter { exchanges: own(exchanges), symbols: own(symbols) };
+        let filter = Filter { exchanges: own(exchanges), symbols: own(symbols), kind: None };
         let mut tail = Tail::open(&settings, filter, Since::Start).await.unwrap();
         let items = take(&mut tail, count).await;
         assert!(is_at_end(&mut tail).await, "{exchanges:?} {symbols:?}");

@@ -48,7 +48,7 @@ pub(super) async fn stream(
 ) -> Result<Audited, Failure> {
     let nats = &settings.transport.nats;
     let prefix = &nats.jetstream.subject_prefix;
-    let filter = Filter { exchanges: wanted.exchanges.clone(), symbols: wanted.symbols.clone() };
+    let filter = Filter { exchanges: wanted.exchanges.clone(), symbols: wanted.symbols.clone(), kind: None };
     let mut scan = Scan::open(nats, filter, since).await.map_err(Failure::failed)?;
     let last = scan.last_sequence().min(until.unwrap_or(u64::MAX));
     let (mut book, mut subjects, mut progress) = (Book::default(), Subjects::default(), Progress::new());

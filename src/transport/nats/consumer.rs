@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use super::connect::{self, Chain, ConnectError};
 use crate::config::settings::Nats;
 use crate::market::trade::RECORD_BYTES;
-use crate::market::{Record, subject};
+use crate::market::{Record, SubjectKind, subject};
 
 /// First wait before a lost connection is made anew; it doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(200);
@@ -27,6 +27,8 @@ pub struct Filter {
     pub exchanges: Vec<String>,
     /// Canonical symbols.
     pub symbols: Vec<String>,
+    /// Only trades, or only gaps; none: both.
+    pub kind: Option<SubjectKind>,
 }
 
 /// Where to begin.
@@ -44,7 +46,7 @@ pub enum Since {
 }
 
 impl Filter {
-    /// The subjects of what is asked for, trades and gaps.
+    /// The subjects of what is asked for.
     pub(super) fn subjects(&self, prefix: &str) -> Vec<String> {
         let any = |names: &[String]| {
             if names.is_empty() { vec!["*".to_owned()] } else { names.iter().map(|n| subject::token(n)).collect() }
@@ -52,7 +54,9 @@ impl Filter {
         let mut subjects = Vec::new();
         for exchange in any(&self.exchanges) {
             for symbol in any(&self.symbols) {
-                subjects.extend(["trades", "gaps"].map(|kind| format!("{prefix}.{exchange}.{symbol}.{kind}")));
+                let kinds = [SubjectKind::Trades, SubjectKind::Gaps].into_iter();
+                let kinds = kinds.filter(|kind| self.kind.is_none_or(|only| only == *kind));
+                subjects.extend(kinds.map(|kind| format!("{prefix}.{exchange}.{symbol}.{}", kind.as_str())));
             }
         }
         subjects
@@ -171,6 +175,11 @@ impl Tail {
                 None => self.messages = None,
             }
         }
+    }
+
+    /// Whether the message that the last record came from holds more of them.
+    pub(super) fn is_within_message(&self) -> bool {
+        !self.items.is_empty()
     }
 
     async fn again(&mut self) {

@@ -4,13 +4,14 @@
 //! A subject's last message is where the next run goes on, but for one case: trades that came late stand behind younger
 //! ones. Then the newest trade, and what is still missing, show only in what lies before it.
 
+mod read;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::consumer::{Filter, Item, Since, Tail as Reader, TailError};
+pub(super) use self::read::read;
 use super::window::Tail;
-use crate::config::settings::Nats;
-use crate::market::{Flags, GapMsg, Record, SubjectKind, TradeMsg, Universe};
+use crate::market::{Flags, GapMsg, Record, SubjectKind, TradeMsg};
 
 /// Most open gaps of an instrument that are remembered.
 const OPEN_MAX: usize = 64;
@@ -60,12 +61,15 @@ impl Past {
     }
 }
 
-/// The instruments whose last messages do not tell enough, with the time from which they have to be read, nanoseconds
-/// since the Unix epoch by the server's clock, and the sequence up to which.
+/// The instruments whose last messages do not tell enough.
+#[derive(Debug, Default)]
 pub(super) struct Unclear {
-    pub(super) routes: Vec<u32>,
+    /// By route: the id of the late trade that ends its subject, if one does.
+    pub(super) routes: BTreeMap<u32, Option<u64>>,
+    /// From when on their messages may matter, nanoseconds since the Unix epoch by the server's clock.
     since: u64,
-    until: u64,
+    /// Their last messages: route, kind, sequence.
+    lasts: Vec<(u32, SubjectKind, u64)>,
 }
 
 impl Unclear {
@@ -74,53 +78,69 @@ impl Unclear {
     pub(super) fn of(tails: &[Tail], horizon: Duration) -> Option<Self> {
         let horizon = u64::try_from(horizon.as_nanos()).unwrap_or(u64::MAX);
         let newest = tails.iter().filter_map(|tail| tail.last).map(|last| last.stored_ns).max().unwrap_or(0);
-        let mut this = Self { routes: Vec::new(), since: u64::MAX, until: 0 };
+        let mut this = Self { since: u64::MAX, ..Self::default() };
         for tail in tails {
             let Some(last) = tail.last else { continue };
-            match Record::from_bytes(&last.record) {
-                Ok(Record::Trade(trade)) if trade.flag_set().has(Flags::BACKFILLED) => {}
-                Ok(Record::Gap(gap)) if gap.is_exact() && last.stored_ns.saturating_add(horizon) >= newest => {}
+            let late = match Record::from_bytes(&last.record) {
+                Ok(Record::Trade(trade)) if trade.flag_set().has(Flags::BACKFILLED) => Some(trade.trade_id),
+                Ok(Record::Gap(gap)) if gap.is_exact() && last.stored_ns.saturating_add(horizon) >= newest => None,
                 _ => continue,
-            }
+            };
             this.since = this.since.min(last.stored_ns.saturating_sub(horizon));
-            this.routes.push(tail.key.route);
+            let known = this.routes.entry(tail.key.route).or_default();
+            *known = known.or(late);
         }
-        this.routes.sort_unstable();
-        this.routes.dedup();
-        let ours = tails.iter().filter(|tail| this.routes.contains(&tail.key.route));
-        this.until = ours.filter_map(|tail| tail.last).map(|last| last.seq).max().unwrap_or(0);
+        for tail in tails.iter().filter(|tail| this.routes.contains_key(&tail.key.route)) {
+            // What is older than that is not among what is read.
+            let lasts = tail.last.filter(|last| last.stored_ns >= this.since);
+            this.lasts.extend(lasts.map(|last| (tail.key.route, tail.key.kind, last.seq)));
+        }
         (!this.routes.is_empty()).then_some(this)
+    }
+
+    /// The last sequence of these routes, of one kind or of both.
+    fn until(&self, kind: Option<SubjectKind>, routes: &BTreeMap<u32, From>) -> Option<u64> {
+        let ours = self
+            .lasts
+            .iter()
+            .filter(|(route, of, _)| routes.contains_key(route) && kind.is_none_or(|kind| kind == *of));
+        ours.map(|(_, _, seq)| *seq).max()
     }
 }
 
-/// Reads the recent past of these instruments.
-pub(super) async fn read(
-    settings: &Nats,
-    universe: &Universe,
-    unclear: &Unclear,
-) -> Result<BTreeMap<u32, Past>, TailError> {
-    let mut filter = Filter::default();
-    let mut names = BTreeMap::new();
-    for route in &unclear.routes {
-        let Some(instrument) = universe.get(*route as usize) else { continue };
-        names.insert((instrument.exchange.to_owned(), instrument.symbol.to_string()), *route);
-        filter.exchanges.push(instrument.exchange.to_owned());
-        filter.symbols.push(instrument.symbol.to_string());
-    }
-    for list in [&mut filter.exchanges, &mut filter.symbols] {
-        list.sort_unstable();
-        list.dedup();
-    }
-    let mut reader = Reader::open(settings, filter, Since::Time(unclear.since)).await?;
-    let mut pasts: BTreeMap<u32, Past> = BTreeMap::new();
-    loop {
-        let Item { exchange, symbol, sequence, record } = reader.next().await?;
-        if let Some(route) = names.get(&(exchange, symbol)) {
-            pasts.entry(*route).or_default().take(&record);
+/// Where reading an instrument has to begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum From {
+    /// At a gap's message: what fills it, and what is younger, stands behind it.
+    Sequence(u64),
+    /// As far back as anything can matter.
+    Horizon,
+}
+
+/// The gaps that an instrument has declared, with their sequences.
+#[derive(Debug, Default)]
+struct Declared {
+    all: Vec<(u64, GapMsg)>,
+    open: Vec<(u64, GapMsg)>,
+}
+
+impl Declared {
+    fn take(&mut self, sequence: u64, gap: &GapMsg) {
+        if gap.flags & Flags::BACKFILLED != 0 {
+            self.open.retain(|(_, open)| open.last_id < gap.first_id || gap.last_id < open.first_id);
+        } else if gap.is_exact() {
+            self.all.push((sequence, *gap));
+            self.open.push((sequence, *gap));
         }
-        if sequence >= unclear.until {
-            return Ok(pasts);
-        }
+    }
+
+    /// Where to begin, with this late trade at the end; `None`: there is nothing to read.
+    fn from(&self, late: Option<u64>) -> Option<From> {
+        let open = self.open.first().map(|(sequence, _)| *sequence);
+        let Some(id) = late else { return open.map(From::Sequence) };
+        let around = self.all.iter().rev().find(|(_, gap)| (gap.first_id..=gap.last_id).contains(&id));
+        let Some((around, _)) = around else { return Some(From::Horizon) };
+        Some(From::Sequence(open.map_or(*around, |open| open.min(*around))))
     }
 }
 
@@ -192,11 +212,33 @@ mod tests {
             tail(Key::trades(2), 12, NOW, &trade(5, 0)),
         ];
         let unclear = Unclear::of(&late, HORIZON).unwrap();
-        assert_eq!((unclear.routes, unclear.until, unclear.since), (vec![1], 9, NOW - 7 - 900_000_000_000));
+        assert_eq!((unclear.since, unclear.routes), (NOW - 7 - 900_000_000_000, BTreeMap::from([(1, Some(5))])));
+        assert_eq!(unclear.lasts, [(1, SubjectKind::Trades, 9)]);
         let open =
             [tail(Key::trades(3), 20, NOW, &trade(5, 0)), tail(Key::gaps(3), 7, NOW - 5, &gap(1, 2, 0, long_ago))];
         let unclear = Unclear::of(&open, HORIZON).unwrap();
-        assert_eq!((unclear.routes, unclear.until), (vec![3], 20), "whatever the venue's clock said");
+        assert_eq!(unclear.routes, BTreeMap::from([(3, None)]), "whatever the venue's clock said");
+        let both = BTreeMap::from([(3, From::Horizon)]);
+        assert_eq!((unclear.until(None, &both), unclear.until(Some(SubjectKind::Gaps), &both)), (Some(20), Some(7)));
+    }
+
+    #[test]
+    fn reading_begins_at_the_first_gap_that_matters() {
+        let gaps = [gap(2, 4, 0, 1), gap(7, 7, 0, 1), gap(2, 4, Flags::BACKFILLED, 1), gap(20, 29, 0, 1)];
+        let mut declared = Declared::default();
+        assert_eq!((declared.from(None), declared.from(Some(5))), (None, Some(From::Horizon)));
+        for (sequence, record) in (100..).zip(&gaps) {
+            let Record::Gap(gap) = record else { panic!("{record:?}") };
+            declared.take(sequence, gap);
+        }
+        assert_eq!(declared.from(None), Some(From::Sequence(101)), "the first is filled");
+        assert_eq!(
+            declared.from(Some(3)),
+            Some(From::Sequence(100)),
+            "younger trades stand behind the gap that it fills"
+        );
+        assert_eq!(declared.from(Some(25)), Some(From::Sequence(101)));
+        assert_eq!(declared.from(Some(12)), Some(From::Horizon), "no gap around it is known");
     }
 
     #[test]

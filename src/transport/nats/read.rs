@@ -28,11 +28,11 @@ const TAILS_AT_ONCE: usize = 64;
 /// How long an answer to the end of an old batch is waited for. A server that does not answer is not published to.
 const FENCE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// All of it together. A cluster that looks for a leader answers nothing for seconds.
+/// All of it together but for the recent past. A cluster that looks for a leader answers nothing for seconds.
 const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Reading the recent past of some instruments, within that.
-const PAST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The recent past of some instruments, at a start: nothing is published before it is known.
+const PAST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What is needed to read.
 pub(super) struct Reading {
@@ -79,10 +79,15 @@ impl ReadError {
 
 /// Dials, ends the batch that the query names, and reads.
 pub(super) async fn read(reading: Reading, query: Query) -> Result<Outcome, ReadError> {
-    match Box::pin(tokio::time::timeout(READ_TIMEOUT, within(&reading, &query))).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(ReadError::Other(format!("nothing was read within {READ_TIMEOUT:?}"))),
+    let mut outcome = match Box::pin(tokio::time::timeout(READ_TIMEOUT, within(&reading, &query))).await {
+        Ok(outcome) => outcome?,
+        Err(_) => return Err(ReadError::Other(format!("nothing was read within {READ_TIMEOUT:?}"))),
+    };
+    if query.first {
+        let pasts = pasts(&reading, &outcome.stored.tails);
+        outcome.pasts = Box::pin(unless_gone(&mut outcome.link, pasts)).await?;
     }
+    Ok(outcome)
 }
 
 async fn within(reading: &Reading, query: &Query) -> Result<Outcome, ReadError> {
@@ -101,30 +106,25 @@ async fn within(reading: &Reading, query: &Query) -> Result<Outcome, ReadError> 
     }
     let mode = if reading.chained { Mode::Chained } else { mode(&stream, reading.sole)? };
     let tails = unless_gone(&mut link, tails(&client, reading, &query.subjects)).await?;
-    let pasts =
-        if query.first { Box::pin(unless_gone(&mut link, pasts(reading, &tails))).await? } else { BTreeMap::new() };
     let stored = Stored { mode, last_seq: stream.last_seq, created: stream.created, tails };
-    Ok(Outcome { link, stored, stream, pasts })
+    Ok(Outcome { link, stored, stream, pasts: BTreeMap::new() })
 }
 
 /// Reads more where the last messages leave a doubt. Without the right to do so, what is certain has to do.
 async fn pasts(reading: &Reading, tails: &[Tail]) -> Result<BTreeMap<u32, Past>, ReadError> {
     let Some(unclear) = Unclear::of(tails, reading.horizon) else { return Ok(BTreeMap::new()) };
-    match tokio::time::timeout(PAST_TIMEOUT, past::read(&reading.settings, &reading.universe, &unclear)).await {
-        Ok(Ok(pasts)) => Ok(pasts),
-        failed => {
-            let why = match failed {
-                Ok(Err(error)) => error.to_string(),
-                _ => format!("nothing was read within {PAST_TIMEOUT:?}"),
-            };
-            tracing::warn!(
-                err = why,
-                instruments = unclear.routes.len(),
-                "the recent past of the stream cannot be read: gaps that an earlier run was filling stay as they are"
-            );
-            Ok(unclear.routes.iter().map(|route| (*route, past::at_least(tails, *route))).collect())
-        }
-    }
+    let read = past::read(&reading.settings, &reading.universe, &unclear);
+    let failed = match tokio::time::timeout(PAST_TIMEOUT, read).await {
+        Ok(Ok(pasts)) => return Ok(pasts),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("it was not read within {PAST_TIMEOUT:?}"),
+    };
+    tracing::warn!(
+        err = failed,
+        instruments = unclear.routes.len(),
+        "the recent past of the stream cannot be read: gaps that an earlier run was filling stay as they are"
+    );
+    Ok(unclear.routes.keys().map(|route| (*route, past::at_least(tails, *route))).collect())
 }
 
 /// A request that is not permitted gets no answer but a word on the connection: it ends the wait, and is the reason.
