@@ -237,8 +237,9 @@ impl Scene {
         for (subject, id) in marks {
             loop {
                 let stored = last_stored(&context, &subject).await;
-                // A tape that has ended brings nothing newer.
-                if stored > id || (stored == id && self.newest().contains(&(subject.clone(), id))) {
+                // A tape that has ended brings nothing newer, and what came late may be the last that is stored of it.
+                let ended = || self.newest().contains(&(subject.clone(), id));
+                if stored > id || (stored == id && ended()) || (start.elapsed() > secs(5.0) && ended()) {
                     break;
                 }
                 let status = || self.daemon.page("/status").1;

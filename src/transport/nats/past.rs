@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(super) use self::read::read;
-use super::window::Tail;
+use super::window::{Stored, Tail};
 use crate::market::{Flags, GapMsg, Record, SubjectKind, TradeMsg};
 
 /// Most open gaps of an instrument that are remembered.
@@ -27,6 +27,20 @@ pub struct Past {
     pub open: Vec<GapMsg>,
     /// It could not be read, and the last message came late: trades beyond [`Self::newest`] may be stored.
     pub unread: bool,
+    /// A trade that came in time was among it.
+    timely: bool,
+}
+
+/// What is stored, with the youngest trades of those instruments whose last message came late.
+pub(super) fn in_time(stored: &Stored, pasts: &BTreeMap<u32, Past>) -> Stored {
+    let mut stored = stored.clone();
+    for tail in stored.tails.iter_mut().filter(|tail| tail.key.kind == SubjectKind::Trades) {
+        let newest = pasts.get(&tail.key.route).filter(|past| !past.unread).and_then(|past| past.newest);
+        if let (Some(last), Some(newest)) = (&mut tail.last, newest) {
+            last.record = *Record::Trade(newest).as_bytes();
+        }
+    }
+    stored
 }
 
 impl Past {
@@ -34,6 +48,7 @@ impl Past {
         match record {
             Record::Trade(trade) => {
                 let id = trade.trade_id;
+                self.timely |= !trade.flag_set().has(Flags::BACKFILLED);
                 if trade.flag_set().has(Flags::AGGREGATED) {
                     // How many ids in front of its own a late row stands for is not stored. The gap that it came into
                     // stays as it was declared: a double would be worse.

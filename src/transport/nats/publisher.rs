@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::backlog::{self, Back, Backlog, Worker};
 use super::lease::Done;
 use super::link::{Came, Link, NotSent};
+use super::past;
 use super::read::{self, Outcome, ReadError, Reading};
 use super::status::{DrainReport, NatsState, NatsStatus};
 use super::window::{Action, Answer, Config, Doubt, Query, Refusal, RefusedAt, Send, Window};
@@ -59,7 +60,7 @@ pub struct Publisher {
     link: Option<Link>,
     reading: Option<ReadFuture>,
     /// By route: where the stream ended when it was first read.
-    ends: Vec<Option<(u64, u64)>>,
+    ends: Vec<Option<refill::End>>,
     /// Of several instances, whether it is this one that publishes.
     pair: Option<Pair>,
     epoch: u32,
@@ -336,7 +337,7 @@ impl Publisher {
         let first = !self.announced.live;
         if first && self.pair.is_some() {
             // Whatever another instance has stored is not ours to send, late trades included.
-            self.shared.window.borrow_mut().follow(clock::now(), &stored);
+            self.shared.window.borrow_mut().follow(clock::now(), &past::in_time(&stored, &pasts));
         }
         self.announce(&link, &stored, &stream);
         if first {

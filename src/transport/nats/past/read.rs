@@ -46,6 +46,11 @@ pub(in crate::transport::nats) async fn read(
         pasts.entry(route).or_default().take(record);
     })
     .await?;
+    for (route, from) in wanted {
+        // What is younger lies further back than was read, if there is anything.
+        let past = pasts.entry(route).or_default();
+        past.unread = from == From::Horizon && !past.timely;
+    }
     Ok(pasts)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::refill::End;
 use super::{COMPLAIN_EVERY, Publisher};
 use crate::market::{GapMsg, Record, SubjectKind, TradeMsg};
 use crate::telemetry::clock;
@@ -23,9 +24,10 @@ pub enum Anchor<'a> {
     AtLeast(&'a TradeMsg),
     /// Another instance publishes, and has come this far.
     Followed(&'a TradeMsg),
-    /// No trade, in a stream that holds others, or in a new one: nobody has stored any, as far as can be told.
+    /// No trade, in a stream that never held anything.
     Fresh,
-    /// No trade, in a stream that held messages and holds none any more: an earlier run is forgotten.
+    /// No trade, in a stream that holds others or held some: those of an earlier run may have gone by its limits, and
+    /// nobody knows how far that run came.
     Forgotten,
 }
 
@@ -33,20 +35,20 @@ impl Publisher {
     /// Tells what the stream holds, and declares what follows from it before anything newer is sent: were we to die in
     /// between, nobody would know of the hole any more.
     pub(super) fn anchor(&mut self, stored: &Stored, pasts: &BTreeMap<u32, Past>) {
-        let forgotten = stored.last_seq > 0 && stored.tails.iter().all(|tail| tail.last.is_none());
         for Tail { key, last } in stored.tails.iter().filter(|tail| tail.key.kind == SubjectKind::Trades) {
             let record = last.and_then(|last| Record::from_bytes(&last.record).ok());
             let past = pasts.get(&key.route);
-            let left = self.left_behind(key.route, record.as_ref());
-            let anchor = match &record {
-                _ if left.is_some() => left.as_ref().map_or(Anchor::Fresh, |left| Anchor::Trade(left, past)),
-                Some(Record::Trade(trade)) => {
-                    let newest = past.and_then(|past| past.newest.as_ref()).unwrap_or(trade);
-                    let unread = past.is_some_and(|past| past.unread);
-                    if unread { Anchor::AtLeast(newest) } else { Anchor::Trade(newest, past) }
-                }
-                _ if forgotten => Anchor::Forgotten,
-                _ => Anchor::Fresh,
+            let newest = match record {
+                Some(Record::Trade(trade)) => Some(past.and_then(|past| past.newest).unwrap_or(trade)),
+                _ => None,
+            };
+            let left = self.left_behind(key.route, newest.as_ref());
+            let anchor = match (&left, &newest) {
+                (Some(left), _) => Anchor::Trade(left, past),
+                (None, Some(newest)) if past.is_some_and(|past| past.unread) => Anchor::AtLeast(newest),
+                (None, Some(newest)) => Anchor::Trade(newest, past),
+                (None, None) if stored.last_seq > 0 => Anchor::Forgotten,
+                (None, None) => Anchor::Fresh,
             };
             if let Some(gap) = (self.on_anchor)(key.route, anchor) {
                 self.shared.window.borrow_mut().declare(key.route, gap);
@@ -55,21 +57,17 @@ impl Publisher {
     }
 
     /// What an earlier run left on disk of an instrument, if that goes beyond what the stream holds.
-    fn left_behind(&mut self, route: u32, stored: Option<&Record>) -> Option<TradeMsg> {
+    fn left_behind(&mut self, route: u32, newest: Option<&TradeMsg>) -> Option<TradeMsg> {
         let index = route as usize;
         if self.ends.len() <= index {
             self.ends.resize(index + 1, None);
         }
-        let end = match stored {
-            Some(Record::Trade(trade)) => Some((trade.trade_id, trade.ts_event)),
-            _ => None,
-        };
         if let Some(slot) = self.ends.get_mut(index) {
-            *slot = end;
+            *slot = newest.map(End::of);
         }
         let id = self.universe.get(index)?.id;
         let left = self.shared.backlog.borrow().as_ref()?.left_behind(id).copied()?;
-        end.is_none_or(|(id, ts)| left.trade_id > id || left.ts_event > ts).then_some(left)
+        newest.is_none_or(|end| left.trade_id > end.trade_id || left.ts_event > end.ts_event).then_some(left)
     }
 
     pub(super) fn announce(&mut self, link: &Link, stored: &Stored, stream: &StreamReport) {

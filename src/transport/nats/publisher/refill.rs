@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use super::{Publisher, Shared};
-use crate::market::{GapMsg, GapReason, GapStrength, Record, TradeMsg, trade::KIND_GAP_V1};
+use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record, TradeMsg, trade::KIND_GAP_V1};
 use crate::telemetry::clock;
 use crate::transport::nats::backlog::{Back, Backlog};
 
@@ -106,28 +106,60 @@ impl Publisher {
     /// Whether a record that an earlier run left goes on behind what the stream holds; what is missing in between was
     /// in that run's memory, and is declared.
     fn continues(&mut self, route: u32, record: &Record) -> bool {
-        let Record::Trade(trade) = record else { return true };
         let Some(Some(end)) = self.ends.get_mut(route as usize) else { return true };
-        let known = trade.trade_id <= end.0 && trade.ts_event <= end.1;
-        if !known && trade.trade_id > end.0.saturating_add(1) {
-            let gap = lost_in_memory(*end, trade);
-            self.shared.window.borrow_mut().declare(route, gap);
+        if end.has_open(record) {
+            return false;
         }
+        let Record::Trade(trade) = record else { return true };
+        if end.met {
+            return true;
+        }
+        let known = trade.trade_id <= end.id && trade.ts_event <= end.ts;
         if !known {
+            if trade.trade_id > end.id.saturating_add(1) {
+                let gap = lost_in_memory(end, trade);
+                self.shared.window.borrow_mut().declare(route, gap);
+            }
             // From here on the spool itself is whole, or declares what is not.
-            if let Some(slot) = self.ends.get_mut(route as usize) {
-                *slot = None;
+            end.met = true;
+            if trade.trade_id <= end.id {
+                // The venue began to count anew.
+                end.id = 0;
             }
         }
         !known
     }
 }
 
-fn lost_in_memory((id, ts): (u64, u64), next: &TradeMsg) -> GapMsg {
-    let (first_id, last_id) = (id.saturating_add(1), next.trade_id.saturating_sub(1));
+/// Where the stream ended of an instrument when this run began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    id: u64,
+    ts: u64,
+    /// What goes on behind it has come.
+    met: bool,
+}
+
+impl End {
+    pub(super) const fn of(newest: &TradeMsg) -> Self {
+        Self { id: newest.trade_id, ts: newest.ts_event, met: false }
+    }
+
+    /// Whether a record fills, or says to have filled, a gap that the stream declares. That one is open, the venue is
+    /// asked for it anew, and what is fetched twice must not be stored twice, nor be declared there when it is not.
+    const fn has_open(&self, record: &Record) -> bool {
+        match record {
+            Record::Trade(trade) => trade.flag_set().has(Flags::BACKFILLED) && trade.trade_id <= self.id,
+            Record::Gap(gap) => gap.flags & Flags::BACKFILLED != 0 && gap.first_id <= self.id,
+        }
+    }
+}
+
+fn lost_in_memory(end: &End, next: &TradeMsg) -> GapMsg {
+    let (first_id, last_id) = (end.id.saturating_add(1), next.trade_id.saturating_sub(1));
     GapMsg {
-        ts_start: ts,
-        ts_end: next.ts_event.max(ts),
+        ts_start: end.ts,
+        ts_end: next.ts_event.max(end.ts),
         first_id,
         last_id,
         missing: last_id.saturating_sub(first_id).saturating_add(1),

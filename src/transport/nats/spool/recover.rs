@@ -16,7 +16,7 @@ use super::layout::{
 };
 use super::walk::{Hole, Step, Walk};
 use crate::market::trade::RECORD_BYTES;
-use crate::market::{Record, TradeMsg};
+use crate::market::{Flags, Record, TradeMsg};
 
 /// What [`Spool::open`](super::Spool::open) found.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -31,7 +31,8 @@ pub struct Recovered {
     pub foreign: Vec<PathBuf>,
     /// When the oldest segment was begun, nanoseconds since the Unix epoch.
     pub oldest_ns: Option<u64>,
-    /// The trade that was appended last of each instrument, by instrument id.
+    /// The trade that was appended last of each instrument, by instrument id; those that came late do not count, since
+    /// younger ones stand before them.
     pub last: BTreeMap<u32, TradeMsg>,
 }
 
@@ -194,7 +195,9 @@ fn scan(
 fn take(payload: &[u8], found: &mut Recovered) {
     for bytes in payload.chunks_exact(RECORD_BYTES) {
         found.records += 1;
-        if let Ok(Record::Trade(trade)) = Record::from_bytes(bytes) {
+        if let Ok(Record::Trade(trade)) = Record::from_bytes(bytes)
+            && !trade.flag_set().has(Flags::BACKFILLED)
+        {
             found.last.insert(trade.instrument_id, trade);
         }
     }

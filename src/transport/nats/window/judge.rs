@@ -105,9 +105,9 @@ impl Judge {
         let Some(Some(known)) = self.tails.get(message.key.index()) else { return unknown(stood) };
         let Some((_, record)) = &known.last else { return self.empty_subject(stood, known.had) };
         match known.exact.or(known.twin) {
-            Some((at, part)) => self.found(index, message, stood, at, part),
-            None if known.before_all => self.behind(stood),
-            None => self.not_found(message, stood, record.as_ref()),
+            Some((at, part)) => self.found(index, message, stood, known, (at, part)),
+            None if known.before_all => self.behind(stood, known),
+            None => self.not_found(message, stood, known, record.as_ref()),
         }
     }
 
@@ -121,12 +121,13 @@ impl Judge {
                     return None;
                 }
                 let tail = Mark::of(&record?);
-                (self.proves_loss() && gone.last.after(&tail)).then_some(Some(tail))
+                (self.proves_loss(&known) && gone.last.after(&tail)).then_some(Some(tail))
             }
         }
     }
 
-    fn found(&self, index: usize, message: &Message, stood: Stood, at: usize, part: usize) -> Verdict {
+    fn found(&self, index: usize, message: &Message, stood: Stood, known: &Known, at: (usize, usize)) -> Verdict {
+        let (at, part) = at;
         if index < at {
             return Verdict::Stored;
         }
@@ -137,24 +138,24 @@ impl Judge {
                 _ => Verdict::Stored,
             };
         }
-        self.behind(stood)
+        self.behind(stood, known)
     }
 
     /// What stands behind the stored tail.
-    const fn behind(&self, stood: Stood) -> Verdict {
+    fn behind(&self, stood: Stood, known: &Known) -> Verdict {
         match stood {
-            Stood::Retained if self.proves_loss() => Verdict::Lost,
+            Stood::Retained if self.proves_loss(known) => Verdict::Lost,
             Stood::Retained => Verdict::Stored,
             Stood::InFlight { predicted } if !self.oldest_removed_first => self.by_sequence(predicted),
             Stood::InFlight { .. } | Stood::Waiting => Verdict::Send,
         }
     }
 
-    fn not_found(&self, message: &Message, stood: Stood, record: Option<&Record>) -> Verdict {
+    fn not_found(&self, message: &Message, stood: Stood, known: &Known, record: Option<&Record>) -> Verdict {
         let tail = record.map(Mark::of);
         let (Some(tail), Some(newest)) = (tail, message.last().as_ref().map(Mark::of)) else { return unknown(stood) };
         match stood {
-            Stood::Retained if self.proves_loss() && newest.after(&tail) => Verdict::Lost,
+            Stood::Retained if self.proves_loss(known) && newest.after(&tail) => Verdict::Lost,
             Stood::Retained => Verdict::Stored,
             Stood::InFlight { .. } | Stood::Waiting if newest.covered_by(&tail) => Verdict::Stored,
             Stood::InFlight { predicted } if !self.oldest_removed_first => self.by_sequence(predicted),
@@ -179,9 +180,12 @@ impl Judge {
         if !self.foreign && !self.regressed && predicted <= self.last_seq { Verdict::Stored } else { Verdict::Send }
     }
 
-    /// Whether an old tail proves that what came after it is gone.
-    const fn proves_loss(&self) -> bool {
-        self.regressed || self.oldest_removed_first
+    /// Whether an old tail proves that what came after it is gone. One that another instance stored late does not: that
+    /// one had stored younger trades before it.
+    fn proves_loss(&self, known: &Known) -> bool {
+        let late = |record: &Record| Mark::of(record).late;
+        let strange = known.exact.is_none() && known.last.is_some_and(|(_, record)| record.as_ref().is_some_and(late));
+        self.regressed || (self.oldest_removed_first && !strange)
     }
 }
 

@@ -168,6 +168,11 @@ impl Mark {
         if self.ordered && other.ordered { self.id > other.id } else { self.ts > other.ts }
     }
 
+    /// Whether this happened so long after `other` that a lower id is one of a venue that counts anew.
+    pub(super) const fn outlives(&self, other: &Self) -> bool {
+        !self.late && self.ts > other.ts.saturating_add(RESTART_NS)
+    }
+
     /// Whether a stream that ends here has passed a record of the same instrument: stored it, or declared it, or knows
     /// of what it declares.
     pub(super) const fn passed(&self, record: &Record) -> bool {

@@ -112,8 +112,8 @@ impl Retained {
         match slot {
             Some(gone) => {
                 let mark = Mark::of(&last);
-                // Trades that came late stand behind younger ones.
-                if mark.after(&gone.last) {
+                // Trades that came late stand behind younger ones; a venue that counts anew begins with low ids.
+                if mark.after(&gone.last) || mark.outlives(&gone.last) {
                     gone.last = mark;
                 }
                 gone.count += count;

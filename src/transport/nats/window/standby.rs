@@ -3,10 +3,19 @@
 use std::time::Instant;
 
 use super::event::{Doubt, Key, Query, Stored};
-use super::message::{History, Mark, Message};
+use super::message::{History, Mark, Message, same_trade};
 use super::outbox::carries_gaps;
 use super::{Phase, Window};
 use crate::market::Record;
+
+/// How far the other instance has come with an instrument.
+#[derive(Clone, Copy)]
+struct End {
+    mark: Mark,
+    record: Record,
+    /// Where this record waits here.
+    at: Option<usize>,
+}
 
 impl Window {
     /// Another instance publishes from here on: what is in flight waits again, and nothing is known of the stream.
@@ -37,22 +46,35 @@ impl Window {
     /// The other instance has come this far: what it has stored, or has passed, is kept only in case the broker loses
     /// it.
     pub fn follow(&mut self, now: Instant, stored: &Stored) {
-        let mut ends: Vec<Option<Mark>> = vec![None; self.config.routes as usize];
+        let mut ends: Vec<Option<End>> = vec![None; self.config.routes as usize];
         for tail in stored.tails.iter().filter(|tail| !carries_gaps(tail.key)) {
             let record = tail.last.and_then(|last| Record::from_bytes(&last.record).ok());
             if let Some(slot) = ends.get_mut(tail.key.route as usize) {
-                *slot = record.as_ref().map(Mark::of);
+                *slot = record.map(|record| End { mark: Mark::of(&record), record, at: None });
             }
         }
-        let end = |route: u32| ends.get(route as usize).copied().flatten();
-        self.outbox.forget_gaps(|route, gap| end(route).is_some_and(|end| end.passed(&Record::Gap(*gap))));
+        let end = |ends: &[Option<End>], route: u32| ends.get(route as usize).copied().flatten();
+        self.outbox.forget_gaps(|route, gap| end(&ends, route).is_some_and(|end| end.mark.passed(&Record::Gap(*gap))));
+        let waiting: Vec<Message> = self.outbox.take().into_iter().collect();
+        for (place, message) in waiting.iter().enumerate() {
+            if let Some(Some(end)) = ends.get_mut(message.key.route as usize)
+                && !end.mark.late
+                && message.each().any(|record| same_trade(&record, &end.record))
+            {
+                end.at = Some(place);
+            }
+        }
         let mut rest = Vec::new();
-        for mut message in self.outbox.take() {
-            let Some(end) = end(message.key.route) else {
+        for (place, mut message) in waiting.into_iter().enumerate() {
+            let Some(end) = end(&ends, message.key.route) else {
                 rest.push(message);
                 continue;
             };
-            let passed = message.each().take_while(|record| end.passed(record)).count();
+            let passed = match end.at {
+                // Whatever its id says: what stands before the stream's end is stored, or declared there.
+                Some(at) if place < at => message.each().count(),
+                _ => message.each().take_while(|record| end.mark.passed(record)).count(),
+            };
             if passed as u64 == message.records() {
                 self.stats.duplicates += message.records();
                 if !carries_gaps(message.key) {
