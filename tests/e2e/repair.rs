@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use data_manager::market::{GapStrength, Record};
 use data_manager::sim::{Fault, Sim, SimConfig, Source, Which};
 use rustix::process::Signal;
 
 use crate::daemon::{Daemon, Spec};
-use crate::support::Server;
-use crate::truth::{Trades, by_id, in_rings, issued, stored, wait_for_end};
+use crate::support::{Server, client};
+use crate::truth::{STREAM, Trades, by_id, in_rings, issued, stored, wait_for_end};
 
 /// Two venues, one that pages from the oldest trade on and one that pages from the newest.
 pub(crate) fn venues(rate: f64, limit: u64) -> Sim {
@@ -196,4 +197,27 @@ async fn a_daemon_killed_while_a_late_filling_lands_ends_it_in_its_next_life() {
     let found = stored(&server.url()).await;
     assert!(found.gaps > 0, "what was not there in time is declared");
     assert_eq!(by_id(found, &issued), issued, "stream");
+}
+
+#[tokio::test]
+async fn a_symbol_whose_trades_have_expired_is_told_as_possibly_missing() {
+    let server = Server::start();
+    let sim = venues(1_000.0, 5_000);
+    let mut daemon = Spec::new(&sim).nats(&server.url()).start();
+    daemon.wait(|daemon| (daemon.metric("published_trades_total") > 1_000).then_some(()), "to publish");
+    daemon.kill9();
+    let symbol = sim.symbols("binance").remove(0);
+    let jetstream = async_nats::jetstream::new(client(&server.url()).await);
+    let stream = jetstream.get_stream(STREAM).await.unwrap();
+    let purged = stream.purge().filter(format!("market.binance.{symbol}.trades")).await.unwrap();
+    assert!(purged.purged > 0);
+    let mut daemon = Spec::new(&sim).nats(&server.url()).start();
+    wait_for_repairs_of_late_life(&mut daemon, &sim);
+    daemon.drain();
+    let found = stored(&server.url()).await;
+    let possible = |record: &Record| matches!(record, Record::Gap(gap) if gap.strength == GapStrength::Possible as u8);
+    for (key, records) in &found.records {
+        let expired = *key == ("binance".to_owned(), symbol.clone());
+        assert_eq!(records.iter().any(possible), expired, "{key:?}");
+    }
 }

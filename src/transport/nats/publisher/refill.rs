@@ -170,3 +170,27 @@ fn lost_in_memory(end: &End, next: &TradeMsg) -> GapMsg {
         kind: KIND_GAP_V1,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_filled_an_older_gap_is_fetched_anew_with_the_news_that_it_is_filled() {
+        let trade = |id, flags| TradeMsg { trade_id: id, flags, kind: 1, ..bytemuck::Zeroable::zeroed() };
+        let filled = |first_id, last_id| GapMsg {
+            first_id,
+            last_id,
+            flags: Flags::BACKFILLED,
+            kind: KIND_GAP_V1,
+            ..bytemuck::Zeroable::zeroed()
+        };
+        let end = End::of(&trade(61, 0));
+        assert!(end.has_open(&Record::Trade(trade(50, Flags::BACKFILLED))));
+        assert!(end.has_open(&Record::Gap(filled(50, 60))));
+        assert!(!end.has_open(&Record::Trade(trade(70, Flags::BACKFILLED))), "its gap is in the spool too");
+        assert!(!end.has_open(&Record::Gap(filled(70, 72))));
+        assert!(!end.has_open(&Record::Trade(trade(62, 0))));
+        assert!(!end.has_open(&Record::Gap(GapMsg { flags: 0, ..filled(50, 60) })), "a declaration is no filling");
+    }
+}

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::market::trade::{KIND_GAP_V1, KIND_TRADE_V1};
-use crate::market::{GapMsg, GapReason, TradeMsg};
+use crate::market::{Flags, GapMsg, GapReason, TradeMsg};
 
 type Bytes = [u8; RECORD_BYTES];
 
@@ -128,6 +128,17 @@ fn records_come_back_in_order_over_many_segments_and_a_second_open() {
     assert_eq!(last, [99_995, 99_996, 99_997, 99_998, 99_999]);
     assert!(fill(&mut spool, 100_000..100_010, 3).is_empty());
     assert_eq!(read_all(&mut spool, 4_096), (trades(0..100_010), vec![]));
+}
+
+#[test]
+fn a_late_trade_is_not_the_last_of_its_instrument() {
+    let dir = TempDir::new().unwrap();
+    let (mut spool, _) = open(dir.path(), SMALL);
+    let late = TradeMsg { flags: 1 | Flags::BACKFILLED, ..trade(5) };
+    spool.append(CREATED, &[*trade(10).as_bytes(), *late.as_bytes()]).unwrap();
+    spool.close().unwrap();
+    let (_, recovered) = open(dir.path(), SMALL);
+    assert_eq!(recovered.last.values().map(|trade| trade.trade_id).collect::<Vec<_>>(), [10]);
 }
 
 #[test]

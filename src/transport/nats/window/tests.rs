@@ -168,3 +168,43 @@ fn a_window_that_stands_by_keeps_only_what_the_other_instance_has_not_stored() {
     window.follow(now, &at(6));
     assert_eq!(window.stats().waiting, 1);
 }
+
+fn stored(record: &Record) -> Stored {
+    let last = TailRecord { seq: 10, stored_ns: 0, record: *record.as_bytes() };
+    let tails = vec![Tail { key: Key::trades(0), last: Some(last) }];
+    Stored { mode: Mode::Chained, last_seq: 10, created: 1, tails }
+}
+
+#[test]
+fn a_late_trade_of_another_instance_does_not_prove_that_younger_ones_are_lost() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(config(), now);
+    for id in 61..=64 {
+        window.push(now, 0, &trade(id));
+    }
+    window.follow(now, &stored(&trade(64)));
+    assert_eq!(window.stats().waiting, 0);
+    // The other one fills an old gap, which it fetched itself, and ends.
+    let Record::Trade(late) = trade(50) else { panic!("no trade") };
+    let late = Record::Trade(TradeMsg { ts_recv: 9, flags: late.flags | Flags::BACKFILLED, ..late });
+    reconcile(&mut window, now, Mode::Chained, 12, Some((12, late)));
+    assert_eq!(ids(&sends(&mut window, now)), [0; 0]);
+    assert_eq!(window.stats().broker_lost, 0);
+    assert_eq!(window.take_lost(), []);
+}
+
+#[test]
+fn a_window_that_stands_by_lets_go_of_ids_before_a_venue_counted_anew() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(config(), now);
+    let anew = |id| match trade(id) {
+        Record::Trade(trade) => Record::Trade(TradeMsg { ts_event: 5_000_000_000 + id * 1_000, ..trade }),
+        Record::Gap(_) => panic!("no trade"),
+    };
+    (900..=903).for_each(|id| window.push(now, 0, &trade(id)));
+    (1..=3).for_each(|id| window.push(now, 0, &anew(id)));
+    window.follow(now, &stored(&anew(2)));
+    assert_eq!(window.stats().waiting, 1);
+    reconcile(&mut window, now, Mode::Chained, 10, Some((10, anew(2))));
+    assert_eq!(ids(&sends(&mut window, now)), [3]);
+}
