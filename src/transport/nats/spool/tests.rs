@@ -135,7 +135,7 @@ fn a_late_trade_is_not_the_last_of_its_instrument() {
     let dir = TempDir::new().unwrap();
     let (mut spool, _) = open(dir.path(), SMALL);
     let late = TradeMsg { flags: 1 | Flags::BACKFILLED, ..trade(5) };
-    spool.append(CREATED, &[*trade(10).as_bytes(), *late.as_bytes()]).unwrap();
+    assert!(spool.append(CREATED, &[*trade(10).as_bytes(), *late.as_bytes()]).unwrap().dropped.is_empty());
     spool.close().unwrap();
     let (_, recovered) = open(dir.path(), SMALL);
     assert_eq!(recovered.last.values().map(|trade| trade.trade_id).collect::<Vec<_>>(), [10]);
