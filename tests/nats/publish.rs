@@ -153,6 +153,27 @@ async fn a_second_publisher_hears_where_the_first_ended() {
     .await;
 }
 
+#[tokio::test]
+async fn what_is_unclear_is_read_to_the_last_record_of_the_last_message() {
+    let server = Server::start();
+    local(async {
+        let packed = Nats { pack: 16, ..settings(&server.url()) };
+        let mut rig = Rig::publishing(packed.clone()).await;
+        // Open: what comes behind it has to be read.
+        rig.gap(0);
+        rig.trades(48);
+        rig.settled().await;
+        let read = rig.finish(&server.url()).await;
+        let most = read.iter().map(|(_, _, payload)| payload.len() / RECORD_BYTES).max();
+        assert!(most > Some(1), "nothing is packed");
+
+        let rig = Rig::publishing(packed).await;
+        assert_eq!(sorted(&rig), [(0, Some(1_015)), (1, Some(1_015)), (2, Some(1_015))]);
+        rig.stop().await;
+    })
+    .await;
+}
+
 fn sorted(rig: &Rig) -> Vec<(u32, Option<u64>)> {
     let mut anchors = rig.anchors.borrow().clone();
     anchors.sort_unstable();
