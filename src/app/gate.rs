@@ -78,8 +78,10 @@ impl End {
 
     fn misses(&mut self, record: &Record) -> bool {
         let restart = self.ts.saturating_add(RESTART_NS);
+        // What came late fills a hole of this count, however late a receive time that stands in for its own.
+        let untimed = |trade: &TradeMsg| trade.flag_set().has(Flags::BACKFILLED) && !trade.has_venue_time();
         match record {
-            Record::Trade(trade) if trade.ts_event > restart => true,
+            Record::Trade(trade) if trade.ts_event > restart && !untimed(trade) => true,
             Record::Trade(trade) => {
                 let missed = self.open.has(trade.trade_id);
                 self.open.remove(trade.trade_id, trade.trade_id);
@@ -126,6 +128,19 @@ mod tests {
         assert!(!gate.passes(0, &Record::Gap(gap(50, 60, Flags::BACKFILLED))));
         assert!(gate.passes(0, &Record::Gap(gap(90, 110, 0))));
         assert!(gate.passes(0, &trade(1, 1_000 + RESTART_NS + 1)), "a venue that counts anew");
+    }
+
+    #[test]
+    fn what_comes_late_without_a_venue_time_passes_only_where_the_stream_misses_it() {
+        let mut gate = gate();
+        gate.open(0, &gap(50, 60, 0), &[]);
+        let late = |id, ts_recv| {
+            let Record::Trade(trade) = trade(id, 1_000 + 2 * RESTART_NS) else { panic!("no trade") };
+            Record::Trade(TradeMsg { ts_recv, flags: Flags::BACKFILLED, ..trade })
+        };
+        assert!(!gate.passes(0, &late(70, 1_000 + 2 * RESTART_NS)), "the stream has it, under another time");
+        assert!(gate.passes(0, &late(50, 1_000 + 2 * RESTART_NS)));
+        assert!(gate.passes(0, &late(70, 5)), "a hole of a new count");
     }
 
     #[test]

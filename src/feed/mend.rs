@@ -245,7 +245,8 @@ impl Mender {
         out.extend(before.iter().map(trade));
         if let Some(last) = before.last() {
             gap.first_id = last.trade_id.saturating_add(1);
-            gap.ts_start = last.ts_event;
+            // A time that the receive time stands in for is later than all that the gap knows of.
+            gap.ts_start = last.ts_event.min(gap.ts_end);
         }
         // What was found of the rest stands behind its gap, as everything else that comes late.
         gap.missing = (gap.last_id - gap.first_id).saturating_add(1);

@@ -14,6 +14,7 @@ pub mod run;
 pub mod sequence;
 pub mod session;
 pub mod socket;
+pub mod stamp;
 pub mod status;
 
 pub use backoff::Budget;

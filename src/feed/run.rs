@@ -18,6 +18,7 @@ use super::backoff::Budget;
 use super::sequence::{Out, Sequencer};
 use super::session::{Action, ConnId, DialFailure, Rules, Session};
 use super::socket::{Dialer, Incoming, Socket};
+use super::stamp::stamp;
 use super::status::{FeedState, FeedStatus};
 use crate::exchange::{Event, Exchange, Frame, Trades};
 use crate::market::{Instrument, Record};
@@ -27,11 +28,6 @@ use crate::telemetry::clock;
 const BATCH_FRAMES: usize = 256;
 /// A trade whose time is further away is not counted for the delay, nanoseconds.
 const DELAY_MAX_NS: u64 = 3_600_000_000_000;
-/// No trade that a venue sends is older than the first block of the first of these coins, nanoseconds since the Unix
-/// epoch: 2009-01-03.
-const EARLIEST_NS: u64 = 1_230_940_800_000_000_000;
-/// Clocks differ, but not by more than a day.
-const AHEAD_MAX_NS: u64 = 86_400_000_000_000;
 /// Undecodable frames of one kind are logged this often, at most.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -272,9 +268,7 @@ impl<D: Deliver> Feed<D> {
         let mut sequencer = self.shared.sequencer.borrow_mut();
         for row in self.trades.rows() {
             let mut msg = row.msg;
-            msg.ts_recv = recv;
-            if !(EARLIEST_NS..=recv.saturating_add(AHEAD_MAX_NS)).contains(&msg.ts_event) {
-                msg.ts_event = recv;
+            if !stamp(&mut msg, recv) {
                 self.bad_time();
             }
             self.shared.repairs.beat(self.spec.line, row.route, msg.trade_id, now);

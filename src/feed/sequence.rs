@@ -26,6 +26,9 @@ const RECENT_MAX: usize = 4_096;
 const RESTART_RUN: usize = 8;
 /// Rows that wait for such a proof, at most, before those that prove nothing are let go.
 const RESTART_MAX: usize = 1_024;
+/// Rows that are copies or a new count, without a time that tells: after so long they are declared as possibly missing.
+/// Hardly any line is so far behind another.
+const UNPROVED_GRACE: Duration = Duration::from_secs(10);
 /// A step of ids beyond this is taken for a broken id until its successor has come too.
 const LEAP_MIN: u64 = 10_000_000;
 /// A heartbeat may overtake the trade that it speaks of by this much.
@@ -191,7 +194,7 @@ impl Sequencer {
         let Some(last) = state.last else { return self.deliver(route, row, out) };
         if row.msg.trade_id <= last.id {
             if !self.late(route, row, out) {
-                self.known(route, last, row, out);
+                self.known(now, route, last, row, out);
             }
         } else if row.follows(last.id) {
             self.deliver(route, row, out);
@@ -296,7 +299,7 @@ impl Sequencer {
         state.last_timed = row.is_timed();
         // In order: whatever was feared has taken nothing of this symbol.
         state.cause = None;
-        state.delivered(mark);
+        state.delivered(row.msg);
         if state.beat.is_some_and(|beat| beat.mark.id <= mark.id) {
             state.beat = None;
         }

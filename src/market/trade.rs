@@ -127,6 +127,16 @@ impl TradeMsg {
         Flags(self.flags).side()
     }
 
+    /// Whether its time is one of the venue. Where that could not be right the receive time stands in, and no record
+    /// of another connection, another instance or another start has the same.
+    ///
+    /// A stand-in equals the receive time to the nanosecond. A venue's own time does so by chance alone, and is then
+    /// believed a little less than it could be.
+    #[must_use]
+    pub const fn has_venue_time(&self) -> bool {
+        self.ts_recv == 0 || self.ts_event != self.ts_recv
+    }
+
     /// The flags as a set.
     #[must_use]
     pub const fn flag_set(&self) -> Flags {

@@ -10,6 +10,7 @@ use data_manager::exchange::{self, Event, Exchange, Frame, Trades};
 use data_manager::feed::backoff::Budget;
 use data_manager::feed::sequence::{Out, Sequencer};
 use data_manager::feed::session::{Action, ConnId, DialFailure, Rules, Session};
+use data_manager::feed::stamp::stamp;
 use data_manager::market::{Instrument, Record, Symbol};
 
 use crate::broker::Micros;
@@ -18,6 +19,8 @@ use crate::broker::Micros;
 pub(crate) const SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
 /// No data for this long is a stall.
 const STALL: Duration = Duration::from_secs(3);
+/// When a day begins, milliseconds since the Unix epoch.
+const EPOCH_MS: Micros = 1_700_000_000_000;
 
 /// What the feed made of a venue's day.
 #[derive(Debug, Default)]
@@ -219,15 +222,27 @@ impl Scene {
         self.send(conn, format!("{{\"result\":null,\"id\":{id}}}"));
     }
 
-    /// The venue matches a trade and tells all that listen.
+    /// The venue matches trades: one, or now and then a burst, of which many have a time that cannot be right.
     fn issue(&mut self) {
         if self.trades_left == 0 {
             return;
         }
-        self.trades_left -= 1;
         let at = self.now + self.rng.u64(0..200_000);
         self.push(at, Happening::Issue);
         let symbol = self.rng.usize(0..2);
+        if self.trades_left > self.calm_from && self.rng.u8(0..50) == 0 {
+            for _ in 0..self.rng.u32(20..40).min(self.trades_left - self.calm_from) {
+                let timed = self.rng.bool();
+                self.tell(symbol, timed);
+            }
+        } else {
+            self.tell(symbol, true);
+        }
+    }
+
+    /// A trade is told to all that listen.
+    fn tell(&mut self, symbol: usize, timed: bool) {
+        self.trades_left -= 1;
         let calm = self.trades_left <= self.calm_from;
         // Once in a while the venue skips ids.
         let step = if !calm && self.rng.u8(0..100) == 0 { self.rng.u64(2..6) } else { 1 };
@@ -238,7 +253,7 @@ impl Scene {
             SYMBOLS[symbol].to_lowercase(),
             SYMBOLS[symbol],
             id + 1,
-            1_700_000_000_000 + self.now / 1_000
+            if timed { EPOCH_MS + self.now / 1_000 } else { 0 }
         );
         let listening: Vec<ConnId> = self.lines.iter().filter(|(_, l)| l.streaming).map(|(conn, _)| *conn).collect();
         for conn in listening {
@@ -304,7 +319,9 @@ impl Scene {
         let event = exchange.decode(Frame::Text(frame), &mut self.trades);
         let mut out = Out::new();
         for row in self.trades.rows() {
-            self.sequencer.row(now, row.route, row.msg, row.span, &mut out);
+            let mut msg = row.msg;
+            stamp(&mut msg, EPOCH_MS * 1_000_000 + self.now * 1_000);
+            self.sequencer.row(now, row.route, msg, row.span, &mut out);
         }
         self.deliver(out);
         self.session.event(now, conn, event.unwrap_or(Event::Ignored), actions);

@@ -6,7 +6,7 @@ use data_manager::feed::FeedState;
 use data_manager::market::{Flags, GapReason, GapStrength, Record};
 
 use crate::scene::{Setup, gap, on_a_thread, trade as trade_in};
-use crate::venue::{FIN, TEXT, Venue, coinbase_match, frame, trade};
+use crate::venue::{FIN, TEXT, Venue, coinbase_match, frame, timeless, trade};
 
 #[test]
 fn a_reset_in_the_middle_of_a_stream_is_declared_when_ids_jump() {
@@ -204,6 +204,32 @@ fn a_notice_of_shutdown_brings_a_successor_and_nothing_is_lost_or_doubled() {
         let status = scene.stop().await;
         assert_eq!((status.connects, status.disconnects), (2, 0));
         assert_eq!((status.sequence.gaps, status.sequence.duplicates), (0, 2));
+    });
+}
+
+#[test]
+fn a_successors_copies_of_trades_without_a_possible_time_are_doubles() {
+    on_a_thread(async {
+        let venue = Venue::start().await;
+        let scene = Setup::default().start(venue.url());
+        let mut old = venue.accept_binance().await;
+        old.text(r#"{"e":"serverShutdown","E":1731000000000}"#).await;
+        let mut new = venue.accept_binance().await;
+        let told = |id: u64| if id <= 40 { timeless(id) } else { trade(id) };
+        for id in 1..=100 {
+            old.text(&told(id)).await;
+        }
+        assert_eq!(scene.ids(100).await, (1..=100).collect::<Vec<u64>>());
+        // Their receive times stand in, and are later than those of the first copies.
+        for id in 1..=101 {
+            new.text(&told(id)).await;
+        }
+        scene.until("the last copy", |status| status.trades == 201).await;
+        assert_eq!(scene.ids(101).await, (1..=101).collect::<Vec<u64>>());
+        let status = scene.stop().await;
+        let sequence = status.sequence;
+        assert_eq!((sequence.delivered, sequence.duplicates, sequence.restarts, sequence.gaps), (101, 100, 0, 0));
+        assert_eq!(status.bad_times, 80);
     });
 }
 

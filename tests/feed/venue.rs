@@ -185,6 +185,12 @@ pub(crate) fn trade_of(symbol: &str, id: u64) -> String {
     serde_json::json!({ "stream": stream, "data": data }).to_string()
 }
 
+/// As [`trade`], with a venue time of zero.
+pub(crate) fn timeless(id: u64) -> String {
+    let time = 1_731_000_000_000 + id;
+    trade(id).replace(&format!(r#""T":{time}"#), r#""T":0"#)
+}
+
 /// A Coinbase match with this id.
 pub(crate) fn coinbase_match(product: &str, id: u64) -> String {
     serde_json::json!({

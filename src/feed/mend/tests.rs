@@ -177,3 +177,16 @@ fn a_trade_of_a_venue_that_counts_anew_fills_no_hole_of_the_old_count() {
     assert_eq!(scene.wait(HOLD), "0:2b 0:gap 3-3(1) 0:4! 0:gap 0-0(0) 0:1 0:2 0:3");
     assert_eq!(scene.mender.stats().waiting, 0);
 }
+
+#[test]
+fn a_filling_without_a_venue_time_does_not_turn_the_rest_of_its_gap_around() {
+    let (mut scene, mut out) = (scene(1 << 20), Out::new());
+    let Record::Gap(hole) = gap(2, 5, 0) else { panic!("no gap") };
+    let hole = GapMsg { ts_start: 1_000, ts_end: 6_000, ..hole };
+    let Record::Trade(late) = trade(2, Flags::BACKFILLED) else { panic!("no trade") };
+    let late = TradeMsg { ts_event: 90_000, ts_recv: 90_000, ..late };
+    assert_eq!(scene.take(&[(0, Record::Gap(hole)), (0, Record::Trade(late))]), "");
+    scene.mender.poll(scene.now + HOLD, &mut out);
+    assert_eq!(said(&out), "0:2b 0:gap 3-5(3)");
+    assert!(matches!(out.last(), Some((_, Record::Gap(rest))) if (rest.ts_start, rest.ts_end) == (6_000, 6_000)));
+}

@@ -1,7 +1,9 @@
 //! Trades that come when their place has passed: inside declared gaps, from a venue that counts anew, or far ahead.
 
-use super::state::{Fills, Hole, Mark};
-use super::{Out, RESTART_MAX, RESTART_RUN, Sequencer};
+use std::time::Instant;
+
+use super::state::{Fills, Hole, Mark, Unproved};
+use super::{Out, RESTART_MAX, RESTART_RUN, Sequencer, UNPROVED_GRACE};
 use crate::market::trade::KIND_GAP_V1;
 use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record, TradeMsg};
 
@@ -72,19 +74,25 @@ impl Sequencer {
     }
 
     /// An id that was passed already: a double, unless the venue has begun to count anew.
-    pub(super) fn known(&mut self, route: u32, last: Mark, row: Fills, out: &mut Out) {
+    pub(super) fn known(&mut self, now: Instant, route: u32, last: Mark, row: Fills, out: &mut Out) {
         self.stats.duplicates += 1;
         let Some(state) = self.routes.get_mut(&route) else { return };
         let (id, ts) = (row.msg.trade_id, row.msg.ts_event);
-        let copy = state.newest.iter().any(|mark| mark.id == id);
-        if copy || !state.newest.is_empty() && state.newest.iter().all(|mark| ts < mark.ts) {
+        let twin = state.newest.iter().find(|msg| msg.trade_id == id);
+        if !row.is_timed() {
+            let other = twin.map(|twin| row.differs(twin));
+            return self.unproved(now, route, last, row, other, out);
+        }
+        if twin.is_some() || state.is_long_past(&row) {
             // Of a trade just delivered, or of one from long before: nearly every double.
+            state.unproved = None;
             return;
         }
         let lately = state.lately();
-        // A time that cannot be right proves no new count, and moves no bound.
+        // A time that cannot be right moves no bound.
         let floor = if state.last_timed { lately.min(last.ts) } else { lately };
-        if ts < floor || !row.is_timed() {
+        if ts < floor {
+            state.unproved = None;
             return;
         }
         if state.restart.len() >= RESTART_MAX {
@@ -94,6 +102,30 @@ impl Sequencer {
         // Trades at the very time of the last ones prove nothing, but may be the first of the new count.
         if state.restart.values().filter(|row| row.msg.ts_event > lately).count() >= RESTART_RUN {
             self.begin_anew(route, lately, out);
+        }
+    }
+
+    /// A passed id whose time says nothing; `other` tells whether a trade that is remembered under it was another one.
+    ///
+    /// It is no evidence of a new count: every copy of a trade whose venue time cannot be right comes with a later
+    /// receive time. So it counts as a double. A venue that has no possible times at all and does count anew is not
+    /// believed then, for a stream with doubles would be worse, but nothing of it is lost unsaid: as long as such rows
+    /// come and nothing shows that they are copies, trades are declared as possibly missing, time and again. It is
+    /// believed as soon as its times are right, or its ids have passed those of the old count.
+    fn unproved(&mut self, now: Instant, route: u32, last: Mark, row: Fills, other: Option<bool>, out: &mut Out) {
+        let Some(state) = self.routes.get_mut(&route) else { return };
+        if other == Some(false) {
+            // Where a line comes to a trade just delivered, what it brought before were copies.
+            state.unproved = None;
+            return;
+        }
+        let unproved = state.unproved.get_or_insert(Unproved { since: now, rows: 0, others: 0 });
+        unproved.rows += 1;
+        unproved.others += usize::from(other.is_some());
+        let lasting = unproved.rows >= RESTART_RUN && now >= unproved.since + UNPROVED_GRACE;
+        if lasting || unproved.others >= RESTART_RUN {
+            *unproved = Unproved { since: now, rows: 0, others: 0 };
+            self.declare(route, last, row.last(), GapStrength::Possible, out);
         }
     }
 

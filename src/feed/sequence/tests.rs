@@ -11,6 +11,7 @@ mod anew;
 mod lines;
 mod repair;
 mod spans;
+mod stamped;
 
 fn trade(id: u64) -> TradeMsg {
     TradeMsg { trade_id: id, ts_event: id * 1_000, instrument_id: 9, kind: 1, ..bytemuck::Zeroable::zeroed() }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::Repairs;
 use crate::feed::backfill::job::Aim;
 use crate::feed::backfill::watch::Verdict;
+use crate::feed::stamp::stamp;
 use crate::feed::{Deliver, Sequencer};
 use crate::market::{Flags, GapMsg, Record, TradeMsg};
 use crate::telemetry::clock;
@@ -22,7 +23,7 @@ impl<D: Deliver> Repairs<D> {
         let sequencer = self.shared.sequencers.get(&route);
         let (mut out, mut found) = (Vec::new(), 0);
         for mut row in rows {
-            row.ts_recv = recv;
+            stamp(&mut row, recv);
             row.flags |= Flags::BACKFILLED;
             match (aim, sequencer) {
                 (Aim::Everywhere, Some(sequencer)) => {
