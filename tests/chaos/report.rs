@@ -141,7 +141,7 @@ impl Running {
             "lost": outcome.lost, "doubled": outcome.doubled, "reordered": outcome.reordered,
             "declared": outcome.declared, "detect_ms": millis(outcome.detect), "recover_ms": millis(outcome.recover),
             "notes": outcome.notes, "form": if crate::kit::long() { "long" } else { "short" },
-            "commit": GIT_SHA, "date": today(),
+            "commit": commit(), "date": today(),
         });
         let file = std::fs::File::options().create(true).append(true).open(path);
         // One write: rows that run side by side append to the same file.
@@ -160,6 +160,13 @@ impl Drop for Running {
             self.tell();
         }
     }
+}
+
+/// The commit that the tree stands at; the one that a debug build carries may be older.
+fn commit() -> String {
+    let done = std::process::Command::new("git").args(["rev-parse", "--short=12", "HEAD"]).output();
+    let sha = done.ok().filter(|done| done.status.success()).and_then(|done| String::from_utf8(done.stdout).ok());
+    sha.map_or_else(|| GIT_SHA.to_owned(), |sha| sha.trim().to_owned())
 }
 
 fn today() -> String {
