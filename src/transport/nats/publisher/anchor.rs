@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{COMPLAIN_EVERY, Publisher};
 use crate::market::{GapMsg, Record, SubjectKind, TradeMsg};
 use crate::telemetry::clock;
+use crate::transport::nats::backlog::Backlog;
 use crate::transport::nats::link::Link;
 use crate::transport::nats::past::Past;
 use crate::transport::nats::stream_manager::StreamReport;
@@ -37,6 +38,7 @@ impl Publisher {
         for Tail { key, last } in stored.tails.iter().filter(|tail| tail.key.kind == SubjectKind::Trades) {
             let record = last.and_then(|last| Record::from_bytes(&last.record).ok());
             let past = pasts.get(&key.route);
+            self.set_out(key.route, record.as_ref(), past);
             let left = self.left_behind(key.route, record.as_ref());
             let anchor = match &record {
                 _ if left.is_some() => left.as_ref().map_or(Anchor::Fresh, |left| Anchor::Trade(left, past)),
@@ -50,8 +52,24 @@ impl Publisher {
             };
             if let Some(gap) = (self.on_anchor)(key.route, anchor) {
                 self.shared.window.borrow_mut().declare(key.route, gap);
+                if let Some(backlog) = self.shared.backlog.borrow_mut().as_mut() {
+                    backlog.trails.told(key.route, &gap);
+                }
             }
         }
+    }
+
+    /// A route goes on behind what the stream holds of it, and misses what the stream declares: as far as it was read.
+    fn set_out(&self, route: u32, stored: Option<&Record>, past: Option<&Past>) {
+        let mut backlog = self.shared.backlog.borrow_mut();
+        let Some(Backlog { trails, .. }) = backlog.as_mut() else { return };
+        if let Some(Record::Trade(trade)) = stored
+            && past.is_none_or(|past| !past.unread)
+        {
+            let newest = past.and_then(|past| past.newest.as_ref()).unwrap_or(trade);
+            trails.begin(route, (newest.trade_id, newest.ts_event));
+        }
+        past.into_iter().flat_map(|past| &past.open).for_each(|gap| trails.told(route, gap));
     }
 
     /// What an earlier run left on disk of an instrument, if that goes beyond what the stream holds.
