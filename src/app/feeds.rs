@@ -1,10 +1,12 @@
 //! A shard's venue connections and their repairs: what is kept of them across their lives, and what they share.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -12,13 +14,13 @@ use super::board::{FeedView, VenueView};
 use super::outlet::Outlet;
 use super::plan::{ShardPlan, VenuePlan};
 use crate::config::Settings;
-use crate::feed::backfill::{RepairQueue, RepairShared, RepairSpec};
+use crate::feed::backfill::{self, RepairQueue, RepairShared, RepairSpec, RestBudget};
 use crate::feed::sequence::SequenceStats;
 use crate::feed::socket::Dialer;
 use crate::feed::{Budget, FeedShared, FeedSpec, FeedStatus, Rules, Sequencer};
 use crate::market::{GapReason, Instrument};
 
-/// A feed that panicked is started anew after this.
+/// A feed that panicked is started anew after this; so are repairs.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 
 /// A connection and what is kept of it across its lives.
@@ -36,6 +38,7 @@ pub(super) struct Feed {
 pub(super) struct Repair {
     pub(super) spec: RepairSpec,
     pub(super) queue: Rc<RepairQueue>,
+    budget: Rc<RefCell<RestBudget>>,
 }
 
 /// The feeds of a shard, one for each line of each connection's worth of symbols, and the repairs of its venues.
@@ -44,7 +47,8 @@ pub(super) fn of(plan: &ShardPlan, settings: &Settings) -> (Vec<Feed>, Vec<Repai
     for venue in &plan.venues {
         let queue = Rc::<RepairQueue>::default();
         let lines = feeds_of(venue, settings, &queue, &mut feeds);
-        if settings.feed.repair && venue.exchange.profile().history.is_some() {
+        let history = venue.exchange.profile().history;
+        if let Some(rule) = history.filter(|_| settings.feed.repair) {
             queue.attend();
             let spec = RepairSpec {
                 exchange: venue.exchange,
@@ -53,7 +57,7 @@ pub(super) fn of(plan: &ShardPlan, settings: &Settings) -> (Vec<Feed>, Vec<Repai
                 lines,
                 horizon: settings.feed.repair_horizon.duration(),
             };
-            repairs.push(Repair { spec, queue });
+            repairs.push(Repair { spec, queue, budget: Rc::new(RefCell::new(RestBudget::new(rule))) });
         }
     }
     (feeds, repairs)
@@ -113,14 +117,24 @@ pub(super) fn queues(plan: &ShardPlan, repairs: &[Repair]) -> Vec<Option<Rc<Repa
 }
 
 impl Repair {
-    /// What repairs share with the feeds.
-    pub(super) fn shared(&self, feeds: &[Feed], outlet: &Rc<RefCell<Outlet>>) -> RepairShared<Outlet> {
+    /// What repairs share with the feeds, anew for each of their lives.
+    pub(super) fn shared(
+        &self,
+        feeds: &[Feed],
+        outlet: &Rc<RefCell<Outlet>>,
+    ) -> impl Fn() -> RepairShared<Outlet> + use<> {
         let ours = feeds.iter().filter(|feed| Rc::ptr_eq(&feed.repairs, &self.queue));
         let of = |feed: &'_ Feed| -> Vec<_> {
             feed.spec.instruments.iter().map(|(route, _)| (*route, Rc::clone(&feed.sequencer))).collect()
         };
-        let sequencers = ours.flat_map(of).collect();
-        RepairShared { sequencers, deliver: Rc::clone(outlet), queue: Rc::clone(&self.queue) }
+        let sequencers: BTreeMap<_, _> = ours.flat_map(of).collect();
+        let (deliver, queue, budget) = (Rc::clone(outlet), Rc::clone(&self.queue), Rc::clone(&self.budget));
+        move || RepairShared {
+            sequencers: sequencers.clone(),
+            deliver: Rc::clone(&deliver),
+            queue: Rc::clone(&queue),
+            budget: Rc::clone(&budget),
+        }
     }
 }
 
@@ -157,13 +171,42 @@ pub(super) async fn keep_running(
     spec: FeedSpec,
     stop: CancellationToken,
 ) {
-    loop {
-        // Ended with us: a feed that is given up must not push behind a drained publisher.
-        let life =
-            AbortOnDropHandle::new(tokio::task::spawn_local(crate::feed::run(spec.clone(), shared(), stop.clone())));
-        let Err(error) = life.await else { return };
+    let life = || crate::feed::run(spec.clone(), shared(), stop.clone());
+    let panicked = |error: &JoinError| {
         tracing::error!(conn = %spec.name, err = %error, "a feed panicked and is started anew");
         forget_undelivered(&shared(), &group, spec.line);
+    };
+    start_anew(life, panicked, &stop).await;
+}
+
+/// Runs the repairs of a venue; where they panic they are started anew. What they were about to repair is lost with
+/// them: those gaps stay declared, until the next run of the daemon finds them open in the stream. What waited for one
+/// of them goes on at once.
+pub(super) async fn keep_repairing(
+    shared: impl Fn() -> RepairShared<Outlet>,
+    spec: RepairSpec,
+    stop: CancellationToken,
+) {
+    let life = || backfill::run(spec.clone(), shared(), stop.clone());
+    let panicked = |error: &JoinError| {
+        let exchange = spec.exchange.profile().name;
+        tracing::error!(exchange, err = %error, "repairs panicked and are started anew; open gaps stay declared");
+        shared().deliver.borrow_mut().unrepaired(spec.instruments.iter().map(|(route, _)| *route));
+    };
+    start_anew(life, panicked, &stop).await;
+}
+
+/// Runs a task, and after a panic the next, until one ends by itself.
+async fn start_anew<L: Future<Output = ()> + 'static>(
+    life: impl Fn() -> L,
+    panicked: impl Fn(&JoinError),
+    stop: &CancellationToken,
+) {
+    loop {
+        // Ended with us: a task that is given up must not push behind a drained publisher.
+        let life = AbortOnDropHandle::new(tokio::task::spawn_local(life()));
+        let Err(error) = life.await else { return };
+        panicked(&error);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(RESTART_AFTER) => {}
@@ -174,7 +217,7 @@ pub(super) async fn keep_running(
 /// What the sequencer had taken and nobody was given counts as not seen, so that its absence shows as a gap.
 fn forget_undelivered(shared: &FeedShared<Outlet>, group: &[Rc<RefCell<FeedStatus>>], line: usize) {
     let mut sequencer = shared.sequencer.borrow_mut();
-    let mut delivered = std::collections::BTreeMap::new();
+    let mut delivered = BTreeMap::new();
     for status in group {
         for (route, status) in status.borrow().routes.iter().filter(|(_, status)| status.trades > 0) {
             let newest = delivered.entry(*route).or_insert((0, 0));

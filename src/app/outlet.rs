@@ -100,6 +100,13 @@ impl Outlet {
         }
     }
 
+    /// Who repaired the holes of these routes does not any more: they are declared, and nothing waits for them.
+    pub fn unrepaired(&mut self, routes: impl Iterator<Item = u32>) {
+        let now = clock::now();
+        routes.for_each(|route| self.mender.give_up_all(now, route, &mut self.mended));
+        self.let_go();
+    }
+
     /// The feeds have ended: what waits for a repair goes out, its holes declared.
     pub fn finish(&mut self) {
         self.mender.finish(&mut self.mended);
@@ -114,11 +121,11 @@ impl Outlet {
         }
     }
 
-    fn ask(&self, route: u32, gap: &GapMsg, aim: Aim) {
-        if gap.is_exact()
-            && let Some(Some(repairs)) = self.repairs.get(route as usize)
-        {
-            repairs.ask(Ask::Fill { route, gap: *gap, aim });
+    /// Asks for the repair of a gap; false where nobody will see to it.
+    fn ask(&self, route: u32, gap: &GapMsg, aim: Aim) -> bool {
+        match self.repairs.get(route as usize) {
+            Some(Some(repairs)) if gap.is_exact() => repairs.ask(Ask::Fill { route, gap: *gap, aim }),
+            _ => false,
         }
     }
 
@@ -148,18 +155,22 @@ impl Deliver for Outlet {
         if let Some(ring) = &mut self.ring {
             ring.publish(route, record);
         }
-        if let Record::Gap(gap) = record
-            && gap.flags == 0
-        {
-            self.ask(route, gap, Aim::Everywhere);
-        }
+        // What nobody repairs is not waited for.
+        let vain = match record {
+            Record::Gap(gap) if gap.flags == 0 => Some(gap).filter(|gap| !self.ask(route, gap, Aim::Everywhere)),
+            _ => None,
+        };
         if self.nats.is_none() {
             return;
         }
         if self.mender.passes(route, record) {
             return self.publish(route, record);
         }
-        self.mender.take(clock::now(), route, *record, &mut self.mended);
+        let now = clock::now();
+        self.mender.take(now, route, *record, &mut self.mended);
+        if let Some(gap) = vain {
+            self.mender.give_up(now, route, gap, &mut self.mended);
+        }
         self.let_go();
     }
 
@@ -185,5 +196,42 @@ impl Deliver for Outlet {
     fn give_up(&mut self, route: u32, gap: &GapMsg) {
         self.mender.give_up(clock::now(), route, gap, &mut self.mended);
         self.let_go();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::settings::Nats;
+    use crate::market::{GapReason, GapStrength, Instrument, Symbol, Universe};
+    use crate::transport::nats::publisher;
+
+    fn gap(first_id: u64) -> Record {
+        let (strength, reason) = (GapStrength::Proved as u8, GapReason::VenueDisconnect as u8);
+        let ids = GapMsg { first_id, last_id: first_id, missing: 1, ..bytemuck::Zeroable::zeroed() };
+        Record::Gap(GapMsg { strength, reason, kind: 2, ..ids })
+    }
+
+    fn trade(id: u64) -> Record {
+        Record::Trade(TradeMsg { trade_id: id, kind: 1, ..bytemuck::Zeroable::zeroed() })
+    }
+
+    #[test]
+    fn a_hole_that_nobody_repairs_is_not_waited_for() {
+        let mut universe = Universe::default();
+        universe.add(Instrument::new("binance", Symbol::new("BTCUSDT").unwrap(), "BTCUSDT".to_owned())).unwrap();
+        let (nats, _publisher) = publisher::new(Nats::default(), &universe, true, Box::new(|_, _| None));
+        let repairs = Rc::new(RepairQueue::default());
+        let mut outlet = Outlet::new(None, Some(nats), &settings::Feed::default(), vec![Some(Rc::clone(&repairs))]);
+        let seen = |outlet: &Outlet| (outlet.mending().waiting, outlet.nats().map_or(0, |nats| nats.stats().taken));
+        repairs.attend();
+        [gap(1), trade(2), gap(3), trade(4)].iter().for_each(|record| outlet.record(0, record));
+        assert_eq!(seen(&outlet), (4, 0), "they will be filled");
+        // Who was to fill them has panicked.
+        repairs.neglect();
+        outlet.unrepaired([0].into_iter());
+        assert_eq!(seen(&outlet), (0, 4), "they are declared");
+        [gap(5), trade(6)].iter().for_each(|record| outlet.record(0, record));
+        assert_eq!(seen(&outlet), (0, 6));
     }
 }

@@ -15,7 +15,6 @@ use super::feeds::{self, Feed, Repair};
 use super::outlet::Outlet;
 use super::plan::ShardPlan;
 use crate::config::Settings;
-use crate::feed::backfill;
 use crate::feed::socket::Dialer;
 use crate::telemetry::clock;
 use crate::transport::Transport as _;
@@ -155,7 +154,7 @@ impl Shard {
         }
         for repair in self.repairs.iter() {
             let shared = repair.shared(&self.feeds, &self.outlet);
-            running.spawn_local(backfill::run(repair.spec.clone(), shared, self.spec.stop.clone()));
+            running.spawn_local(feeds::keep_repairing(shared, repair.spec.clone(), self.spec.stop.clone()));
         }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,6 +1,11 @@
 //! How a venue's past trades are asked for over REST: what can be wanted, what a reply says. Pure.
 
+use std::time::Duration;
+
 use super::{DecodeError, Pace};
+
+/// No venue is stayed away from for longer, whatever it asks for: somebody has to see that it still refuses.
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
 /// What is fixed about a venue's REST history.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +87,12 @@ impl Reply {
         self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// How long the venue asks to be left alone.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.header("retry-after").and_then(retry_after)
+    }
+
     /// The body of a reply with status 2xx.
     ///
     /// # Errors
@@ -93,5 +104,31 @@ impl Reply {
             429 | 418 => Err(Refused::Limited(words())),
             _ => Err(Refused::Words(words())),
         }
+    }
+}
+
+/// The wait that a `Retry-After` header asks for, no longer than [`RETRY_AFTER_MAX`]; `None` where it does not tell it
+/// in seconds.
+#[must_use]
+pub fn retry_after(header: &str) -> Option<Duration> {
+    let text = header.trim();
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    // More digits than a number has are a long wait, too.
+    digits.then(|| text.parse().map_or(RETRY_AFTER_MAX, Duration::from_secs).min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_that_a_venue_asks_for_is_bounded() {
+        let seconds = |text: &str| retry_after(text).map(|wait| wait.as_secs());
+        assert_eq!((seconds(" 7 "), seconds("0")), (Some(7), Some(0)));
+        let long = ["3601", "18446744073709551615", "18446744073709551616", "99999999999999999999999999"];
+        assert!(long.iter().all(|text| seconds(text) == Some(3_600)));
+        assert!(["", "-1", "+5", "1.5", "Wed, 21 Oct 2015 07:28:00 GMT"].iter().all(|text| seconds(text).is_none()));
+        let headers = vec![("retry-after".to_owned(), u64::MAX.to_string())];
+        assert_eq!(Reply { headers, ..Reply::default() }.retry_after(), Some(RETRY_AFTER_MAX));
     }
 }

@@ -13,7 +13,7 @@ pub mod wire;
 
 use std::fmt;
 
-pub use history::{HistoryRule, Page, PageOrder, Refused, Reply, Want};
+pub use history::{HistoryRule, Page, PageOrder, RETRY_AFTER_MAX, Refused, Reply, Want, retry_after};
 pub use profile::{Heartbeat, IdRule, Pace, Profile};
 pub use registry::{all, by_name};
 pub use trades::{Row, Trades};

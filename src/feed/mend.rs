@@ -112,9 +112,18 @@ impl Mender {
 
     /// A repair has come to its end and something is still missing: there is nothing to wait for.
     pub fn give_up(&mut self, now: Instant, route: u32, gap: &GapMsg, out: &mut Out) {
+        self.wait_no_longer(now, route, |hole| same(&hole.gap, gap), out);
+    }
+
+    /// Nobody repairs the holes of a route any more.
+    pub fn give_up_all(&mut self, now: Instant, route: u32, out: &mut Out) {
+        self.wait_no_longer(now, route, |_| true, out);
+    }
+
+    fn wait_no_longer(&mut self, now: Instant, route: u32, of: impl Fn(&Hole) -> bool, out: &mut Out) {
         for item in self.queues.get_mut(route as usize).into_iter().flatten() {
             if let Item::Hole(hole) = item
-                && same(&hole.gap, gap)
+                && of(hole)
             {
                 hole.until = now;
             }

@@ -17,13 +17,12 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig, fram
 use tokio_tungstenite::tungstenite::{self, Message, http};
 
 use super::session::DialFailure;
+use crate::exchange;
 
 /// tungstenite clears its whole read buffer before each read, and frames of trades are small.
 const READ_BUFFER_BYTES: usize = 16 << 10;
 /// Unacknowledged data or probes for this long mean that the peer is gone, whatever TCP would still try.
 const USER_TIMEOUT: Duration = Duration::from_secs(15);
-/// No venue is stayed away from for longer, whatever it asks for: somebody has to see that it still refuses.
-const RETRY_AFTER_MAX: u64 = 3_600;
 /// A peer that does not take a close or a small message in this time is gone.
 const SEND_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -209,9 +208,7 @@ fn refused(url: &str, error: &tungstenite::Error) -> DialFailure {
     DialFailure {
         message: format!("{url}: the venue answered HTTP {status}"),
         status: Some(status.as_u16()),
-        retry_after: after
-            .and_then(|text| text.trim().parse::<u64>().ok())
-            .map(|seconds| Duration::from_secs(seconds.min(RETRY_AFTER_MAX))),
+        retry_after: after.and_then(exchange::retry_after),
     }
 }
 

@@ -1,4 +1,5 @@
-//! A decoder that panics: its connection starts anew, and nobody loses anything by it.
+//! A decoder that panics: its connection starts anew, and nobody loses anything by it. Repairs that panic: they start
+//! anew, and what is missing later is repaired.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use data_manager::app::Plan;
 use data_manager::app::board::Board;
+use data_manager::app::plan::ShardPlan;
 use data_manager::app::shard::{self, ShardSpec};
 use data_manager::config::Settings;
 use data_manager::config::settings;
@@ -15,17 +17,26 @@ use data_manager::exchange::{
     Trades, Want,
 };
 use data_manager::market::{Flags, Record, Symbol, SymbolError};
-use data_manager::sim::{Sim, SimConfig, Source};
+use data_manager::sim::{Fault, Sim, SimConfig, Source, Which};
 use data_manager::telemetry::clock;
 use data_manager::transport::ipc::{IpcTransport, Next, Reader};
+use data_manager::transport::nats::DrainReport;
 use tokio_util::sync::CancellationToken;
 
-/// A venue whose decoder panics at these frames, counted over all connections.
+/// A venue whose decoder panics at these frames, counted over all connections, and at these pages of its history.
 #[derive(Debug)]
 struct Panicking {
     venue: &'static dyn Exchange,
     frames: AtomicU64,
     at: &'static [u64],
+    pages: AtomicU64,
+    at_pages: &'static [u64],
+}
+
+impl Panicking {
+    fn of(venue: &'static dyn Exchange, at: &'static [u64], at_pages: &'static [u64]) -> &'static Self {
+        Box::leak(Box::new(Self { venue, frames: AtomicU64::new(0), at, pages: AtomicU64::new(0), at_pages }))
+    }
 }
 
 impl Exchange for Panicking {
@@ -69,9 +80,14 @@ impl Exchange for Panicking {
     }
 
     fn parse_history(&self, venue_symbol: &str, want: Want, reply: &Reply, out: &mut Trades) -> Result<Page, Refused> {
-        self.venue.parse_history(venue_symbol, want, reply, out)
+        let page = self.venue.parse_history(venue_symbol, want, reply, out);
+        assert!(!self.at_pages.contains(&self.pages.fetch_add(1, Relaxed)), "a planted panic");
+        page
     }
 }
+
+/// Tests of this process run beside each other.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// Settings for the venues of a simulation, with rings of their own.
 fn settings_of(sim: &Sim) -> Settings {
@@ -84,9 +100,39 @@ fn settings_of(sim: &Sim) -> Settings {
             settings::Exchange { symbols: sim.symbols(name), ws_url, rest_url, ..settings::Exchange::default() };
         settings.exchanges.insert(name.to_owned(), venue);
     }
-    settings.transport.ipc.shm_path_prefix = format!("/dm_panics_{}_", std::process::id());
+    settings.transport.ipc.shm_path_prefix =
+        format!("/dm_panics_{}_{}_", std::process::id(), NUMBER.fetch_add(1, Relaxed));
     settings.transport.ipc.capacity = 1 << 16;
     settings
+}
+
+/// A shard of these venues, on a thread of its own.
+struct Running {
+    readers: Vec<Reader>,
+    board: Arc<Board>,
+    stop: CancellationToken,
+    thread: std::thread::JoinHandle<DrainReport>,
+}
+
+fn run(names: &[&str], plan: ShardPlan, settings: Arc<Settings>) -> Running {
+    let ring = IpcTransport::create(&settings.transport.ipc, &plan.universe).unwrap();
+    let readers = names.iter().map(|name| {
+        let (_, path) = ring.rings().find(|(exchange, _)| exchange == name).unwrap();
+        Reader::open(path).unwrap()
+    });
+    let readers = readers.collect();
+    let (stop, board) = (CancellationToken::new(), Arc::new(Board::new(1)));
+    let spec = ShardSpec {
+        number: 0,
+        plan,
+        settings,
+        board: Arc::clone(&board),
+        stop: stop.clone(),
+        sole: true,
+        ring: Some(ring),
+    };
+    let thread = std::thread::spawn(move || shard::run(spec).unwrap());
+    Running { readers, board, stop, thread }
 }
 
 /// Trades of a ring by instrument, in their order, and how many gaps it declares.
@@ -109,25 +155,9 @@ fn a_decoder_that_panics_costs_neither_its_own_trades_nor_those_of_others() {
     let settings = Arc::new(settings_of(&sim));
     let mut plan = Plan::of(&settings).unwrap().shards.remove(0);
     for venue in plan.venues.iter_mut().filter(|venue| venue.exchange.profile().name == names[0]) {
-        let at = &[300, 301, 900];
-        venue.exchange = Box::leak(Box::new(Panicking { venue: venue.exchange, frames: AtomicU64::new(0), at }));
+        venue.exchange = Panicking::of(venue.exchange, &[300, 301, 900], &[]);
     }
-    let ring = IpcTransport::create(&settings.transport.ipc, &plan.universe).unwrap();
-    let mut readers = names.map(|name| {
-        let (_, path) = ring.rings().find(|(exchange, _)| *exchange == name).unwrap();
-        Reader::open(path).unwrap()
-    });
-    let (stop, board) = (CancellationToken::new(), Arc::new(Board::new(1)));
-    let spec = ShardSpec {
-        number: 0,
-        plan,
-        settings,
-        board: Arc::clone(&board),
-        stop: stop.clone(),
-        sole: true,
-        ring: Some(ring),
-    };
-    let running = std::thread::spawn(move || shard::run(spec));
+    let Running { mut readers, board, stop, thread } = run(&names, plan, settings);
     let (mut ids, mut gaps) = (BTreeMap::new(), [0, 0]);
     let count = |ids: &BTreeMap<u32, Vec<u64>>| ids.values().map(Vec::len).sum::<usize>();
     let begin = clock::now();
@@ -140,7 +170,7 @@ fn a_decoder_that_panics_costs_neither_its_own_trades_nor_those_of_others() {
         std::thread::sleep(Duration::from_millis(5));
     }
     stop.cancel();
-    running.join().unwrap().unwrap();
+    thread.join().unwrap();
     for (id, mut list) in ids {
         let read = list.len();
         list.sort_unstable();
@@ -151,6 +181,45 @@ fn a_decoder_that_panics_costs_neither_its_own_trades_nor_those_of_others() {
     let panics = board.views().into_iter().flatten().flat_map(|view| view.venues).flat_map(|venue| venue.feeds);
     let connects: Vec<u64> = panics.map(|feed| feed.status.connects).collect();
     assert_eq!(connects.iter().sum::<u64>(), 2 + 3, "each panic took its own connection and no other: {connects:?}");
+}
+
+/// How many gaps of a ring have been declared as filled since the last look.
+fn filled(reader: &mut Reader) -> usize {
+    let mut filled = 0;
+    loop {
+        match reader.poll() {
+            Next::Record(Record::Gap(gap), _) => filled += usize::from(gap.flags & Flags::BACKFILLED != 0),
+            Next::Record(Record::Trade(_), _) => {}
+            Next::Empty => return filled,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn repairs_that_panic_start_anew_and_fill_what_is_missing_later() {
+    let names = ["binance"];
+    let sim = Sim::spawn(SimConfig { source: Source::Generate { rate: 500.0 }, ..SimConfig::of(&names) }).unwrap();
+    let settings = Arc::new(settings_of(&sim));
+    let mut plan = Plan::of(&settings).unwrap().shards.remove(0);
+    let venue = Panicking::of(plan.venues[0].exchange, &[], &[0, 1]);
+    plan.venues[0].exchange = venue;
+    let Running { mut readers, board, stop, thread } = run(&names, plan, settings);
+    let symbol = sim.symbols(names[0]).remove(0);
+    let begin = clock::now();
+    while filled(&mut readers[0]) == 0 {
+        let pages = venue.pages.load(Relaxed);
+        assert!(begin.elapsed() < Duration::from_secs(60), "nothing is filled; {pages} pages were read");
+        let (exchange, symbol) = (names[0].to_owned(), symbol.clone());
+        sim.inject(Fault::Withhold { exchange, symbol, count: 20, which: Which::All }).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert!(venue.pages.load(Relaxed) > 2, "each of the first two took a life of the repairs");
+    stop.cancel();
+    thread.join().unwrap();
+    let venues = board.views().into_iter().flatten().flat_map(|view| view.venues);
+    let open: u64 = venues.filter_map(|venue| venue.repair).map(|repair| repair.open).sum();
+    assert_eq!(open, 0, "what was being repaired in a life that ended is not open any more");
 }
 
 /// What the venues issued since the first trade that was read of an instrument, and what is not there.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::exchange::HistoryRule;
+use crate::exchange::{HistoryRule, RETRY_AFTER_MAX};
 
 /// The share of a venue's allowance that is used, in percent: others on the same address want some too.
 const SHARE: u32 = 80;
@@ -60,7 +60,7 @@ impl RestBudget {
     pub fn refused(&mut self, now: Instant, status: u16, retry_after: Option<Duration>) -> Duration {
         let doubled = WAIT_MIN.saturating_mul(1 << self.refusals.min(6)).min(WAIT_MAX);
         let least = if status == 418 { BAN } else { doubled };
-        let wait = retry_after.unwrap_or(least);
+        let wait = retry_after.unwrap_or(least).min(RETRY_AFTER_MAX);
         self.refusals = self.refusals.saturating_add(1);
         self.blocked = Some(now + wait);
         wait
@@ -120,5 +120,15 @@ mod tests {
         assert_eq!(budget.refused(start, 418, None), BAN);
         budget.answered();
         assert_eq!(budget.refused(start, 429, None), WAIT_MIN);
+    }
+
+    #[test]
+    fn nobody_waits_for_ever() {
+        let (mut budget, start) = (budget(), clock::now());
+        for wait in [Duration::from_secs(u64::MAX), Duration::MAX] {
+            assert_eq!(budget.refused(start, 429, Some(wait)), RETRY_AFTER_MAX);
+            assert_eq!(budget.take(start, 1), Err(start + RETRY_AFTER_MAX));
+        }
+        assert_eq!(budget.take(start + RETRY_AFTER_MAX, 1), Ok(()));
     }
 }

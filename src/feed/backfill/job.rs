@@ -67,7 +67,8 @@ pub struct Job {
     round: u32,
     failures: u32,
     not_before: Instant,
-    deadline: Instant,
+    /// `None`: later than any time that there is.
+    deadline: Option<Instant>,
 }
 
 impl Job {
@@ -98,7 +99,7 @@ impl Job {
             round: 0,
             failures: 0,
             not_before: now,
-            deadline: now + lifetime,
+            deadline: now.checked_add(lifetime),
         }
     }
 
@@ -110,7 +111,7 @@ impl Job {
 
     /// What to do next.
     pub fn step(&mut self, now: Instant) -> Step {
-        if self.missing.is_empty() || now >= self.deadline || self.failures >= FAILURES {
+        if self.missing.is_empty() || self.deadline.is_some_and(|at| now >= at) || self.failures >= FAILURES {
             return Step::Done;
         }
         if now < self.not_before {

@@ -9,5 +9,6 @@ pub mod queue;
 pub mod run;
 pub mod watch;
 
+pub use budget::RestBudget;
 pub use queue::{Ask, RepairQueue, RepairStatus};
 pub use run::{RepairShared, RepairSpec, run};

@@ -9,6 +9,9 @@ use super::job::Aim;
 use super::watch::Pulse;
 use crate::market::GapMsg;
 
+/// What is asked for and not taken yet, at most: repairs take it at every turn.
+const ASKS_MAX: usize = 20_000;
+
 /// Something that a venue's repairs are asked for.
 #[derive(Clone, Copy, Debug)]
 pub enum Ask {
@@ -67,21 +70,47 @@ pub struct RepairQueue {
     /// What repairs say of themselves.
     pub status: RefCell<RepairStatus>,
     /// Set once repairs run; without them nobody listens.
-    pub(super) attended: Cell<bool>,
+    attended: Cell<bool>,
+}
+
+/// Repairs run. Once they do not, whether they have ended or panicked, nothing is asked of them any more.
+#[derive(Debug)]
+pub(super) struct Attendance<'a>(&'a RepairQueue);
+
+impl Drop for Attendance<'_> {
+    fn drop(&mut self) {
+        self.0.neglect();
+    }
 }
 
 impl RepairQueue {
-    /// Asks for something. Where no repairs run, nothing comes of it.
-    pub fn ask(&self, ask: Ask) {
-        if self.attended.get() {
-            self.asks.borrow_mut().push_back(ask);
+    /// Asks for something. False where no repairs run, or far too much is asked of them: nothing comes of it.
+    pub fn ask(&self, ask: Ask) -> bool {
+        let mut asks = self.asks.borrow_mut();
+        let taken = self.attended.get() && asks.len() < ASKS_MAX;
+        if taken {
+            asks.push_back(ask);
             self.wake.notify_one();
         }
+        taken
     }
 
     /// Repairs will run: what is asked from here on is kept for them.
     pub fn attend(&self) {
         self.attended.set(true);
+    }
+
+    /// Repairs do not run: what they were asked for is forgotten, and nothing more is taken.
+    pub fn neglect(&self) {
+        self.attended.set(false);
+        self.asks.borrow_mut().clear();
+        self.status.borrow_mut().open = 0;
+    }
+
+    /// Repairs run, until what this gives is dropped.
+    pub(super) fn attendance(&self) -> Attendance<'_> {
+        self.attend();
+        Attendance(self)
     }
 
     /// Takes what was asked for.
@@ -168,5 +197,35 @@ impl RepairQueue {
     /// Whether a line was called mute since it was last asked, and why.
     pub fn take_mute(&self, line: usize) -> Option<String> {
         self.mute.borrow_mut().get_mut(line).and_then(Option::take)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_for_repairs_that_do_not_run() {
+        let queue = RepairQueue::default();
+        let ask = || queue.ask(Ask::Subscribed { line: 0 });
+        assert!(!ask());
+        queue.attend();
+        assert!(ask(), "they will run");
+        let attendance = queue.attendance();
+        assert!(ask());
+        queue.status.borrow_mut().open = 3;
+        drop(attendance);
+        assert!(!ask() && queue.take().is_none());
+        assert_eq!(queue.status.borrow().open, 0);
+        let _again = queue.attendance();
+        assert!(ask());
+    }
+
+    #[test]
+    fn what_nobody_takes_is_bounded() {
+        let queue = RepairQueue::default();
+        queue.attend();
+        let asked = (0..ASKS_MAX + 10).filter(|_| queue.ask(Ask::Subscribed { line: 0 })).count();
+        assert_eq!(asked, ASKS_MAX);
     }
 }

@@ -55,6 +55,8 @@ pub struct RepairShared<D> {
     pub deliver: Rc<RefCell<D>>,
     /// What is asked for.
     pub queue: Rc<RepairQueue>,
+    /// What may be asked of the venue. It outlives a life of the repairs: the venue remembers, too.
+    pub budget: Rc<RefCell<RestBudget>>,
 }
 
 /// A request that has come back.
@@ -78,7 +80,6 @@ struct Repairs<D> {
     shared: RepairShared<D>,
     rule: HistoryRule,
     client: RestClient,
-    budget: RestBudget,
     trades: Trades,
     /// Jobs with their numbers, and whether one of their requests is under way.
     jobs: VecDeque<(u64, bool, Job)>,
@@ -90,8 +91,11 @@ struct Repairs<D> {
     complained: String,
 }
 
-/// Repairs the holes of one venue until `stop`. A venue without a history needs none of this.
+/// Repairs the holes of one venue until `stop`. A venue without a history needs none of this. When it ends, however it
+/// does, what it was about to repair stays declared, and nothing is asked of it any more.
 pub async fn run<D: Deliver>(spec: RepairSpec, shared: RepairShared<D>, stop: CancellationToken) {
+    let queue = Rc::clone(&shared.queue);
+    let _attendance = queue.attendance();
     let Some(rule) = spec.exchange.profile().history else { return };
     let client = match RestClient::new(&spec.rest_url, REQUEST_TIMEOUT) {
         Ok(client) => client,
@@ -104,7 +108,6 @@ pub async fn run<D: Deliver>(spec: RepairSpec, shared: RepairShared<D>, stop: Ca
     let trades = Trades::of(spec.instruments.iter().map(|(route, instrument)| (*route, instrument)));
     let watches = spec.lines.iter().enumerate().map(|(line, routes)| Watch::new(line, routes, now)).collect();
     let mut repairs = Repairs {
-        budget: RestBudget::new(rule),
         jobs: VecDeque::new(),
         looks: VecDeque::new(),
         flying: FuturesUnordered::new(),
@@ -122,7 +125,6 @@ pub async fn run<D: Deliver>(spec: RepairSpec, shared: RepairShared<D>, stop: Ca
     loop {
         repairs.admit();
         let wake = repairs.launch(clock::now());
-        let queue = Rc::clone(&repairs.shared.queue);
         tokio::select! {
             biased;
             () = stop.cancelled() => return,
@@ -180,7 +182,7 @@ impl<D: Deliver> Repairs<D> {
             match job.step(now) {
                 Step::Done => done.push(*number),
                 Step::Wait(until) => wake = wake.min(until),
-                Step::Ask(want) => match self.budget.take(now, self.rule.page_weight) {
+                Step::Ask(want) => match self.shared.budget.borrow_mut().take(now, self.rule.page_weight) {
                     Ok(()) => {
                         *busy = true;
                         let (task, route) = (Task::Page(*number, want), job.route);
@@ -199,7 +201,8 @@ impl<D: Deliver> Repairs<D> {
         // The next job gets its turn first.
         self.jobs.rotate_left(1.min(self.jobs.len()));
         while self.flying.len() < FLYING_MAX && !self.looks.is_empty() {
-            match self.budget.take(now, self.rule.look_weight) {
+            let taken = self.shared.budget.borrow_mut().take(now, self.rule.look_weight);
+            match taken {
                 Ok(()) => {
                     let Some((line, route)) = self.looks.pop_front() else { break };
                     self.shared.queue.status.borrow_mut().looks += 1;
@@ -274,20 +277,19 @@ impl<D: Deliver> Repairs<D> {
         let reply = reply.map_err(|error| self.complain(&error.to_string()))?;
         if let Some(used) = self.rule.used_header.and_then(|name| reply.header(name)).and_then(|text| text.parse().ok())
         {
-            self.budget.reported(now, used);
+            self.shared.budget.borrow_mut().reported(now, used);
         }
         self.trades.clear();
         let symbol = self.venue_symbol(route).unwrap_or_default();
         match self.spec.exchange.parse_history(&symbol, want, &reply, &mut self.trades) {
             Ok(page) => {
-                self.budget.answered();
+                self.shared.budget.borrow_mut().answered();
                 self.shared.queue.status.borrow_mut().last_error.clear();
                 self.complained.clear();
                 Ok((self.trades.rows().iter().map(|row| row.msg).collect(), page))
             }
             Err(crate::exchange::Refused::Limited(words)) => {
-                let after = reply.header("retry-after").and_then(|text| text.trim().parse().ok());
-                let wait = self.budget.refused(now, reply.status, after.map(Duration::from_secs));
+                let wait = self.shared.budget.borrow_mut().refused(now, reply.status, reply.retry_after());
                 self.shared.queue.status.borrow_mut().limited += 1;
                 let exchange = self.spec.exchange.profile().name;
                 tracing::warn!(exchange, words, ?wait, "the venue's REST limits are reached; repairs wait");

@@ -157,7 +157,7 @@ impl Publisher {
     /// Lets records wait on disk where they do not fit into memory, if the settings say so. The body that comes back is
     /// to be run on a thread of its own.
     pub fn spooling(&self) -> Option<Worker> {
-        let (backlog, worker) = backlog::new(&self.settings)?;
+        let (backlog, worker) = backlog::new(&self.settings, self.routes.len())?;
         *self.shared.backlog.borrow_mut() = Some(backlog);
         self.shared.window.borrow_mut().widen(REFILL_BYTES);
         Some(worker)

@@ -176,7 +176,7 @@ impl Spool {
         limits.check()?;
         files::ensure_directory(directory)?;
         let lock = files::take_lock(directory)?;
-        let (segments, recovered) = recover::recover(directory, owner)?;
+        let (segments, recovered) = recover::recover(directory, owner, limits.segment_bytes)?;
         let end = segments.back().map_or(0, |segment| segment.end);
         let first = segments.front().map_or(end, |segment| segment.first);
         let spool = Self {
@@ -296,6 +296,12 @@ impl Spool {
         self.end.saturating_sub(self.reader.position())
     }
 
+    /// Whether records in front of the next one that is read are not there, as [`Reading::torn`] will tell.
+    #[must_use]
+    pub const fn is_torn(&self) -> bool {
+        self.reader.is_torn()
+    }
+
     /// Bytes of all segments together.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -322,6 +328,7 @@ impl Spool {
             end: self.end,
             len: HEADER_BYTES as u64,
             holes: Vec::new(),
+            torn: false,
         });
         Ok(())
     }

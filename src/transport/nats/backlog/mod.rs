@@ -4,6 +4,7 @@
 //! While anything waits here, every new record joins behind it; when the window has room again, records come back
 //! oldest first. They are released, and their files removed, once the broker has acknowledged them.
 
+mod trail;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,6 +18,7 @@ use super::spool::{Limits, Position};
 use crate::config::settings::Nats;
 use crate::market::trade::RECORD_BYTES;
 use crate::market::{GapMsg, GapReason, Record, TradeMsg};
+pub(super) use trail::Trails;
 pub use worker::Worker;
 use worker::{Command, Told};
 
@@ -53,6 +55,8 @@ pub(super) struct Backlog {
     /// Records of an earlier run that have still to be read.
     inherited: u64,
     opened: bool,
+    /// What has gone on to the window, from here or past it.
+    pub(super) trails: Trails,
 }
 
 /// Plain counts of a backlog.
@@ -89,9 +93,10 @@ pub(super) struct Back {
     pub(super) position: Option<Position>,
 }
 
-/// A backlog in the directory that the settings name, and the body of its thread; `None` where there is to be none.
+/// A backlog of so many routes in the directory that the settings name, and the body of its thread; `None` where there
+/// is to be none.
 #[must_use]
-pub(super) fn new(settings: &Nats) -> Option<(Backlog, Worker)> {
+pub(super) fn new(settings: &Nats, routes: usize) -> Option<(Backlog, Worker)> {
     if settings.outbox_disk.get() == 0 {
         return None;
     }
@@ -116,6 +121,7 @@ pub(super) fn new(settings: &Nats) -> Option<(Backlog, Worker)> {
         left_behind: BTreeMap::new(),
         inherited: 0,
         opened: false,
+        trails: Trails::new(routes),
     };
     Some((backlog, worker))
 }
@@ -264,11 +270,13 @@ impl Backlog {
 
     /// The thread is gone, and with it what is on disk, until the next run finds it there.
     fn orphaned(&mut self) -> Back {
-        tracing::error!(waiting = self.unread, "the spool's thread has ended: what is on disk waits for the next run");
+        tracing::error!(waiting = self.unread, "the spool's thread has ended: what is on disk is declared as missing");
         self.opened = true;
         self.stats.available = false;
         self.stats.error = "the spool's thread has ended".to_owned();
         (self.unread, self.dealt_with, self.inherited) = (0, self.handed, 0);
+        // The stream goes on behind what is on disk, so that the next run will find it passed.
+        self.trails.tear();
         Back { records: self.batch.drain(..).collect(), ..Back::default() }
     }
 
@@ -296,15 +304,17 @@ impl Backlog {
                 back.records = self.batch.drain(..).collect();
                 back.lost = std::mem::take(&mut self.lost).into_values().collect();
             }
-            Told::Appended { count, unread, dropped, lost, bytes, why } => {
+            Told::Appended { count, unread, dropped, lost, broken, torn, bytes, why } => {
                 self.dealt_with += count;
                 self.unread = unread;
                 self.stats.bytes = bytes;
                 self.stats.error = why;
                 self.stats.dropped += dropped;
+                self.stats.broken += broken;
                 back.lost = lost;
+                self.torn(torn);
             }
-            Told::Read { records, position, broken, unread } => {
+            Told::Read { records, position, broken, torn, unread } => {
                 self.reading = false;
                 self.unread = unread;
                 self.stats.broken += broken;
@@ -313,10 +323,18 @@ impl Backlog {
                 // Places that could not be read were counted too.
                 self.inherited = if unread == 0 { 0 } else { self.inherited.saturating_sub(count) };
                 back.records = records;
+                self.torn(torn);
                 back.position = Some(position);
             }
         }
         back
+    }
+
+    /// What comes of each instrument next, from here or past it, need not follow on what came before.
+    fn torn(&mut self, torn: bool) {
+        if torn {
+            self.trails.tear();
+        }
     }
 
     /// Ends the thread, once it has done what it was told.

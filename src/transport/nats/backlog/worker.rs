@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::Bytes48;
 use crate::market::{GapMsg, GapReason};
 use crate::telemetry::clock;
-use crate::transport::nats::spool::{Dropped, Limits, Position, Recovered, Spool, SpoolError};
+use crate::transport::nats::spool::{Broken, Dropped, Limits, Position, Recovered, Spool, SpoolError};
 
 /// Instances on one host that may have a spool for one stream: shards, and daemons that stand by for each other.
 const INSTANCES: u32 = 64;
@@ -39,6 +39,9 @@ pub(super) enum Told {
         /// Records that are gone: older ones that made room, or these.
         dropped: u64,
         lost: Vec<GapMsg>,
+        /// Places in what was dropped that could not be read, and whether anything is missing by them.
+        broken: u64,
+        torn: bool,
         bytes: u64,
         why: String,
     },
@@ -46,6 +49,8 @@ pub(super) enum Told {
         records: Vec<Bytes48>,
         position: Position,
         broken: u64,
+        /// Records in front of these are not there.
+        torn: bool,
         unread: u64,
     },
 }
@@ -121,9 +126,7 @@ impl Worker {
     }
 
     fn told_of(&self, spool: &Spool, recovered: &Recovered) {
-        for broken in &recovered.broken {
-            tracing::error!(%broken, "a place in the spool does not hold and is passed over");
-        }
+        tell_broken(&recovered.broken);
         if recovered.records > 0 {
             tracing::info!(
                 records = recovered.records,
@@ -138,9 +141,10 @@ impl Worker {
 /// Appends; where the disk is full, older records make room as if the limit had been reached.
 fn append(spool: &mut Spool, records: &[Bytes48]) -> Told {
     let mut lost = Vec::new();
-    let mut dropped = 0;
+    let (mut dropped, mut broken) = (0, 0);
     let mut give_up = |given_up: &Dropped| {
         dropped += given_up.records;
+        broken += tell_broken(&given_up.broken);
         lost.extend(given_up.lost.values().map(|lost| lost.gap(GapReason::OutboxOverflow)));
     };
     let why = loop {
@@ -157,7 +161,8 @@ fn append(spool: &mut Spool, records: &[Bytes48]) -> Told {
         }
     };
     let count = records.len() as u64;
-    Told::Appended { count, unread: spool.unread(), dropped, lost, bytes: spool.bytes(), why }
+    let torn = spool.is_torn();
+    Told::Appended { count, unread: spool.unread(), dropped, lost, broken, torn, bytes: spool.bytes(), why }
 }
 
 /// Nothing helps: the records themselves are given up.
@@ -171,17 +176,22 @@ fn read(spool: &mut Spool, max: usize) -> Told {
     let mut records = Vec::with_capacity(max.min(4_096));
     match spool.read(max, &mut records) {
         Ok(reading) => {
-            for broken in &reading.broken {
-                tracing::error!(%broken, "a place in the spool does not hold and is passed over");
-            }
-            let broken = reading.broken.len() as u64;
-            Told::Read { records, position: reading.position, broken, unread: spool.unread() }
+            let (broken, torn) = (tell_broken(&reading.broken), reading.torn);
+            Told::Read { records, position: reading.position, broken, torn, unread: spool.unread() }
         }
         Err(error) => {
             tracing::error!(err = %error, "the spool cannot be read; it is tried again");
             // Whoever asked asks again.
             std::thread::sleep(std::time::Duration::from_millis(100));
-            Told::Read { records, position: Position::default(), broken: 0, unread: spool.unread() }
+            Told::Read { records, position: Position::default(), broken: 0, torn: false, unread: spool.unread() }
         }
     }
+}
+
+/// Puts damage into the log, and counts it.
+fn tell_broken(places: &[Broken]) -> u64 {
+    for broken in places {
+        tracing::error!(%broken, "a place in the spool does not hold and is passed over");
+    }
+    places.len() as u64
 }

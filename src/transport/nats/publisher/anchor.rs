@@ -6,6 +6,7 @@ use super::refill::End;
 use super::{COMPLAIN_EVERY, Publisher};
 use crate::market::{GapMsg, Record, SubjectKind, TradeMsg};
 use crate::telemetry::clock;
+use crate::transport::nats::backlog::Backlog;
 use crate::transport::nats::link::Link;
 use crate::transport::nats::past::Past;
 use crate::transport::nats::stream_manager::StreamReport;
@@ -42,6 +43,7 @@ impl Publisher {
                 Some(Record::Trade(trade)) => Some(past.and_then(|past| past.newest).unwrap_or(trade)),
                 _ => None,
             };
+            self.set_out(key.route, newest.as_ref(), past);
             let left = self.left_behind(key.route, newest.as_ref());
             let anchor = match (&left, &newest) {
                 (Some(left), _) => Anchor::Trade(left, past),
@@ -52,8 +54,23 @@ impl Publisher {
             };
             if let Some(gap) = (self.on_anchor)(key.route, anchor) {
                 self.shared.window.borrow_mut().declare(key.route, gap);
+                if let Some(backlog) = self.shared.backlog.borrow_mut().as_mut() {
+                    backlog.trails.told(key.route, &gap);
+                }
             }
         }
+    }
+
+    /// A route goes on behind what the stream holds of it, and misses what the stream declares: as far as it was read.
+    fn set_out(&self, route: u32, newest: Option<&TradeMsg>, past: Option<&Past>) {
+        let mut backlog = self.shared.backlog.borrow_mut();
+        let Some(Backlog { trails, .. }) = backlog.as_mut() else { return };
+        if let Some(newest) = newest
+            && past.is_none_or(|past| !past.unread)
+        {
+            trails.begin(route, (newest.trade_id, newest.ts_event));
+        }
+        past.into_iter().flat_map(|past| &past.open).for_each(|gap| trails.told(route, gap));
     }
 
     /// What an earlier run left on disk of an instrument, if that goes beyond what the stream holds.

@@ -1,23 +1,43 @@
 //! Between the window and the backlog behind it: records go to disk when memory is full, and come back when it is not.
 
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::{Publisher, Shared};
 use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record, TradeMsg, trade::KIND_GAP_V1};
 use crate::telemetry::clock;
-use crate::transport::nats::backlog::{Back, Backlog};
+use crate::transport::nats::backlog::{Back, Backlog, Trails};
 
 impl Shared {
     /// Takes a record: into memory, or behind everything that waits on disk.
     pub(super) fn push(&self, route: u32, record: &Record) {
-        let mut window = self.window.borrow_mut();
-        if let Some(backlog) = self.backlog.borrow_mut().as_mut()
-            && backlog.is_available()
-            && (!backlog.is_empty() || window.waiting_bytes() >= self.memory)
-        {
+        let mut backlog = self.backlog.borrow_mut();
+        let Some(backlog) = backlog.as_mut() else {
+            return self.window.borrow_mut().push(clock::now(), route, record);
+        };
+        let full = || self.window.borrow().waiting_bytes() >= self.memory;
+        if backlog.is_available() && (!backlog.is_empty() || full()) {
             return backlog.push(record);
         }
-        window.push(clock::now(), route, record);
+        self.hand_over(&mut backlog.trails, route, record);
+    }
+
+    /// Gives the window a record behind all others of its route, and in front of it what the disk has lost.
+    fn hand_over(&self, trails: &mut Trails, route: u32, record: &Record) {
+        let (now, mut window) = (clock::now(), self.window.borrow_mut());
+        for gap in trails.missing(route, record) {
+            window.declare_behind(now, route, &gap);
+        }
+        trails.pass(route, record);
+        window.push(now, route, record);
+    }
+
+    /// Declares what the disk has given up in front of all that waits.
+    fn given_up(&self, trails: &mut Trails, route: u32, gap: &GapMsg) {
+        let (mut window, record) = (self.window.borrow_mut(), Record::Gap(*gap));
+        let lost = trails.missing(route, &record);
+        lost.into_iter().chain([*gap]).for_each(|gap| window.declare(route, gap));
+        trails.pass(route, &record);
     }
 
     /// Whether it is known what an earlier run left on disk.
@@ -71,9 +91,12 @@ impl Publisher {
 
     /// Records came back from disk.
     pub(super) fn came_back(&mut self, back: &Back) {
+        let shared = Rc::clone(&self.shared);
+        let mut backlog = shared.backlog.borrow_mut();
+        let Some(backlog) = backlog.as_mut() else { return };
         for gap in &back.lost {
             if let Some(route) = self.route(gap.instrument_id) {
-                self.shared.window.borrow_mut().declare(route, *gap);
+                shared.given_up(&mut backlog.trails, route, gap);
             }
         }
         let mut strangers = 0_u64;
@@ -83,10 +106,10 @@ impl Publisher {
                 strangers += 1;
                 continue;
             };
-            if place < back.inherited && !self.continues(route, &record) {
-                continue;
+            let goes_on = place >= back.inherited || self.continues(&backlog.trails, route, &record);
+            if goes_on && backlog.trails.believes(route, &record) {
+                shared.hand_over(&mut backlog.trails, route, &record);
             }
-            self.shared.window.borrow_mut().push(clock::now(), route, &record);
         }
         if strangers > 0 {
             tracing::error!(
@@ -94,8 +117,8 @@ impl Publisher {
                 "the spool holds records of symbols that are not configured any more: they are left out"
             );
         }
-        if let (Some(position), Some(backlog)) = (back.position, self.shared.backlog.borrow_mut().as_mut()) {
-            backlog.given(position, self.shared.window.borrow().taken());
+        if let Some(position) = back.position {
+            backlog.given(position, shared.window.borrow().taken());
         }
     }
 
@@ -105,7 +128,7 @@ impl Publisher {
 
     /// Whether a record that an earlier run left goes on behind what the stream holds; what is missing in between was
     /// in that run's memory, and is declared.
-    fn continues(&mut self, route: u32, record: &Record) -> bool {
+    fn continues(&mut self, trails: &Trails, route: u32, record: &Record) -> bool {
         let Some(Some(end)) = self.ends.get_mut(route as usize) else { return true };
         if end.has_open(record) {
             return false;
@@ -116,11 +139,12 @@ impl Publisher {
         }
         let known = trade.trade_id <= end.id && trade.ts_event <= end.ts;
         if !known {
-            if trade.trade_id > end.id.saturating_add(1) {
+            // Where the disk has lost something too, all of it shows as one gap.
+            if !trails.is_torn(route) && trade.trade_id > end.id.saturating_add(1) {
                 let gap = lost_in_memory(end, trade);
                 self.shared.window.borrow_mut().declare(route, gap);
             }
-            // From here on the spool itself is whole, or declares what is not.
+            // From here on the spool itself is whole, or declares what is not, or its trails show it.
             end.met = true;
             if trade.trade_id <= end.id {
                 // The venue began to count anew.
@@ -172,25 +196,4 @@ fn lost_in_memory(end: &End, next: &TradeMsg) -> GapMsg {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_filled_an_older_gap_is_fetched_anew_with_the_news_that_it_is_filled() {
-        let trade = |id, flags| TradeMsg { trade_id: id, flags, kind: 1, ..bytemuck::Zeroable::zeroed() };
-        let filled = |first_id, last_id| GapMsg {
-            first_id,
-            last_id,
-            flags: Flags::BACKFILLED,
-            kind: KIND_GAP_V1,
-            ..bytemuck::Zeroable::zeroed()
-        };
-        let end = End::of(&trade(61, 0));
-        assert!(end.has_open(&Record::Trade(trade(50, Flags::BACKFILLED))));
-        assert!(end.has_open(&Record::Gap(filled(50, 60))));
-        assert!(!end.has_open(&Record::Trade(trade(70, Flags::BACKFILLED))), "its gap is in the spool too");
-        assert!(!end.has_open(&Record::Gap(filled(70, 72))));
-        assert!(!end.has_open(&Record::Trade(trade(62, 0))));
-        assert!(!end.has_open(&Record::Gap(GapMsg { flags: 0, ..filled(50, 60) })), "a declaration is no filling");
-    }
-}
+mod tests;

@@ -19,6 +19,9 @@ pub struct Reading {
     pub position: Position,
     /// Damage that was passed over and had not been told before. It stood before the first record that this call gave.
     pub broken: Vec<Broken>,
+    /// Records that stood before the first one that this call gave, and behind the last one given before, are not
+    /// there: what `broken` tells, what was told when the spool was opened, or what a given up segment could not tell.
+    pub torn: bool,
 }
 
 /// The reading end of a spool.
@@ -26,6 +29,8 @@ pub struct Reading {
 pub(super) struct Reader {
     /// Number of the next record to give.
     position: u64,
+    /// Something in front of the next record is not there, and the caller was not told that it is missing here.
+    torn: bool,
     /// The segment that is being read.
     current: Option<Current>,
 }
@@ -49,12 +54,18 @@ struct Current {
 enum Found {
     Block,
     Broken(Hole),
+    /// What was found broken at open.
+    Known(Hole),
     End,
 }
 
 impl Reader {
     pub(super) const fn new(position: u64) -> Self {
-        Self { position, current: None }
+        Self { position, torn: false, current: None }
+    }
+
+    pub(super) const fn is_torn(&self) -> bool {
+        self.torn
     }
 
     pub(super) const fn position(&self) -> u64 {
@@ -84,6 +95,12 @@ impl Reader {
         let mut given = 0;
         while given < max {
             let Some(segment) = self.segment(segments) else { break };
+            if segment.torn && self.position <= segment.first {
+                if given > 0 {
+                    break;
+                }
+                self.torn = true;
+            }
             let mut current = match self.current.take() {
                 Some(current) if current.number == segment.number => current,
                 _ => match Current::open(segment, seed, self.position) {
@@ -105,7 +122,14 @@ impl Reader {
                         self.current = Some(current);
                         break;
                     }
+                    Found::Known(hole) if given > 0 && hole.tears(self.position) => {
+                        current.go_back(place);
+                        self.current = Some(current);
+                        break;
+                    }
+                    Found::Known(hole) => self.torn |= hole.tears(self.position),
                     Found::Broken(hole) => {
+                        self.torn |= hole.tears(self.position);
                         self.position = self.position.max(hole.next.unwrap_or(segment.end));
                         told.push(broken(&segment.path, &hole));
                     }
@@ -113,21 +137,26 @@ impl Reader {
             }
             self.current = Some(current);
         }
-        Ok(Reading { position: Position(self.position), broken: told })
+        // What is torn in front of a record that is still to come is told with it once more.
+        let torn = if given > 0 { std::mem::take(&mut self.torn) } else { self.torn };
+        Ok(Reading { position: Position(self.position), broken: told, torn })
     }
 
     /// Adds the unread part of a segment to what is lost.
-    pub(super) fn lose(&self, segment: &Segment, seed: u64, dropped: &mut Dropped) -> Result<(), SpoolError> {
+    pub(super) fn lose(&mut self, segment: &Segment, seed: u64, dropped: &mut Dropped) -> Result<(), SpoolError> {
         if segment.end <= self.position {
             return Ok(());
         }
         let mut current = Current::open(segment, seed, self.position)?;
+        self.torn |= segment.torn && self.position <= segment.first;
         loop {
             match current.next(segment) {
                 Found::End => return Ok(()),
                 Found::Block => current.rest(self.position).iter().for_each(|bytes| dropped.add(bytes)),
+                Found::Known(hole) => self.torn |= hole.tears(self.position),
                 Found::Broken(hole) if hole.next.is_some_and(|next| next <= self.position) => {}
                 Found::Broken(hole) => {
+                    self.torn |= hole.tears(self.position);
                     dropped.records += hole.records.unwrap_or(0);
                     dropped.broken.push(broken(&segment.path, &hole));
                 }
@@ -163,7 +192,7 @@ impl Current {
         Ok(Self { number: segment.number, walk, from: position.max(segment.first), holes: 0, block: 0..0 })
     }
 
-    /// What comes next. Holes that were found at open are passed over.
+    /// What comes next.
     fn next(&mut self, segment: &Segment) -> Found {
         self.block = 0..0;
         let Some(walk) = &mut self.walk else {
@@ -171,9 +200,10 @@ impl Current {
             let records = segment.end.saturating_sub(self.from);
             return if self.holes > 1 { Found::End } else { Found::Broken(rest_of(segment, 0, records, gone())) };
         };
-        while let Some(known) = segment.holes.get(self.holes).filter(|hole| hole.from == walk.at) {
+        if let Some(known) = segment.holes.get(self.holes).filter(|hole| hole.from == walk.at) {
             walk.skip(known);
             self.holes += 1;
+            return Found::Known(known.clone());
         }
         let (at, missing) = (walk.at, segment.end.saturating_sub(walk.expected.unwrap_or(segment.end)));
         match walk.step(segment.len) {

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use super::error::{Broken, Damage, SpoolError};
 use super::files::{LOCK_NAME, open_segment, remove, set_aside};
 use super::layout::{
-    HEADER_BYTES, HEADER_BYTES_MAX, HeaderFault, SegmentHeader, filling_number, owner_hash, segment_number,
+    BLOCK_HEADER_BYTES, HEADER_BYTES, HEADER_BYTES_MAX, HeaderFault, SegmentHeader, filling_number, owner_hash,
+    segment_number,
 };
 use super::walk::{Hole, Step, Walk};
 use crate::market::trade::RECORD_BYTES;
@@ -48,6 +49,9 @@ pub(super) struct Segment {
     pub(super) len: u64,
     /// What was found broken at open, in order.
     pub(super) holes: Vec<Hole>,
+    /// What was appended right before its first record may not be here: it was lost, or was never appended, since
+    /// another life of the daemon began there.
+    pub(super) torn: bool,
 }
 
 /// A segment's file before its blocks are looked at.
@@ -60,8 +64,9 @@ struct Candidate {
     header: Option<SegmentHeader>,
 }
 
-/// Everything in a directory, oldest first. Refuses before it changes anything.
-pub(super) fn recover(directory: &Path, owner: &str) -> Result<(VecDeque<Segment>, Recovered), SpoolError> {
+/// Everything in a directory, oldest first. Refuses before it changes anything. `full` is the size at which a segment
+/// is full.
+pub(super) fn recover(directory: &Path, owner: &str, full: u64) -> Result<(VecDeque<Segment>, Recovered), SpoolError> {
     let mut recovered = Recovered::default();
     let names = list(directory, &mut recovered.foreign)?;
     let mut candidates = Vec::with_capacity(names.len());
@@ -69,9 +74,19 @@ pub(super) fn recover(directory: &Path, owner: &str) -> Result<(VecDeque<Segment
         candidates.push(look(number, path, owner)?);
     }
     let mut segments: VecDeque<Segment> = VecDeque::new();
+    let mut torn = false;
     for candidate in candidates {
         let expected = segments.back().map(|segment| segment.end);
-        if let Some(segment) = scan(&candidate, owner_hash(owner), expected, &mut recovered)? {
+        let scanned = scan(&candidate, owner_hash(owner), expected, &mut recovered)?;
+        torn |= scanned.is_none();
+        if let Some((mut segment, first_block)) = scanned {
+            // A segment ends before it is full where its writer ended: what the next one took first need not follow.
+            let ended = |last: &Segment| last.end < segment.first || last.len + first_block <= full;
+            segment.torn = torn || segments.back().is_some_and(ended);
+            // Nothing in front of the next segment is read that could tell it.
+            let empty = segment.first == segment.end;
+            let unended = |hole: &Hole| hole.next.is_none() && hole.tears(segment.end);
+            torn = segment.torn && empty || segment.holes.last().is_some_and(unended);
             let created_ns = candidate.header.map(|header| header.created_ns);
             recovered.oldest_ns = recovered.oldest_ns.or(created_ns);
             segments.push_back(segment);
@@ -149,26 +164,30 @@ fn start(file: &File) -> Vec<u8> {
     bytes
 }
 
-/// Reads all blocks of a segment. `None`: it holds nothing of ours and was set aside.
+/// Reads all blocks of a segment, and tells the bytes of its first one. `None`: it holds nothing of ours and was set
+/// aside.
 fn scan(
     candidate: &Candidate,
     seed: u64,
     expected: Option<u64>,
     recovered: &mut Recovered,
-) -> Result<Option<Segment>, SpoolError> {
+) -> Result<Option<(Segment, u64)>, SpoolError> {
     let Candidate { number, path, header, .. } = candidate;
     let Some(len) = candidate.file_len else { return aside(candidate, recovered) };
     let file = open_segment(path).map_err(|source| SpoolError::of("read", path.clone(), source))?;
     let declared = header.as_ref().map(|header| header.first);
     let mut walk = Walk::new(file, seed, declared.max(expected));
     let mut found = Recovered::default();
-    let (mut holes, mut first) = (Vec::new(), declared.max(expected));
+    let (mut holes, mut first, mut first_block) = (Vec::new(), declared.max(expected), 0);
     loop {
         match walk.step(len) {
             Step::End => break,
             Step::Hole(hole) => holes.push(hole),
             Step::Block { first: number, .. } => {
                 first.get_or_insert(number);
+                if first_block == 0 {
+                    first_block = (BLOCK_HEADER_BYTES + walk.payload().len()) as u64;
+                }
                 take(walk.payload(), &mut found);
             }
         }
@@ -188,7 +207,7 @@ fn scan(
     recovered.last.extend(found.last);
     let first = first.unwrap_or(0);
     let end = walk.expected.unwrap_or(first);
-    Ok(Some(Segment { number: *number, path: path.clone(), first, end, len, holes }))
+    Ok(Some((Segment { number: *number, path: path.clone(), first, end, len, holes, torn: false }, first_block)))
 }
 
 /// Counts the records of a block and notes the last trade of each instrument.
@@ -216,7 +235,7 @@ fn tell_missing(path: &Path, missing: u64, told: &mut Vec<Broken>) {
     }
 }
 
-fn aside(candidate: &Candidate, recovered: &mut Recovered) -> Result<Option<Segment>, SpoolError> {
+fn aside(candidate: &Candidate, recovered: &mut Recovered) -> Result<Option<(Segment, u64)>, SpoolError> {
     let path = set_aside(&candidate.path)?;
     recovered.broken.push(Broken { path, offset: 0, records: None, damage: Damage::SetAside });
     Ok(None)

@@ -55,6 +55,13 @@ pub(super) struct Hole {
     pub(super) damage: Damage,
 }
 
+impl Hole {
+    /// Whether records are missing by it that a reader at `position` has not passed.
+    pub(super) fn tears(&self, position: u64) -> bool {
+        self.records != Some(0) && self.next.is_none_or(|next| next >= position)
+    }
+}
+
 impl Walk {
     /// Stands at the first block of a segment.
     pub(super) const fn new(file: File, seed: u64, expected: Option<u64>) -> Self {

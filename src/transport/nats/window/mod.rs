@@ -179,6 +179,12 @@ impl Window {
         }
     }
 
+    /// As [`Self::declare`], but in line: the gap is sent behind all that waits.
+    pub fn declare_behind(&mut self, now: Instant, route: u32, gap: &GapMsg) {
+        self.stats.declared += 1;
+        self.push(now, route, &Record::Gap(*gap));
+    }
+
     /// The next thing to do, or `None` until something happens or [`Self::poll_at`] has come.
     pub fn next(&mut self, now: Instant) -> Option<Action> {
         self.tick(now);
