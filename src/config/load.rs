@@ -283,6 +283,9 @@ mod tests {
         assert!(!error.contains("hunter2"), "{error}");
         let error = from_text("shutdown_timeout = 'soon'\n", &[], &[]).unwrap_err();
         assert!(error.contains("dm.toml:1:") && error.contains("is no duration"), "{error}");
+        // Added to any time it is still one.
+        let error = from_text("[feed]\nrepair_hold = '500000000000 years'\n", &[], &[]).unwrap_err();
+        assert!(error.contains("dm.toml:2:") && error.contains("longer than a hundred years"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A length of time, written with its unit.
+/// Longer than any wait that is meant, and short enough to be added to any time.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
+
+/// A length of time, written with its unit, of a hundred years at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(Duration);
 
@@ -103,11 +106,17 @@ impl Serialize for Bytes {
 impl<'de> Deserialize<'de> for Span {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        humantime::parse_duration(&text).map(Self).map_err(|error| {
+        let span = humantime::parse_duration(&text).map_err(|error| {
             D::Error::custom(format!(
                 "{text:?} is no duration ({error}); write a number and a unit, as in \"10s\" or \"250ms\""
             ))
-        })
+        })?;
+        if span > LONGEST {
+            return Err(D::Error::custom(format!(
+                "{text:?} is longer than a hundred years; write what you mean to wait"
+            )));
+        }
+        Ok(Self(span))
     }
 }
 

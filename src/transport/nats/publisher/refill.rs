@@ -188,7 +188,9 @@ fn lost_in_memory(end: &End, next: &TradeMsg) -> GapMsg {
         last_id,
         missing: last_id.saturating_sub(first_id).saturating_add(1),
         instrument_id: next.instrument_id,
-        strength: GapStrength::Proved as u8,
+        // A row for several fills does not tell its first one: what is fetched could be in it.
+        strength: if next.flag_set().has(Flags::AGGREGATED) { GapStrength::FramesLost } else { GapStrength::Proved }
+            as u8,
         reason: GapReason::OutboxOverflow as u8,
         flags: 0,
         kind: KIND_GAP_V1,
