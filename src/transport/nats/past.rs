@@ -31,6 +31,16 @@ pub struct Past {
     timely: bool,
 }
 
+/// The end of a gap, as a trade to go on from.
+fn behind(gap: &GapMsg) -> TradeMsg {
+    TradeMsg {
+        trade_id: gap.last_id,
+        ts_event: gap.ts_end,
+        instrument_id: gap.instrument_id,
+        ..bytemuck::Zeroable::zeroed()
+    }
+}
+
 /// What is stored, with the youngest trades of those instruments whose last message came late.
 pub(super) fn in_time(stored: &Stored, pasts: &BTreeMap<u32, Past>) -> Stored {
     let mut stored = stored.clone();
@@ -44,6 +54,14 @@ pub(super) fn in_time(stored: &Stored, pasts: &BTreeMap<u32, Past>) -> Stored {
 }
 
 impl Past {
+    /// Where an instrument ends of which this trade is the last: at it, at a younger one before it, or behind a gap
+    /// that nothing younger has followed yet. What comes next goes on from there; the gap itself is open already.
+    pub(super) fn end(&self, last: TradeMsg) -> TradeMsg {
+        let newest = self.newest.unwrap_or(last);
+        let gap = self.open.iter().filter(|gap| gap.last_id > newest.trade_id).max_by_key(|gap| gap.last_id);
+        gap.map_or(newest, |gap| behind(gap))
+    }
+
     fn take(&mut self, record: &Record) {
         match record {
             Record::Trade(trade) => {
@@ -171,13 +189,7 @@ pub(super) fn at_least(tails: &[Tail], route: u32) -> Past {
                     past.take(&record);
                 }
                 (SubjectKind::Gaps, Record::Gap(gap)) if gap.is_exact() => {
-                    let after = TradeMsg {
-                        trade_id: gap.last_id,
-                        ts_event: gap.ts_end,
-                        instrument_id: gap.instrument_id,
-                        ..bytemuck::Zeroable::zeroed()
-                    };
-                    past.take(&Record::Trade(after));
+                    past.take(&Record::Trade(behind(&gap)));
                 }
                 (SubjectKind::Gaps, _) => {}
             }
@@ -235,6 +247,19 @@ mod tests {
         assert_eq!(unclear.routes, BTreeMap::from([(3, None)]), "whatever the venue's clock said");
         let both = BTreeMap::from([(3, From::Horizon)]);
         assert_eq!((unclear.until(None, &both), unclear.until(Some(SubjectKind::Gaps), &both)), (Some(20), Some(7)));
+    }
+
+    #[test]
+    fn an_instrument_ends_behind_a_gap_that_nothing_has_followed() {
+        let Record::Trade(last) = trade(49, 0) else { panic!("no trade") };
+        let mut past = Past::default();
+        assert_eq!(past.end(last), last, "nothing more had to be read");
+        past.take(&gap(50, 60, 0, 7));
+        assert_eq!((past.end(last).trade_id, past.end(last).ts_event), (60, 7));
+        past.take(&trade(55, Flags::BACKFILLED));
+        assert_eq!(past.end(last).trade_id, 60, "or the hole would be declared twice");
+        past.take(&trade(61, 0));
+        assert_eq!(past.end(last).trade_id, 61);
     }
 
     #[test]

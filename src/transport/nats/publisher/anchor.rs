@@ -40,7 +40,7 @@ impl Publisher {
             let record = last.and_then(|last| Record::from_bytes(&last.record).ok());
             let past = pasts.get(&key.route);
             let newest = match record {
-                Some(Record::Trade(trade)) => Some(past.and_then(|past| past.newest).unwrap_or(trade)),
+                Some(Record::Trade(trade)) => Some(past.map_or(trade, |past| past.end(trade))),
                 _ => None,
             };
             self.set_out(key.route, newest.as_ref(), past);

@@ -8,6 +8,9 @@ use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record, TradeMsg, tra
 use crate::telemetry::clock;
 use crate::transport::nats::backlog::{Back, Backlog, Trails};
 
+/// How far the times of a venue's trades may be out of the order of its ids, nanoseconds.
+const DISORDER_NS: u64 = 1_000_000_000;
+
 impl Shared {
     /// Takes a record: into memory, or behind everything that waits on disk.
     pub(super) fn push(&self, route: u32, record: &Record) {
@@ -133,25 +136,66 @@ impl Publisher {
         if end.has_open(record) {
             return false;
         }
-        let Record::Trade(trade) = record else { return true };
         if end.met {
             return true;
         }
-        let known = trade.trade_id <= end.id && trade.ts_event <= end.ts;
-        if !known {
-            // Where the disk has lost something too, all of it shows as one gap.
-            if !trails.is_torn(route) && trade.trade_id > end.id.saturating_add(1) {
-                let gap = lost_in_memory(end, trade);
-                self.shared.window.borrow_mut().declare(route, gap);
-            }
-            // From here on the spool itself is whole, or declares what is not, or its trails show it.
-            end.met = true;
-            if trade.trade_id <= end.id {
-                // The venue began to count anew.
-                end.id = 0;
-            }
+        let next = match Next::of(record) {
+            // It says nothing of where the spool begins; its place is fetched anew with what was before it.
+            Next::Late => return false,
+            Next::Vague => return true,
+            Next::InLine(next) => next,
+        };
+        if end.knows(&next) {
+            return false;
         }
-        !known
+        // Where the disk has lost something too, all of it shows as one gap.
+        if !trails.is_torn(route) && next.first > end.id.saturating_add(1) {
+            let gap = lost_in_memory(end, &next, record.instrument_id());
+            self.shared.window.borrow_mut().declare(route, gap);
+        }
+        // From here on the spool itself is whole, or declares what is not, or its trails show it.
+        end.met = true;
+        if next.last <= end.id {
+            // The venue began to count anew.
+            end.id = 0;
+        }
+        true
+    }
+}
+
+/// What an inherited record says of where the spool begins.
+enum Next {
+    /// It came late, or tells that a gap was filled.
+    Late,
+    /// A gap that names no ids.
+    Vague,
+    InLine(Ids),
+}
+
+/// The ids that a trade or a gap stands for.
+struct Ids {
+    first: u64,
+    last: u64,
+    ts: u64,
+    /// Whether the first id is known for certain.
+    certain: bool,
+}
+
+impl Next {
+    fn of(record: &Record) -> Self {
+        match record {
+            Record::Trade(trade) if trade.flag_set().has(Flags::BACKFILLED) => Self::Late,
+            Record::Gap(gap) if gap.flags & Flags::BACKFILLED != 0 => Self::Late,
+            Record::Trade(trade) => {
+                // A row for several fills does not tell its first one: what is fetched could be in it.
+                let certain = !trade.flag_set().has(Flags::AGGREGATED);
+                Self::InLine(Ids { first: trade.trade_id, last: trade.trade_id, ts: trade.ts_event, certain })
+            }
+            Record::Gap(gap) if gap.is_exact() => {
+                Self::InLine(Ids { first: gap.first_id, last: gap.last_id, ts: gap.ts_start, certain: true })
+            }
+            Record::Gap(_) => Self::Vague,
+        }
     }
 }
 
@@ -169,6 +213,12 @@ impl End {
         Self { id: newest.trade_id, ts: newest.ts_event, met: false }
     }
 
+    /// Whether the stream has passed these ids: stored them, or declared them. Times of one venue are in order but for
+    /// moments; ids far later by time are those of a venue that counts anew.
+    const fn knows(&self, next: &Ids) -> bool {
+        next.last <= self.id && next.ts <= self.ts.saturating_add(DISORDER_NS)
+    }
+
     /// Whether a record fills, or says to have filled, a gap that the stream declares. That one is open, the venue is
     /// asked for it anew, and what is fetched twice must not be stored twice, nor be declared there when it is not.
     const fn has_open(&self, record: &Record) -> bool {
@@ -179,18 +229,16 @@ impl End {
     }
 }
 
-fn lost_in_memory(end: &End, next: &TradeMsg) -> GapMsg {
-    let (first_id, last_id) = (end.id.saturating_add(1), next.trade_id.saturating_sub(1));
+fn lost_in_memory(end: &End, next: &Ids, instrument_id: u32) -> GapMsg {
+    let (first_id, last_id) = (end.id.saturating_add(1), next.first.saturating_sub(1));
     GapMsg {
         ts_start: end.ts,
-        ts_end: next.ts_event.max(end.ts),
+        ts_end: next.ts.max(end.ts),
         first_id,
         last_id,
         missing: last_id.saturating_sub(first_id).saturating_add(1),
-        instrument_id: next.instrument_id,
-        // A row for several fills does not tell its first one: what is fetched could be in it.
-        strength: if next.flag_set().has(Flags::AGGREGATED) { GapStrength::FramesLost } else { GapStrength::Proved }
-            as u8,
+        instrument_id,
+        strength: if next.certain { GapStrength::Proved } else { GapStrength::FramesLost } as u8,
         reason: GapReason::OutboxOverflow as u8,
         flags: 0,
         kind: KIND_GAP_V1,

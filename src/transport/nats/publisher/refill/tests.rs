@@ -162,6 +162,64 @@ fn what_is_missing_at_the_end_shows_at_the_next_trade_which_never_saw_the_disk()
     assert_eq!(all, [&[(1, 0, 7, 7), (0, 0, 0, 2_998)], &behind[..]].concat());
 }
 
+/// A gap of the first instrument, or the news that it is filled.
+fn gap(first_id: u64, last_id: u64, flags: u8) -> Record {
+    Record::Gap(GapMsg {
+        ts_start: first_id * 10,
+        ts_end: last_id * 10,
+        first_id,
+        last_id,
+        missing: last_id - first_id + 1,
+        instrument_id: universe().instruments()[0].id,
+        strength: GapStrength::Proved as u8,
+        flags,
+        kind: KIND_GAP_V1,
+        ..bytemuck::Zeroable::zeroed()
+    })
+}
+
+fn late(id: u64) -> Record {
+    let Record::Trade(trade) = trade(0, id) else { panic!("no trade") };
+    Record::Trade(TradeMsg { flags: trade.flags | Flags::BACKFILLED, ..trade })
+}
+
+#[test]
+fn a_gap_that_the_stream_has_passed_is_not_declared_again() {
+    let dir = TempDir::new().unwrap();
+    let mut left = vec![trade(0, 49), gap(50, 51, 0), trade(0, 52), late(50), late(51)];
+    left.extend([gap(50, 51, Flags::BACKFILLED), trade(0, 53), trade(0, 54)]);
+    left_by_an_earlier_life(dir.path(), &left);
+    let all = Life::begin(dir.path(), [Some(53), None]).all();
+    assert_eq!(all, [(0, 0, 54, 54)]);
+}
+
+#[test]
+fn a_late_trade_does_not_tell_where_the_spool_begins() {
+    let dir = TempDir::new().unwrap();
+    // What stood before was in memory: 61 to 90, with a hole of 70 to 80.
+    let left = [late(79), late(80), gap(70, 80, Flags::BACKFILLED), trade(0, 91), trade(0, 92)];
+    left_by_an_earlier_life(dir.path(), &left);
+    let all = Life::begin(dir.path(), [Some(60), None]).all();
+    assert_eq!(all, [(0, 1, 61, 90), (0, 0, 91, 92)]);
+}
+
+#[test]
+fn a_gap_with_which_the_spool_begins_is_not_declared_twice() {
+    let dir = TempDir::new().unwrap();
+    left_by_an_earlier_life(dir.path(), &[gap(70, 80, 0), trade(0, 81)]);
+    let all = Life::begin(dir.path(), [Some(60), None]).all();
+    assert_eq!(all, [(0, 1, 61, 69), (0, 1, 70, 80), (0, 0, 81, 81)]);
+}
+
+#[test]
+fn times_that_are_out_of_order_are_no_new_count() {
+    let dir = TempDir::new().unwrap();
+    let Record::Trade(odd) = trade(0, 98) else { panic!("no trade") };
+    let odd = Record::Trade(TradeMsg { ts_event: 1_005, ..odd });
+    left_by_an_earlier_life(dir.path(), &[odd, trade(0, 99), trade(0, 100), trade(0, 101)]);
+    assert_eq!(Life::begin(dir.path(), [Some(100), None]).all(), [(0, 0, 101, 101)]);
+}
+
 #[test]
 fn what_filled_an_older_gap_is_fetched_anew_with_the_news_that_it_is_filled() {
     let trade = |id, flags| TradeMsg { trade_id: id, flags, kind: 1, ..bytemuck::Zeroable::zeroed() };
