@@ -59,7 +59,7 @@ impl Past {
     pub(super) fn end(&self, last: TradeMsg) -> TradeMsg {
         let newest = self.newest.unwrap_or(last);
         let gap = self.open.iter().filter(|gap| gap.last_id > newest.trade_id).max_by_key(|gap| gap.last_id);
-        gap.map_or(newest, |gap| behind(gap))
+        gap.map_or(newest, behind)
     }
 
     fn take(&mut self, record: &Record) {
