@@ -143,7 +143,7 @@ pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor)
         on_anchor,
         link: None,
         reading: None,
-        ends: Vec::new(),
+        ends: vec![None; universe.instruments().len()],
         pair: None,
         epoch: 0,
         complained: None,

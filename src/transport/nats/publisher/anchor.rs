@@ -62,7 +62,10 @@ impl Publisher {
     }
 
     /// A route goes on behind what the stream holds of it, and misses what the stream declares: as far as it was read.
-    fn set_out(&self, route: u32, newest: Option<&TradeMsg>, past: Option<&Past>) {
+    fn set_out(&mut self, route: u32, newest: Option<&TradeMsg>, past: Option<&Past>) {
+        if let Some(slot) = self.ends.get_mut(route as usize) {
+            *slot = newest.map(End::of);
+        }
         let mut backlog = self.shared.backlog.borrow_mut();
         let Some(Backlog { trails, .. }) = backlog.as_mut() else { return };
         if let Some(newest) = newest
@@ -74,15 +77,8 @@ impl Publisher {
     }
 
     /// What an earlier run left on disk of an instrument, if that goes beyond what the stream holds.
-    fn left_behind(&mut self, route: u32, newest: Option<&TradeMsg>) -> Option<TradeMsg> {
-        let index = route as usize;
-        if self.ends.len() <= index {
-            self.ends.resize(index + 1, None);
-        }
-        if let Some(slot) = self.ends.get_mut(index) {
-            *slot = newest.map(End::of);
-        }
-        let id = self.universe.get(index)?.id;
+    fn left_behind(&self, route: u32, newest: Option<&TradeMsg>) -> Option<TradeMsg> {
+        let id = self.universe.get(route as usize)?.id;
         let left = self.shared.backlog.borrow().as_ref()?.left_behind(id).copied()?;
         newest.is_none_or(|end| left.trade_id > end.trade_id || left.ts_event > end.ts_event).then_some(left)
     }

@@ -7,9 +7,7 @@ use super::{Publisher, Shared};
 use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record, TradeMsg, trade::KIND_GAP_V1};
 use crate::telemetry::clock;
 use crate::transport::nats::backlog::{Back, Backlog, Trails};
-
-/// How far the times of a venue's trades may be out of the order of its ids, nanoseconds.
-const DISORDER_NS: u64 = 1_000_000_000;
+use crate::transport::nats::window::message::RESTART_NS;
 
 impl Shared {
     /// Takes a record: into memory, or behind everything that waits on disk.
@@ -140,7 +138,7 @@ impl Publisher {
             return true;
         }
         let next = match Next::of(record) {
-            // It says nothing of where the spool begins; its place is fetched anew with what was before it.
+            // It says nothing of where the spool begins; it is fetched anew with what stood before it.
             Next::Late => return false,
             Next::Vague => return true,
             Next::InLine(next) => next,
@@ -216,7 +214,7 @@ impl End {
     /// Whether the stream has passed these ids: stored them, or declared them. Times of one venue are in order but for
     /// moments; ids far later by time are those of a venue that counts anew.
     const fn knows(&self, next: &Ids) -> bool {
-        next.last <= self.id && next.ts <= self.ts.saturating_add(DISORDER_NS)
+        next.last <= self.id && next.ts <= self.ts.saturating_add(RESTART_NS)
     }
 
     /// Whether a record fills, or says to have filled, a gap that the stream declares. That one is open, the venue is

@@ -38,7 +38,7 @@ enum Payload {
 
 /// A venue's times may stand out of order by so much, nanoseconds; lower ids with times beyond it are ids that were
 /// begun anew.
-const RESTART_NS: u64 = 1_000_000_000;
+pub(in crate::transport::nats) const RESTART_NS: u64 = 1_000_000_000;
 
 /// What keeping a message costs besides its payload.
 pub(super) const MESSAGE_COST: usize = size_of::<Message>();

@@ -38,7 +38,7 @@ mod answer;
 mod event;
 mod flight;
 mod judge;
-mod message;
+pub(super) mod message;
 mod outbox;
 mod retained;
 mod settle;
