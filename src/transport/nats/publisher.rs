@@ -4,6 +4,7 @@
 //! feeds push into, [`Publisher`] the end that talks to the server.
 
 mod anchor;
+mod inherited;
 mod pair;
 mod refill;
 mod transport;
@@ -59,8 +60,8 @@ pub struct Publisher {
     on_anchor: OnAnchor,
     link: Option<Link>,
     reading: Option<ReadFuture>,
-    /// By route: where the stream ended when it was first read.
-    ends: Vec<Option<refill::End>>,
+    /// By route: where the stream ended when it was read last.
+    ends: inherited::Ends,
     /// Of several instances, whether it is this one that publishes.
     pair: Option<Pair>,
     epoch: u32,
@@ -143,7 +144,7 @@ pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor)
         on_anchor,
         link: None,
         reading: None,
-        ends: vec![None; universe.instruments().len()],
+        ends: inherited::Ends::new(universe.instruments().len()),
         pair: None,
         epoch: 0,
         complained: None,
@@ -335,12 +336,10 @@ impl Publisher {
     fn settled(&mut self, outcome: Outcome) {
         let Outcome { link, stored, stream, pasts } = outcome;
         let first = !self.announced.live;
-        if first && self.pair.is_some() {
-            // Whatever another instance has stored is not ours to send, late trades included.
-            self.shared.window.borrow_mut().follow(clock::now(), &past::in_time(&stored, &pasts));
-        }
         self.announce(&link, &stored, &stream);
         if first {
+            // What is stored is not ours to send: another instance's, or what a venue tells again at a subscription.
+            self.shared.window.borrow_mut().follow(clock::now(), &past::in_time(&stored, &pasts));
             self.anchor(&stored, &pasts);
         }
         {

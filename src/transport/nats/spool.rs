@@ -3,6 +3,7 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `layout` | names and bytes |
+//! | `limits` | how much there may be |
 //! | `files` | the directory: lock, creation, what is set aside |
 //! | `walk` | the blocks of one segment, damaged ones passed over |
 //! | `recover` | what a directory holds when it is opened |
@@ -31,6 +32,7 @@
 mod error;
 mod files;
 mod layout;
+mod limits;
 mod lost;
 mod reader;
 mod recover;
@@ -45,6 +47,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::{Broken, Damage, SpoolError};
 pub use layout::BLOCK_RECORDS_MAX;
+pub use limits::{Limits, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use lost::{Dropped, Lost};
 pub use reader::Reading;
 pub use recover::Recovered;
@@ -54,23 +57,6 @@ use crate::transport::files::Lock;
 use layout::{BLOCK_HEADER_BYTES, HEADER_BYTES, SegmentHeader};
 use reader::Reader;
 use recover::Segment;
-
-/// Fewest bytes of a segment: the largest block fits into it.
-pub const SEGMENT_BYTES_MIN: u64 = 1 << 20;
-/// Most bytes of a segment.
-pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
-/// Bytes of a segment where there is room for many of them.
-const SEGMENT_BYTES: u64 = 64 << 20;
-
-/// How much a spool may hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Most bytes of all segments together, at least two segments.
-    pub bytes: u64,
-    /// Bytes at which a segment is full, [`SEGMENT_BYTES_MIN`]`..=`[`SEGMENT_BYTES_MAX`]. It is also the grain in which
-    /// the oldest is given up.
-    pub segment_bytes: u64,
-}
 
 /// A place between two records, in the order in which they were appended. It counts broken records too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -108,6 +94,8 @@ pub struct Spool {
     directory: PathBuf,
     limits: Limits,
     owner: String,
+    /// Which opening of the directory this is.
+    life: u64,
     seed: u64,
     /// Oldest first.
     segments: VecDeque<Segment>,
@@ -136,32 +124,6 @@ impl Position {
     }
 }
 
-impl Limits {
-    /// Limits for this many bytes, in segments of 64 MiB or, where that would be few, an eighth of it.
-    #[must_use]
-    pub fn new(bytes: u64) -> Self {
-        Self { bytes, segment_bytes: (bytes / 8).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES) }
-    }
-
-    fn check(self) -> Result<(), SpoolError> {
-        let why = if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes) {
-            "a segment has 1 MiB to 1 GiB"
-        } else if self.bytes / 2 < self.segment_bytes {
-            "two segments must fit, so 2 MiB at least"
-        } else {
-            return Ok(());
-        };
-        Err(SpoolError::Limits { bytes: self.bytes, segment_bytes: self.segment_bytes, why })
-    }
-}
-
-impl Default for Limits {
-    /// 4 GiB.
-    fn default() -> Self {
-        Self::new(4 << 30)
-    }
-}
-
 impl Spool {
     /// Opens a directory, makes it where it is missing (for its owner alone), takes its lock, and reads all that it
     /// holds once. Reading then starts at the oldest record.
@@ -176,13 +138,14 @@ impl Spool {
         limits.check()?;
         files::ensure_directory(directory)?;
         let lock = files::take_lock(directory)?;
-        let (segments, recovered) = recover::recover(directory, owner, limits.segment_bytes)?;
+        let (segments, recovered) = recover::recover(directory, owner)?;
         let end = segments.back().map_or(0, |segment| segment.end);
         let first = segments.front().map_or(end, |segment| segment.first);
         let spool = Self {
             directory: directory.to_owned(),
             limits,
             owner: owner.to_owned(),
+            life: fastrand::u64(..),
             seed: layout::owner_hash(owner),
             next_segment: segments.back().map_or(1, |segment| segment.number + 1),
             segments,
@@ -234,7 +197,20 @@ impl Spool {
     /// [`SpoolError::Io`] where a segment cannot be opened for a reason that may pass; nothing is then read or lost.
     /// Damage is no error: it is passed over and told in [`Reading::broken`].
     pub fn read(&mut self, max: usize, out: &mut Vec<[u8; RECORD_BYTES]>) -> Result<Reading, SpoolError> {
-        self.reader.read(&self.segments, self.seed, max, out)
+        self.read_until(Position(u64::MAX), max, out)
+    }
+
+    /// As [`Self::read`], but no record that stands behind `limit`.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_until(
+        &mut self,
+        limit: Position,
+        max: usize,
+        out: &mut Vec<[u8; RECORD_BYTES]>,
+    ) -> Result<Reading, SpoolError> {
+        self.reader.read(&self.segments, self.seed, (limit.0, max), out)
     }
 
     /// Everything before `position` has been acknowledged: segments that lie wholly before it are removed. How many
@@ -290,6 +266,18 @@ impl Spool {
         self.end - self.released
     }
 
+    /// The place where reading stands.
+    #[must_use]
+    pub const fn position(&self) -> Position {
+        Position(self.reader.position())
+    }
+
+    /// The place behind all records.
+    #[must_use]
+    pub const fn end(&self) -> Position {
+        Position(self.end)
+    }
+
     /// Records that [`Self::read`] has still to give or to pass over.
     #[must_use]
     pub const fn unread(&self) -> u64 {
@@ -317,7 +305,7 @@ impl Spool {
     /// Begins the next segment.
     fn begin(&mut self, created_ns: u64) -> Result<(), SpoolError> {
         let number = self.next_segment;
-        let header = SegmentHeader::new(&self.owner, created_ns, number, self.end);
+        let header = SegmentHeader::new(&self.owner, created_ns, number, self.end, self.life);
         let (file, path) = files::begin_segment(&self.directory, &header)?;
         self.active = Some(file);
         self.next_segment += 1;

@@ -52,8 +52,12 @@ pub(super) struct Backlog {
     stats: BacklogStats,
     /// The last trade that an earlier run left behind, by instrument.
     left_behind: BTreeMap<u32, TradeMsg>,
-    /// Records of an earlier run that have still to be read.
-    inherited: u64,
+    /// Records of an earlier run are the next to be read.
+    inherits: bool,
+    /// The stream has been read, and the thread has still to be told that what it was given before is older.
+    border_due: bool,
+    /// What is being read was asked for before that.
+    read_before: bool,
     opened: bool,
     /// What has gone on to the window, from here or past it.
     pub(super) trails: Trails,
@@ -80,13 +84,25 @@ pub struct BacklogStats {
     pub error: String,
 }
 
+/// Where something that comes back was put to disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Origin {
+    /// By an earlier run.
+    Inherited,
+    /// By this run, before it knew what the stream holds.
+    Waited,
+    /// By this run.
+    #[default]
+    Own,
+}
+
 /// What came back.
 #[derive(Debug, Default)]
 pub(super) struct Back {
     /// Records for the window, in order.
     pub(super) records: Vec<Bytes48>,
-    /// How many of them, from the first on, were left by an earlier run.
-    pub(super) inherited: usize,
+    /// Where they, or what is lost, come from.
+    pub(super) origin: Origin,
     /// Records that are given up: to be declared before all that is still to come.
     pub(super) lost: Vec<GapMsg>,
     /// The place behind the records, if they were on disk.
@@ -119,7 +135,9 @@ pub(super) fn new(settings: &Nats, routes: usize) -> Option<(Backlog, Worker)> {
         lost: BTreeMap::new(),
         stats: BacklogStats::default(),
         left_behind: BTreeMap::new(),
-        inherited: 0,
+        inherits: false,
+        border_due: false,
+        read_before: false,
         opened: false,
         trails: Trails::new(routes),
     };
@@ -162,12 +180,32 @@ impl Backlog {
 
     /// Whether records of an earlier run are the next to be read.
     pub(super) const fn inherits(&self) -> bool {
-        self.inherited > 0
+        self.inherits
     }
 
     /// The last trade that an earlier run left of an instrument.
     pub(super) fn left_behind(&self, instrument_id: u32) -> Option<&TradeMsg> {
         self.left_behind.get(&instrument_id)
+    }
+
+    /// The last trades that an earlier run left.
+    pub(super) fn all_left_behind(&self) -> impl Iterator<Item = &TradeMsg> {
+        self.left_behind.values()
+    }
+
+    /// Leaves out what an earlier run left: another instance's stream is beyond it.
+    pub(super) fn skip_inherited(&mut self) {
+        if self.inherits && !self.reading && self.commands.try_send(Command::Skip).is_ok() {
+            self.left_behind.clear();
+            self.reading = true;
+        }
+    }
+
+    /// The stream has been read: what was put here before that has to be held against it.
+    pub(super) fn anchored(&mut self) {
+        self.border_due = true;
+        self.read_before = self.reading;
+        self.flush();
     }
 
     /// Counts and gauges.
@@ -213,6 +251,9 @@ impl Backlog {
                 }
             }
         }
+        if self.border_due && self.commands.try_send(Command::Border).is_ok() {
+            self.border_due = false;
+        }
     }
 
     fn lose(&mut self, record: &Bytes48) {
@@ -231,7 +272,7 @@ impl Backlog {
     pub(super) fn fetch(&mut self) {
         self.flush();
         let any = self.unread + (self.handed - self.dealt_with) > 0;
-        if any && !self.reading && self.commands.try_send(Command::Read(READ)).is_ok() {
+        if any && !self.reading && !self.border_due && self.commands.try_send(Command::Read(READ)).is_ok() {
             self.reading = true;
         }
     }
@@ -274,7 +315,7 @@ impl Backlog {
         self.opened = true;
         self.stats.available = false;
         self.stats.error = "the spool's thread has ended".to_owned();
-        (self.unread, self.dealt_with, self.inherited) = (0, self.handed, 0);
+        (self.unread, self.dealt_with, self.inherits) = (0, self.handed, false);
         // The stream goes on behind what is on disk, so that the next run will find it passed.
         self.trails.tear();
         Back { records: self.batch.drain(..).collect(), ..Back::default() }
@@ -290,9 +331,9 @@ impl Backlog {
                 self.stats.broken += recovered.broken.len() as u64;
                 self.stats.bytes = bytes;
                 self.unread = recovered.records;
-                self.inherited = recovered.records;
+                self.inherits = recovered.records > 0;
                 self.left_behind = recovered.last;
-                if self.inherited == 0 && self.lost.is_empty() {
+                if !self.inherits && self.lost.is_empty() {
                     back.records = self.batch.drain(..).collect();
                 }
                 self.flush();
@@ -304,7 +345,9 @@ impl Backlog {
                 back.records = self.batch.drain(..).collect();
                 back.lost = std::mem::take(&mut self.lost).into_values().collect();
             }
-            Told::Appended { count, unread, dropped, lost, broken, torn, bytes, why } => {
+            Told::Appended { count, unread, dropped, lost, origin, inherits, broken, torn, bytes, why } => {
+                self.inherits &= inherits;
+                back.origin = origin;
                 self.dealt_with += count;
                 self.unread = unread;
                 self.stats.bytes = bytes;
@@ -314,14 +357,13 @@ impl Backlog {
                 back.lost = lost;
                 self.torn(torn);
             }
-            Told::Read { records, position, broken, torn, unread } => {
+            Told::Read { records, position, origin, inherits, broken, torn, unread } => {
                 self.reading = false;
+                self.inherits &= inherits;
+                let before = std::mem::take(&mut self.read_before);
+                back.origin = if before { origin.min(Origin::Waited) } else { origin };
                 self.unread = unread;
                 self.stats.broken += broken;
-                let count = records.len() as u64;
-                back.inherited = usize::try_from(self.inherited.min(count)).unwrap_or(usize::MAX);
-                // Places that could not be read were counted too.
-                self.inherited = if unread == 0 { 0 } else { self.inherited.saturating_sub(count) };
                 back.records = records;
                 self.torn(torn);
                 back.position = Some(position);

@@ -5,6 +5,7 @@
 
 use crate::market::trade::KIND_GAP_V1;
 use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record};
+use crate::transport::nats::window::message::RESTART_NS;
 
 /// Where each route stands.
 #[derive(Debug)]
@@ -57,11 +58,21 @@ impl Trails {
         Self(vec![Trail::default(); routes])
     }
 
-    /// The stream holds a route up to here: it goes on behind it, unless something has come already.
+    /// The stream holds a route up to here: it goes on behind it, unless something beyond it has come already.
     pub(in crate::transport::nats) fn begin(&mut self, route: u32, (id, ts): (u64, u64)) {
-        if let Some(trail) = self.0.get_mut(route as usize).filter(|trail| trail.ts == 0) {
+        if let Some(trail) = self.0.get_mut(route as usize).filter(|trail| !trail.is_beyond(id, ts)) {
             (trail.id, trail.ts) = (Some(id), ts);
         }
+    }
+
+    /// Whether something beyond this place has gone its way.
+    pub(in crate::transport::nats) fn is_beyond(&self, route: u32, (id, ts): (u64, u64)) -> bool {
+        self.0.get(route as usize).is_some_and(|trail| trail.is_beyond(id, ts))
+    }
+
+    /// How far a route has come: the last id, where it is known, and the last time.
+    pub(in crate::transport::nats) fn reached(&self, route: u32) -> (Option<u64>, u64) {
+        self.0.get(route as usize).map_or((None, 0), |trail| (trail.id, trail.ts))
     }
 
     /// The stream has been told of a gap that lies beyond what has come.
@@ -133,6 +144,14 @@ impl Trails {
 }
 
 impl Trail {
+    /// Times far apart tell it, since ids may be begun anew; others' order is only that of the ids.
+    fn is_beyond(&self, id: u64, ts: u64) -> bool {
+        match self.id {
+            Some(last) if self.ts.abs_diff(ts) <= RESTART_NS => last > id,
+            _ => self.ts > ts,
+        }
+    }
+
     #[cold]
     fn missing(&mut self, record: &Record) -> Vec<GapMsg> {
         let Some(next) = Next::of(record) else { return Vec::new() };

@@ -5,10 +5,10 @@ use std::sync::mpsc as channel;
 
 use tokio::sync::mpsc;
 
-use super::Bytes48;
+use super::{Bytes48, Origin};
 use crate::market::{GapMsg, GapReason};
 use crate::telemetry::clock;
-use crate::transport::nats::spool::{Broken, Dropped, Limits, Position, Recovered, Spool, SpoolError};
+use crate::transport::nats::spool::{Broken, Dropped, Limits, Position, Reading, Recovered, Spool, SpoolError};
 
 /// Instances on one host that may have a spool for one stream: shards, and daemons that stand by for each other.
 const INSTANCES: u32 = 64;
@@ -18,6 +18,10 @@ pub(super) enum Command {
     Append(Vec<Bytes48>),
     Read(usize),
     Release(Position),
+    /// What an earlier run left need not be read any more.
+    Skip,
+    /// The stream has been read: what was appended before is older than what is now known of it.
+    Border,
     Close,
 }
 
@@ -39,6 +43,9 @@ pub(super) enum Told {
         /// Records that are gone: older ones that made room, or these.
         dropped: u64,
         lost: Vec<GapMsg>,
+        /// Where the oldest of them comes from, and whether more is there of an earlier run.
+        origin: Origin,
+        inherits: bool,
         /// Places in what was dropped that could not be read, and whether anything is missing by them.
         broken: u64,
         torn: bool,
@@ -48,6 +55,9 @@ pub(super) enum Told {
     Read {
         records: Vec<Bytes48>,
         position: Position,
+        /// Where all of them come from, and whether more is there of an earlier run.
+        origin: Origin,
+        inherits: bool,
         broken: u64,
         /// Records in front of these are not there.
         torn: bool,
@@ -92,14 +102,21 @@ impl Worker {
                 return;
             }
         };
+        let mut borders = Borders { inherited: spool.end(), waited: spool.end() };
         while let Ok(command) = self.orders.recv() {
             let told = match command {
-                Command::Append(records) => Some(append(&mut spool, &records)),
-                Command::Read(max) => Some(read(&mut spool, max)),
+                Command::Append(records) => Some(append(&mut spool, borders, &records)),
+                Command::Read(max) => Some(read(&mut spool, borders, max)),
+                Command::Skip => {
+                    release(&mut spool, borders.inherited);
+                    Some(read(&mut spool, borders, 0))
+                }
+                Command::Border => {
+                    borders.waited = spool.end();
+                    None
+                }
                 Command::Release(position) => {
-                    if let Err(error) = spool.release(position) {
-                        tracing::warn!(err = %error, "a spooled file cannot be removed; it is tried again");
-                    }
+                    release(&mut spool, position);
                     None
                 }
                 Command::Close => break,
@@ -138,8 +155,37 @@ impl Worker {
     }
 }
 
+/// What stands before these places was put there by an earlier run, or before the stream was known.
+#[derive(Clone, Copy)]
+struct Borders {
+    inherited: Position,
+    waited: Position,
+}
+
+impl Borders {
+    /// Where the next record comes from, and the place behind the last one that comes from there too.
+    fn next(self, spool: &Spool) -> (Origin, Position) {
+        match spool.position() {
+            at if at < self.inherited => (Origin::Inherited, self.inherited),
+            at if at < self.waited => (Origin::Waited, self.waited),
+            _ => (Origin::Own, spool.end()),
+        }
+    }
+
+    fn inherits(self, spool: &Spool) -> bool {
+        spool.position() < self.inherited
+    }
+}
+
+fn release(spool: &mut Spool, position: Position) {
+    if let Err(error) = spool.release(position) {
+        tracing::warn!(err = %error, "a spooled file cannot be removed; it is tried again");
+    }
+}
+
 /// Appends; where the disk is full, older records make room as if the limit had been reached.
-fn append(spool: &mut Spool, records: &[Bytes48]) -> Told {
+fn append(spool: &mut Spool, borders: Borders, records: &[Bytes48]) -> Told {
+    let (origin, _) = borders.next(spool);
     let mut lost = Vec::new();
     let (mut dropped, mut broken) = (0, 0);
     let mut give_up = |given_up: &Dropped| {
@@ -161,8 +207,8 @@ fn append(spool: &mut Spool, records: &[Bytes48]) -> Told {
         }
     };
     let count = records.len() as u64;
-    let torn = spool.is_torn();
-    Told::Appended { count, unread: spool.unread(), dropped, lost, broken, torn, bytes: spool.bytes(), why }
+    let (torn, inherits, unread, bytes) = (spool.is_torn(), borders.inherits(spool), spool.unread(), spool.bytes());
+    Told::Appended { count, unread, dropped, lost, origin, inherits, broken, torn, bytes, why }
 }
 
 /// Nothing helps: the records themselves are given up.
@@ -172,20 +218,21 @@ fn refuse(records: &[Bytes48], error: &SpoolError, give_up: &mut impl FnMut(&Dro
     error.to_string()
 }
 
-fn read(spool: &mut Spool, max: usize) -> Told {
+fn read(spool: &mut Spool, borders: Borders, max: usize) -> Told {
+    let (origin, limit) = borders.next(spool);
     let mut records = Vec::with_capacity(max.min(4_096));
-    match spool.read(max, &mut records) {
-        Ok(reading) => {
-            let (broken, torn) = (tell_broken(&reading.broken), reading.torn);
-            Told::Read { records, position: reading.position, broken, torn, unread: spool.unread() }
-        }
+    let reading = match spool.read_until(limit, max, &mut records) {
+        Ok(reading) => reading,
         Err(error) => {
             tracing::error!(err = %error, "the spool cannot be read; it is tried again");
             // Whoever asked asks again.
             std::thread::sleep(std::time::Duration::from_millis(100));
-            Told::Read { records, position: Position::default(), broken: 0, torn: false, unread: spool.unread() }
+            Reading::default()
         }
-    }
+    };
+    let (position, broken, torn) = (reading.position, tell_broken(&reading.broken), reading.torn);
+    let (inherits, unread) = (borders.inherits(spool), spool.unread());
+    Told::Read { records, position, origin, inherits, broken, torn, unread }
 }
 
 /// Puts damage into the log, and counts it.

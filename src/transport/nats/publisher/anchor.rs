@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::refill::End;
+use super::inherited::At;
 use super::{COMPLAIN_EVERY, Publisher};
 use crate::market::{GapMsg, Record, SubjectKind, TradeMsg};
 use crate::telemetry::clock;
-use crate::transport::nats::backlog::Backlog;
+use crate::transport::nats::backlog::{Backlog, Origin};
 use crate::transport::nats::link::Link;
 use crate::transport::nats::past::Past;
 use crate::transport::nats::stream_manager::StreamReport;
@@ -43,11 +43,17 @@ impl Publisher {
                 Some(Record::Trade(trade)) => Some(past.map_or(trade, |past| past.end(trade))),
                 _ => None,
             };
-            self.set_out(key.route, newest.as_ref(), past);
+            let unread = past.is_some_and(|past| past.unread);
+            let at = match &newest {
+                Some(_) if unread => At::Unread,
+                None if stored.last_seq > 0 => At::Forgotten,
+                newest => At::from(newest.as_ref()),
+            };
+            self.set_out(key.route, at, past);
             let left = self.left_behind(key.route, newest.as_ref());
             let anchor = match (&left, &newest) {
+                (_, Some(newest)) if unread => Anchor::AtLeast(newest),
                 (Some(left), _) => Anchor::Trade(left, past),
-                (None, Some(newest)) if past.is_some_and(|past| past.unread) => Anchor::AtLeast(newest),
                 (None, Some(newest)) => Anchor::Trade(newest, past),
                 (None, None) if stored.last_seq > 0 => Anchor::Forgotten,
                 (None, None) => Anchor::Fresh,
@@ -59,19 +65,27 @@ impl Publisher {
                 }
             }
         }
+        self.anchored();
+    }
+
+    /// The stream has been read of all routes.
+    pub(super) fn anchored(&mut self) {
+        for gap in self.ends.known() {
+            // Whatever it holds is older than the stream's end, or was left by an earlier run.
+            self.given_up(Origin::Inherited, &gap);
+        }
+        if let Some(backlog) = self.shared.backlog.borrow_mut().as_mut() {
+            backlog.anchored();
+        }
     }
 
     /// A route goes on behind what the stream holds of it, and misses what the stream declares: as far as it was read.
-    fn set_out(&mut self, route: u32, newest: Option<&TradeMsg>, past: Option<&Past>) {
-        if let Some(slot) = self.ends.get_mut(route as usize) {
-            *slot = newest.map(End::of);
-        }
+    pub(super) fn set_out(&mut self, route: u32, at: At, past: Option<&Past>) {
+        self.ends.set(route, at);
         let mut backlog = self.shared.backlog.borrow_mut();
         let Some(Backlog { trails, .. }) = backlog.as_mut() else { return };
-        if let Some(newest) = newest
-            && past.is_none_or(|past| !past.unread)
-        {
-            trails.begin(route, (newest.trade_id, newest.ts_event));
+        if let At::Trade(id, ts) = at {
+            trails.begin(route, (id, ts));
         }
         past.into_iter().flat_map(|past| &past.open).for_each(|gap| trails.told(route, gap));
     }

@@ -3,14 +3,16 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use super::inherited::passed;
 use super::{Anchor, Publisher};
 use crate::config::settings::Nats;
-use crate::market::Record;
+use crate::market::{Record, TradeMsg};
 use crate::telemetry::clock;
 use crate::transport::nats::lease::{Done, Keeper};
 use crate::transport::nats::link::Link;
 use crate::transport::nats::read::{self, Outcome, ReadError};
 use crate::transport::nats::status::NatsState;
+use crate::transport::nats::window::{Stored, Tail};
 
 /// What the other instance has stored is looked at this often, at most; many instruments make it rarer.
 const FOLLOW_MIN: Duration = Duration::from_secs(1);
@@ -89,6 +91,7 @@ impl Publisher {
     pub(super) fn followed(&mut self, outcome: Outcome) {
         let Outcome { link, stored, stream, .. } = outcome;
         self.shared.window.borrow_mut().follow(clock::now(), &stored);
+        self.leave_inherited(&stored);
         for tail in &stored.tails {
             if let Some(Ok(Record::Trade(trade))) = tail.last.map(|last| Record::from_bytes(&last.record)) {
                 (self.on_anchor)(tail.key.route, Anchor::Followed(&trade));
@@ -103,6 +106,29 @@ impl Publisher {
         if let Some(pair) = &mut self.pair {
             pair.link = Some(link);
             pair.due = Some(clock::now() + FOLLOW_MIN.max(FOLLOW_PER_ROUTE * routes));
+        }
+    }
+
+    /// What an earlier run left on disk is of no use once the other instance's stream is beyond all of it; until then
+    /// it waits there, since nobody else may have it.
+    fn leave_inherited(&self, stored: &Stored) {
+        let mut backlog = self.shared.backlog.borrow_mut();
+        let Some(backlog) = backlog.as_mut().filter(|backlog| backlog.inherits()) else { return };
+        if self.pair.as_ref().is_none_or(|pair| pair.keeper.lease.holder().is_none()) {
+            return;
+        }
+        let end = |tail: &Tail| match tail.last.map(|last| Record::from_bytes(&last.record)) {
+            Some(Ok(Record::Trade(end))) => Some((end.trade_id, end.ts_event)),
+            _ => None,
+        };
+        let is_passed = |left: &TradeMsg| {
+            let Some(route) = self.routes.get(&left.instrument_id) else { return true };
+            let ends = stored.tails.iter().filter(|tail| tail.key.route == *route).filter_map(end);
+            ends.into_iter().any(|(id, ts)| passed(id, ts, &Record::Trade(*left)))
+        };
+        if backlog.all_left_behind().all(is_passed) {
+            tracing::info!("the other instance has stored all that an earlier run left in the spool: it is left out");
+            backlog.skip_inherited();
         }
     }
 

@@ -3,11 +3,11 @@
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use super::inherited::Verdict;
 use super::{Publisher, Shared};
-use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record, TradeMsg, trade::KIND_GAP_V1};
+use crate::market::{GapMsg, Record};
 use crate::telemetry::clock;
-use crate::transport::nats::backlog::{Back, Backlog, Trails};
-use crate::transport::nats::window::message::RESTART_NS;
+use crate::transport::nats::backlog::{Back, Backlog, Origin, Trails};
 
 impl Shared {
     /// Takes a record: into memory, or behind everything that waits on disk.
@@ -84,7 +84,7 @@ impl Publisher {
             backlog.done(window.done());
         }
         // What an earlier run left is held against the stream's end: that has to be known first.
-        let ready = !backlog.inherits() || self.announced.live || self.pair.as_ref().is_some_and(|pair| pair.stands_by);
+        let ready = !backlog.inherits() || self.announced.live;
         if ready && backlog.waiting() > 0 && window.waiting_bytes() < self.shared.memory / 4 * 3 {
             backlog.fetch();
         }
@@ -92,23 +92,26 @@ impl Publisher {
 
     /// Records came back from disk.
     pub(super) fn came_back(&mut self, back: &Back) {
+        for gap in &back.lost {
+            if let Some(gap) = self.ends.too_early(back.origin, gap) {
+                self.given_up(back.origin, &gap);
+            }
+        }
         let shared = Rc::clone(&self.shared);
         let mut backlog = shared.backlog.borrow_mut();
         let Some(backlog) = backlog.as_mut() else { return };
-        for gap in &back.lost {
-            if let Some(route) = self.route(gap.instrument_id) {
-                shared.given_up(&mut backlog.trails, route, gap);
-            }
-        }
         let mut strangers = 0_u64;
-        for (place, bytes) in back.records.iter().enumerate() {
-            let Ok(record) = Record::from_bytes(bytes) else { continue };
+        for record in back.records.iter().filter_map(|bytes| Record::from_bytes(bytes).ok()) {
             let Some(route) = self.route(record.instrument_id()) else {
                 strangers += 1;
                 continue;
             };
-            let goes_on = place >= back.inherited || self.continues(&backlog.trails, route, &record);
-            if goes_on && backlog.trails.believes(route, &record) {
+            match self.ends.judge(route, &record, back.origin, &backlog.trails) {
+                Verdict::Passed => continue,
+                Verdict::Behind(gap) => shared.window.borrow_mut().declare(route, gap),
+                Verdict::Pass => {}
+            }
+            if backlog.trails.believes(route, &record) {
                 shared.hand_over(&mut backlog.trails, route, &record);
             }
         }
@@ -123,123 +126,23 @@ impl Publisher {
         }
     }
 
+    /// Declares what the disk has given up, as far as the stream does not hold it.
+    pub(super) fn given_up(&mut self, origin: Origin, gap: &GapMsg) {
+        let Some(route) = self.route(gap.instrument_id) else { return };
+        let shared = Rc::clone(&self.shared);
+        let mut backlog = shared.backlog.borrow_mut();
+        let Some(backlog) = backlog.as_mut() else { return };
+        let verdict = self.ends.judge(route, &Record::Gap(*gap), origin, &backlog.trails);
+        match verdict {
+            Verdict::Passed => return,
+            Verdict::Behind(before) => shared.window.borrow_mut().declare(route, before),
+            Verdict::Pass => {}
+        }
+        shared.given_up(&mut backlog.trails, route, &self.ends.rest(route, *gap, origin));
+    }
+
     fn route(&self, instrument_id: u32) -> Option<u32> {
         self.routes.get(&instrument_id).copied()
-    }
-
-    /// Whether a record that an earlier run left goes on behind what the stream holds; what is missing in between was
-    /// in that run's memory, and is declared.
-    fn continues(&mut self, trails: &Trails, route: u32, record: &Record) -> bool {
-        let Some(Some(end)) = self.ends.get_mut(route as usize) else { return true };
-        if end.has_open(record) {
-            return false;
-        }
-        if end.met {
-            return true;
-        }
-        let next = match Next::of(record) {
-            // It says nothing of where the spool begins; it is fetched anew with what stood before it.
-            Next::Late => return false,
-            Next::Vague => return true,
-            Next::InLine(next) => next,
-        };
-        if end.knows(&next) {
-            return false;
-        }
-        // Where the disk has lost something too, all of it shows as one gap.
-        if !trails.is_torn(route) && next.first > end.id.saturating_add(1) {
-            let gap = lost_in_memory(end, &next, record.instrument_id());
-            self.shared.window.borrow_mut().declare(route, gap);
-        }
-        // From here on the spool itself is whole, or declares what is not, or its trails show it.
-        end.met = true;
-        if next.last <= end.id {
-            // The venue began to count anew.
-            end.id = 0;
-        }
-        true
-    }
-}
-
-/// What an inherited record says of where the spool begins.
-enum Next {
-    /// It came late, or tells that a gap was filled.
-    Late,
-    /// A gap that names no ids.
-    Vague,
-    InLine(Ids),
-}
-
-/// The ids that a trade or a gap stands for.
-struct Ids {
-    first: u64,
-    last: u64,
-    ts: u64,
-    /// Whether the first id is known for certain.
-    certain: bool,
-}
-
-impl Next {
-    fn of(record: &Record) -> Self {
-        match record {
-            Record::Trade(trade) if trade.flag_set().has(Flags::BACKFILLED) => Self::Late,
-            Record::Gap(gap) if gap.flags & Flags::BACKFILLED != 0 => Self::Late,
-            Record::Trade(trade) => {
-                // A row for several fills does not tell its first one: what is fetched could be in it.
-                let certain = !trade.flag_set().has(Flags::AGGREGATED);
-                Self::InLine(Ids { first: trade.trade_id, last: trade.trade_id, ts: trade.ts_event, certain })
-            }
-            Record::Gap(gap) if gap.is_exact() => {
-                Self::InLine(Ids { first: gap.first_id, last: gap.last_id, ts: gap.ts_start, certain: true })
-            }
-            Record::Gap(_) => Self::Vague,
-        }
-    }
-}
-
-/// Where the stream ended of an instrument when this run began.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct End {
-    id: u64,
-    ts: u64,
-    /// What goes on behind it has come.
-    met: bool,
-}
-
-impl End {
-    pub(super) const fn of(newest: &TradeMsg) -> Self {
-        Self { id: newest.trade_id, ts: newest.ts_event, met: false }
-    }
-
-    /// Whether the stream has passed these ids: stored them, or declared them. Times of one venue are in order but for
-    /// moments; ids far later by time are those of a venue that counts anew.
-    const fn knows(&self, next: &Ids) -> bool {
-        next.last <= self.id && next.ts <= self.ts.saturating_add(RESTART_NS)
-    }
-
-    /// Whether a record fills, or says to have filled, a gap that the stream declares. That one is open, the venue is
-    /// asked for it anew, and what is fetched twice must not be stored twice, nor be declared there when it is not.
-    const fn has_open(&self, record: &Record) -> bool {
-        match record {
-            Record::Trade(trade) => trade.flag_set().has(Flags::BACKFILLED) && trade.trade_id <= self.id,
-            Record::Gap(gap) => gap.flags & Flags::BACKFILLED != 0 && gap.first_id <= self.id,
-        }
-    }
-}
-
-fn lost_in_memory(end: &End, next: &Ids, instrument_id: u32) -> GapMsg {
-    let (first_id, last_id) = (end.id.saturating_add(1), next.first.saturating_sub(1));
-    GapMsg {
-        ts_start: end.ts,
-        ts_end: next.ts.max(end.ts),
-        first_id,
-        last_id,
-        missing: last_id.saturating_sub(first_id).saturating_add(1),
-        instrument_id,
-        strength: if next.certain { GapStrength::Proved } else { GapStrength::FramesLost } as u8,
-        reason: GapReason::OutboxOverflow as u8,
-        flags: 0,
-        kind: KIND_GAP_V1,
     }
 }
 

@@ -5,7 +5,7 @@
 //! ```text
 //! segment = header (128 bytes), block, block, ...          number.spool, 20 digits, so that names sort in order
 //! header  = magic 8 | version u32 | header bytes u32 | record bytes u32 | owner length u32 | owner hash u64
-//!         | created u64 | number u64 | first record u64 | owner 56 | zero 8 | checksum u64
+//!         | created u64 | number u64 | first record u64 | owner 56 | life u64 | checksum u64
 //! block   = magic 4 | count u32 | first record u64 | check u64 | checksum u64 | count x 48 bytes
 //! ```
 //!
@@ -13,6 +13,9 @@
 //! payload, seeded with `check`. So the checksum covers header and payload, and a header can be trusted alone: where
 //! only the payload is damaged, the number of lost records and the place of the next block are known. Records are
 //! numbered through from the first one of the directory: a block's number says what is missing before it.
+//!
+//! `life` is drawn anew each time a directory is opened: between two segments of one life nothing is missing that their
+//! numbers do not tell; where another life begins, what the one before had in memory may be.
 //!
 //! Whatever later versions change, magic, version, header bytes and the checksum at the header's end stay in place:
 //! another version is then never taken for damage.
@@ -41,6 +44,7 @@ pub const BLOCK_RECORDS_MAX: usize = 16_384;
 pub(super) const NUMBER_MAX: u64 = u64::MAX / 2;
 
 const OWNER_TEXT: std::ops::Range<usize> = 56..112;
+const LIFE: usize = 112;
 const NAME_DIGITS: usize = 20;
 const NAME_ENDING: &str = ".spool";
 const FILLING_ENDING: &str = ".new";
@@ -62,6 +66,8 @@ pub(super) struct SegmentHeader {
     pub(super) number: u64,
     /// Number of its first record.
     pub(super) first: u64,
+    /// Which opening of the directory wrote it.
+    pub(super) life: u64,
 }
 
 /// Why bytes are no header of a segment.
@@ -90,10 +96,10 @@ pub(super) fn owner_hash(owner: &str) -> u64 {
 }
 
 impl SegmentHeader {
-    pub(super) fn new(owner: &str, created_ns: u64, number: u64, first: u64) -> Self {
+    pub(super) fn new(owner: &str, created_ns: u64, number: u64, first: u64, life: u64) -> Self {
         let cut = owner.floor_char_boundary(OWNER_TEXT.len());
         let text = owner.get(..cut).unwrap_or_default();
-        Self { owner_hash: owner_hash(owner), owner: text.to_owned(), created_ns, number, first }
+        Self { owner_hash: owner_hash(owner), owner: text.to_owned(), created_ns, number, first, life }
     }
 
     pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
@@ -111,6 +117,7 @@ impl SegmentHeader {
         put(40, &self.number.to_le_bytes());
         put(48, &self.first.to_le_bytes());
         put(OWNER_TEXT.start, owner);
+        put(LIFE, &self.life.to_le_bytes());
         let checksum = xxh3_64(&bytes[..HEADER_BYTES - 8]);
         bytes[HEADER_BYTES - 8..].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -143,6 +150,7 @@ impl SegmentHeader {
             owner: String::from_utf8_lossy(owner).into_owned(),
             created_ns: field(32)?,
             number: field(40)?,
+            life: field(LIFE)?,
             first: field(48).ok().filter(|first| *first <= NUMBER_MAX).ok_or(fault)?,
         })
     }

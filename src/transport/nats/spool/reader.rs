@@ -88,12 +88,12 @@ impl Reader {
         &mut self,
         segments: &VecDeque<Segment>,
         seed: u64,
-        max: usize,
+        (limit, max): (u64, usize),
         out: &mut Vec<[u8; RECORD_BYTES]>,
     ) -> Result<Reading, SpoolError> {
         let mut told = Vec::new();
         let mut given = 0;
-        while given < max {
+        while given < max && self.position < limit {
             let Some(segment) = self.segment(segments) else { break };
             if segment.torn && self.position <= segment.first {
                 if given > 0 {
@@ -110,9 +110,11 @@ impl Reader {
                     Err(_) => break,
                 },
             };
-            given += self.give(&current, max - given, out);
+            given += self.give(&current, (limit, max - given), out);
             let place = current.place();
-            if given < max {
+            // What is left of a block stands behind the limit.
+            let ended = current.block.end > self.position;
+            if given < max && !ended {
                 match current.next(segment) {
                     Found::Block => {}
                     Found::End => self.position = self.position.max(segment.end),
@@ -127,7 +129,10 @@ impl Reader {
                         self.current = Some(current);
                         break;
                     }
-                    Found::Known(hole) => self.torn |= hole.tears(self.position),
+                    Found::Known(hole) => {
+                        self.torn |= hole.tears(self.position);
+                        self.position = self.position.max(hole.next.unwrap_or(0));
+                    }
                     Found::Broken(hole) => {
                         self.torn |= hole.tears(self.position);
                         self.position = self.position.max(hole.next.unwrap_or(segment.end));
@@ -136,6 +141,9 @@ impl Reader {
                 }
             }
             self.current = Some(current);
+            if ended {
+                break;
+            }
         }
         // What is torn in front of a record that is still to come is told with it once more.
         let torn = if given > 0 { std::mem::take(&mut self.torn) } else { self.torn };
@@ -171,12 +179,13 @@ impl Reader {
     }
 
     /// Gives records of the block at hand.
-    fn give(&mut self, current: &Current, max: usize, out: &mut Vec<[u8; RECORD_BYTES]>) -> usize {
-        let rest = current.rest(self.position);
+    fn give(&mut self, current: &Current, (limit, max): (u64, usize), out: &mut Vec<[u8; RECORD_BYTES]>) -> usize {
+        let (rest, from) = (current.rest(self.position), self.position.max(current.block.start));
+        let max = max.min(usize::try_from(limit.saturating_sub(from)).unwrap_or(usize::MAX));
         let given = rest.get(..max).unwrap_or(rest);
         if !given.is_empty() {
             out.extend_from_slice(given);
-            self.position = self.position.max(current.block.start) + given.len() as u64;
+            self.position = from + given.len() as u64;
         }
         given.len()
     }

@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Broken, Damage, SpoolError};
 use super::files::{LOCK_NAME, open_segment, remove, set_aside};
 use super::layout::{
-    BLOCK_HEADER_BYTES, HEADER_BYTES, HEADER_BYTES_MAX, HeaderFault, SegmentHeader, filling_number, owner_hash,
-    segment_number,
+    HEADER_BYTES, HEADER_BYTES_MAX, HeaderFault, SegmentHeader, filling_number, owner_hash, segment_number,
 };
 use super::walk::{Hole, Step, Walk};
 use crate::market::trade::RECORD_BYTES;
@@ -64,9 +63,8 @@ struct Candidate {
     header: Option<SegmentHeader>,
 }
 
-/// Everything in a directory, oldest first. Refuses before it changes anything. `full` is the size at which a segment
-/// is full.
-pub(super) fn recover(directory: &Path, owner: &str, full: u64) -> Result<(VecDeque<Segment>, Recovered), SpoolError> {
+/// Everything in a directory, oldest first. Refuses before it changes anything.
+pub(super) fn recover(directory: &Path, owner: &str) -> Result<(VecDeque<Segment>, Recovered), SpoolError> {
     let mut recovered = Recovered::default();
     let names = list(directory, &mut recovered.foreign)?;
     let mut candidates = Vec::with_capacity(names.len());
@@ -74,15 +72,18 @@ pub(super) fn recover(directory: &Path, owner: &str, full: u64) -> Result<(VecDe
         candidates.push(look(number, path, owner)?);
     }
     let mut segments: VecDeque<Segment> = VecDeque::new();
-    let mut torn = false;
+    // Which life the last segment is of, where its header tells.
+    let (mut torn, mut life) = (false, None);
     for candidate in candidates {
         let expected = segments.back().map(|segment| segment.end);
         let scanned = scan(&candidate, owner_hash(owner), expected, &mut recovered)?;
         torn |= scanned.is_none();
-        if let Some((mut segment, first_block)) = scanned {
-            // A segment ends before it is full where its writer ended: what the next one took first need not follow.
-            let ended = |last: &Segment| last.end < segment.first || last.len + first_block <= full;
+        if let Some(mut segment) = scanned {
+            let of = candidate.header.as_ref().map(|header| header.life);
+            // What another life took first need not follow on what this one took last.
+            let ended = |last: &Segment| last.end < segment.first || of.is_none() || of != life;
             segment.torn = torn || segments.back().is_some_and(ended);
+            life = of;
             // Nothing in front of the next segment is read that could tell it.
             let empty = segment.first == segment.end;
             let unended = |hole: &Hole| hole.next.is_none() && hole.tears(segment.end);
@@ -164,30 +165,26 @@ fn start(file: &File) -> Vec<u8> {
     bytes
 }
 
-/// Reads all blocks of a segment, and tells the bytes of its first one. `None`: it holds nothing of ours and was set
-/// aside.
+/// Reads all blocks of a segment. `None`: it holds nothing of ours and was set aside.
 fn scan(
     candidate: &Candidate,
     seed: u64,
     expected: Option<u64>,
     recovered: &mut Recovered,
-) -> Result<Option<(Segment, u64)>, SpoolError> {
+) -> Result<Option<Segment>, SpoolError> {
     let Candidate { number, path, header, .. } = candidate;
     let Some(len) = candidate.file_len else { return aside(candidate, recovered) };
     let file = open_segment(path).map_err(|source| SpoolError::of("read", path.clone(), source))?;
     let declared = header.as_ref().map(|header| header.first);
     let mut walk = Walk::new(file, seed, declared.max(expected));
     let mut found = Recovered::default();
-    let (mut holes, mut first, mut first_block) = (Vec::new(), declared.max(expected), 0);
+    let (mut holes, mut first) = (Vec::new(), declared.max(expected));
     loop {
         match walk.step(len) {
             Step::End => break,
             Step::Hole(hole) => holes.push(hole),
             Step::Block { first: number, .. } => {
                 first.get_or_insert(number);
-                if first_block == 0 {
-                    first_block = (BLOCK_HEADER_BYTES + walk.payload().len()) as u64;
-                }
                 take(walk.payload(), &mut found);
             }
         }
@@ -207,7 +204,7 @@ fn scan(
     recovered.last.extend(found.last);
     let first = first.unwrap_or(0);
     let end = walk.expected.unwrap_or(first);
-    Ok(Some((Segment { number: *number, path: path.clone(), first, end, len, holes, torn: false }, first_block)))
+    Ok(Some(Segment { number: *number, path: path.clone(), first, end, len, holes, torn: false }))
 }
 
 /// Counts the records of a block and notes the last trade of each instrument.
@@ -235,7 +232,7 @@ fn tell_missing(path: &Path, missing: u64, told: &mut Vec<Broken>) {
     }
 }
 
-fn aside(candidate: &Candidate, recovered: &mut Recovered) -> Result<Option<(Segment, u64)>, SpoolError> {
+fn aside(candidate: &Candidate, recovered: &mut Recovered) -> Result<Option<Segment>, SpoolError> {
     let path = set_aside(&candidate.path)?;
     recovered.broken.push(Broken { path, offset: 0, records: None, damage: Damage::SetAside });
     Ok(None)

@@ -2,6 +2,7 @@
 
 mod damage;
 mod model;
+mod torn;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};

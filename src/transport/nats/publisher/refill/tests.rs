@@ -7,8 +7,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::config::settings::Nats;
-use crate::market::{Instrument, Symbol, Universe};
-use crate::transport::nats::publisher;
+use crate::market::{Flags, GapStrength, Instrument, Symbol, TradeMsg, Universe, trade::KIND_GAP_V1};
+use crate::transport::nats::publisher::{self, inherited::At};
 
 /// Records of a block as the backlog hands them over.
 const BLOCK: usize = 1_000;
@@ -35,19 +35,30 @@ struct Life {
 
 impl Life {
     fn begin(directory: &Path, ends: [Option<u64>; 2]) -> Self {
-        let settings = Nats { outbox_dir: directory.to_owned(), outbox_memory: (1 << 30).into(), ..Nats::default() };
-        let (transport, mut publisher) = publisher::new(settings, &universe(), true, Box::new(|_, _| None));
+        let mut this = Self::open(directory, 4 << 30);
+        this.anchor(ends.map(|end| end.map_or(At::Fresh, |id| At::Trade(id, id * 10))));
+        this
+    }
+
+    /// It does not know the stream yet.
+    fn open(directory: &Path, disk: u64) -> Self {
+        let mut settings =
+            Nats { outbox_dir: directory.to_owned(), outbox_memory: (1 << 30).into(), ..Nats::default() };
+        settings.outbox_disk = disk.into();
+        let (transport, publisher) = publisher::new(settings, &universe(), true, Box::new(|_, _| None));
         let worker = publisher.spooling().unwrap();
-        publisher.announced.live = true;
-        publisher.ends = ends.map(|end| end.map(|id| End { id, ts: id * 10, met: false })).into();
-        for (route, end) in (0..).zip(&publisher.ends) {
-            if let (Some(end), Some(backlog)) = (end, publisher.shared.backlog.borrow_mut().as_mut()) {
-                backlog.trails.begin(route, (end.id, end.ts));
-            }
-        }
         let mut this = Self { publisher, transport, thread: std::thread::spawn(move || worker.run()) };
         this.hear();
         this
+    }
+
+    /// The stream is read.
+    fn anchor(&mut self, ends: [At; 2]) {
+        self.publisher.announced.live = true;
+        for (route, at) in (0..).zip(ends) {
+            self.publisher.set_out(route, at, None);
+        }
+        self.publisher.anchored();
     }
 
     /// Takes one word of the thread.
@@ -95,7 +106,12 @@ impl Life {
 
 /// A spool as an earlier life leaves it, in blocks.
 fn left_by_an_earlier_life(directory: &Path, records: &[Record]) {
-    let mut life = Life::begin(directory, [None, None]);
+    left_on(4 << 30, directory, records);
+}
+
+/// As [`left_by_an_earlier_life`], on a disk of so many bytes.
+fn left_on(disk: u64, directory: &Path, records: &[Record]) {
+    let mut life = Life::open(directory, disk);
     let shared = Rc::clone(&life.publisher.shared);
     for block in records.chunks(BLOCK) {
         let mut backlog = shared.backlog.borrow_mut();
@@ -221,20 +237,108 @@ fn times_that_are_out_of_order_are_no_new_count() {
 }
 
 #[test]
-fn what_filled_an_older_gap_is_fetched_anew_with_the_news_that_it_is_filled() {
-    let trade = |id, flags| TradeMsg { trade_id: id, flags, kind: 1, ..bytemuck::Zeroable::zeroed() };
-    let filled = |first_id, last_id| GapMsg {
-        first_id,
-        last_id,
-        flags: Flags::BACKFILLED,
-        kind: KIND_GAP_V1,
-        ..bytemuck::Zeroable::zeroed()
-    };
-    let end = End::of(&trade(61, 0));
-    assert!(end.has_open(&Record::Trade(trade(50, Flags::BACKFILLED))));
-    assert!(end.has_open(&Record::Gap(filled(50, 60))));
-    assert!(!end.has_open(&Record::Trade(trade(70, Flags::BACKFILLED))), "its gap is in the spool too");
-    assert!(!end.has_open(&Record::Gap(filled(70, 72))));
-    assert!(!end.has_open(&Record::Trade(trade(62, 0))));
-    assert!(!end.has_open(&Record::Gap(GapMsg { flags: 0, ..filled(50, 60) })), "a declaration is no filling");
+fn what_the_bound_takes_of_an_inherited_spool_is_declared_once_and_only_what_the_stream_has_not() {
+    // Two segments of one MiB are full; what is pushed takes the place of the first one.
+    let left = 40_000;
+    for anchored_first in [true, false] {
+        for end in [10_000, 10] {
+            let dir = TempDir::new().unwrap();
+            left_on(2 << 20, dir.path(), &(100..100 + left).map(|id| trade(0, id)).collect::<Vec<_>>());
+            let mut life = Life::open(dir.path(), 2 << 20);
+            let own = (100 + left..100 + left + 5_000).map(|id| (0, trade(0, id)));
+            let ends = [At::Trade(end, end * 10), At::Fresh];
+            if anchored_first {
+                life.anchor(ends);
+            }
+            life.push(own);
+            life.transport.shared.backlog.borrow_mut().as_mut().unwrap().flush();
+            for _ in 0..5 {
+                life.hear();
+            }
+            if !anchored_first {
+                life.anchor(ends);
+            }
+            let all = life.all();
+            let [(0, 1, first, last), (0, 0, from, to)] = all[..] else { panic!("{all:?}") };
+            assert_eq!((first, from, to), (end + 1, last + 1, 100 + left + 4_999));
+            assert!(last > 20_000, "the first segment");
+        }
+    }
+}
+
+#[test]
+fn what_is_read_before_the_stream_is_known_is_nothing() {
+    let dir = TempDir::new().unwrap();
+    left_by_an_earlier_life(dir.path(), &(50..70).map(|id| trade(0, id)).collect::<Vec<_>>());
+    let mut life = Life::open(dir.path(), 4 << 30);
+    life.push((70..75).map(|id| (0, trade(0, id))));
+    life.publisher.refill();
+    assert_eq!(life.publisher.shared.spooled(), 25, "nothing was asked for");
+    life.anchor([At::Trade(40, 400), At::Fresh]);
+    assert_eq!(life.all(), [(0, 1, 41, 49), (0, 0, 50, 74)]);
+}
+
+#[test]
+fn a_stream_that_is_read_again_declares_nothing_that_waits_in_memory() {
+    let dir = TempDir::new().unwrap();
+    let left: Vec<Record> = (50..12_000).map(|id| trade(0, id)).collect();
+    left_by_an_earlier_life(dir.path(), &left);
+    let mut life = Life::begin(dir.path(), [Some(49), None]);
+    life.publisher.refill();
+    life.hear();
+    assert!(life.publisher.shared.spooled() > 0, "only a part has been read");
+    // Another instance had the lease for a moment, and stored less than what waits here.
+    life.anchor([At::Trade(60, 600), At::Fresh]);
+    let all = life.all();
+    assert_eq!(all.iter().filter(|of| of.1 != 0).count(), 0, "{all:?}");
+}
+
+#[test]
+fn what_the_stream_may_hold_is_left_out_where_it_cannot_be_read() {
+    let dir = TempDir::new().unwrap();
+    left_by_an_earlier_life(dir.path(), &[trade(0, 50), trade(0, 51), trade(1, 7)]);
+    let mut life = Life::open(dir.path(), 4 << 30);
+    let Record::Trade(told_again) = trade(0, 51) else { panic!("no trade") };
+    let told_again = Record::Trade(TradeMsg { flags: told_again.flags | Flags::SNAPSHOT, ..told_again });
+    life.push([(0, told_again), (0, trade(0, 55))]);
+    life.anchor([At::Unread, At::Fresh]);
+    life.push([(0, trade(0, 56))]);
+    assert_eq!(life.all(), [(1, 0, 7, 7), (0, 0, 55, 56)]);
+}
+
+#[test]
+fn what_this_run_took_before_it_knew_the_stream_is_held_against_it_too() {
+    let dir = TempDir::new().unwrap();
+    left_by_an_earlier_life(dir.path(), &[trade(1, 7)]);
+    let mut life = Life::open(dir.path(), 4 << 30);
+    life.push([(0, trade(0, 51)), (0, late(40)), (0, trade(0, 52))]);
+    life.anchor([At::Trade(51, 510), At::Fresh]);
+    // What comes now fills a gap of the stream, and its feed knows that.
+    life.push([(0, late(41))]);
+    assert_eq!(life.all(), [(1, 0, 7, 7), (0, 0, 52, 52), (0, 0, 41, 41)]);
+}
+
+#[test]
+fn a_spool_before_whose_trades_the_stream_has_forgotten_all_may_not_be_whole() {
+    let dir = TempDir::new().unwrap();
+    left_by_an_earlier_life(dir.path(), &[trade(0, 50), trade(0, 51)]);
+    let mut life = Life::open(dir.path(), 4 << 30);
+    life.anchor([At::Forgotten, At::Fresh]);
+    assert_eq!(life.all(), [(0, 3, 0, 0), (0, 0, 50, 51)]);
+}
+
+#[test]
+fn what_another_instance_has_stored_of_an_inherited_spool_is_left_out() {
+    let dir = TempDir::new().unwrap();
+    left_by_an_earlier_life(dir.path(), &(50..70).map(|id| trade(0, id)).collect::<Vec<_>>());
+    let mut life = Life::open(dir.path(), 4 << 30);
+    life.push((71..75).map(|id| (0, trade(0, id))));
+    life.publisher.shared.backlog.borrow_mut().as_mut().unwrap().skip_inherited();
+    while life.publisher.shared.backlog.borrow().as_ref().unwrap().inherits() {
+        life.hear();
+    }
+    // It takes over.
+    life.anchor([At::Trade(71, 710), At::Fresh]);
+    assert_eq!(life.all(), [(0, 0, 72, 74)]);
+    assert_eq!(Life::begin(dir.path(), [None, None]).all(), [(0, 0, 71, 74)], "the earlier life's file is gone");
 }

@@ -7,18 +7,18 @@ use proptest::prelude::*;
 use super::*;
 
 /// Where block `index` begins, all blocks before it of `count` records.
-fn block_at(index: u64, count: u64) -> u64 {
+pub(super) fn block_at(index: u64, count: u64) -> u64 {
     128 + index * (32 + count * 48)
 }
 
-fn flip(path: &Path, at: u64, mask: u8) {
+pub(super) fn flip(path: &Path, at: u64, mask: u8) {
     let mut bytes = fs::read(path).unwrap();
     bytes[usize::try_from(at).unwrap()] ^= mask;
     fs::write(path, bytes).unwrap();
 }
 
 /// A closed spool of six blocks of ten records.
-fn six_blocks() -> TempDir {
+pub(super) fn six_blocks() -> TempDir {
     let dir = TempDir::new().unwrap();
     let (mut spool, _) = open(dir.path(), SMALL);
     fill(&mut spool, 0..60, 10);
@@ -146,62 +146,6 @@ fn segments_that_are_gone_are_missed() {
     assert_eq!((dropped.records, dropped.lost.len(), dropped.broken.len()), (per_segment, 0, 1));
 }
 
-/// Reads to the end: the first record that was given behind each place at which others are missing.
-fn torn_before(spool: &mut Spool, max: usize) -> Vec<Bytes> {
-    let mut places = Vec::new();
-    while spool.unread() > 0 {
-        let mut records = Vec::new();
-        if spool.read(max, &mut records).unwrap().torn {
-            places.extend(records.first());
-        }
-    }
-    places
-}
-
-#[test]
-fn the_place_of_damage_that_was_found_at_open_is_told_again_as_it_is_passed() {
-    for max in [7, 10, 100] {
-        let dir = six_blocks();
-        let path = segment(dir.path(), 1);
-        assert_eq!(torn_before(&mut open(dir.path(), SMALL).0, max), trades(0..0), "{max}");
-        flip(&path, block_at(0, 10) + 40, 1);
-        flip(&path, block_at(2, 10) + 40, 1);
-        flip(&path, block_at(4, 10) + 3, 1);
-        let (mut spool, _) = open(dir.path(), SMALL);
-        let behind = [trades(10..11), trades(30..31), trades(50..51)].concat();
-        assert_eq!(torn_before(&mut spool, max), behind, "{max}");
-    }
-}
-
-#[test]
-fn what_is_missing_between_segments_is_told_in_front_of_the_next_one() {
-    let dir = TempDir::new().unwrap();
-    let (mut spool, _) = open(dir.path(), SMALL);
-    fill(&mut spool, 0..80_000, 1_000);
-    let per_segment = spool.segments[0].end;
-    drop(spool);
-    assert_eq!(torn_before(&mut open(dir.path(), SMALL).0, 1_000), trades(0..0));
-    // One that nothing can be read of is set aside; one is gone.
-    fs::write(segment(dir.path(), 1), [0; 500]).unwrap();
-    fs::remove_file(segment(dir.path(), 3)).unwrap();
-    let behind = [trades(per_segment..per_segment + 1), trades(3 * per_segment..3 * per_segment + 1)].concat();
-    assert_eq!(torn_before(&mut open(dir.path(), SMALL).0, usize::MAX), behind);
-    // What is given up takes its damage along to what stands behind it.
-    let (mut spool, _) = open(dir.path(), SMALL);
-    assert!(!spool.drop_oldest().unwrap().is_empty());
-    assert_eq!(torn_before(&mut spool, usize::MAX), trades(3 * per_segment..3 * per_segment + 1));
-}
-
-#[test]
-fn where_one_life_of_the_daemon_ended_and_another_began_records_need_not_follow() {
-    let dir = TempDir::new().unwrap();
-    for numbers in [0..10, 20..30, 40..50] {
-        fill(&mut open(dir.path(), SMALL).0, numbers, 10);
-    }
-    let behind = [trades(20..21), trades(40..41)].concat();
-    assert_eq!(torn_before(&mut open(dir.path(), SMALL).0, 100), behind);
-}
-
 #[test]
 fn a_segment_that_cannot_be_opened_stops_reading_and_costs_nothing() {
     let dir = TempDir::new().unwrap();
@@ -235,7 +179,7 @@ fn numbers_at_their_end_are_refused() {
     for first in [layout::NUMBER_MAX, u64::MAX] {
         layout::encode_block(&mut block, &trades(0..1), first, 7);
         assert_eq!(layout::BlockHeader::decode(&block, 7), None);
-        let header = SegmentHeader::new(OWNER, CREATED, 1, first);
+        let header = SegmentHeader::new(OWNER, CREATED, 1, first, 0);
         assert_eq!(SegmentHeader::decode(&header.encode()).is_ok(), first == layout::NUMBER_MAX);
     }
 }
