@@ -90,7 +90,7 @@ async fn live(mut spec: ShardSpec) -> Result<DrainReport, String> {
         let on_anchor = anchor::on_anchor(Rc::clone(&feeds), Rc::clone(&outlet), Rc::clone(&anchored));
         let (transport, publisher) = publisher::new(nats, &spec.plan.universe, spec.sole, on_anchor);
         let publisher = publisher.repairing(spec.settings.feed.repair_horizon.duration());
-        spooling = spool(publisher.spooling(), spec.number)?;
+        spooling = spool(publisher.spooling(spec.number), spec.number)?;
         let task = tokio::task::spawn_local(publisher.run(publish_stop.clone(), drain));
         (Some(transport), Some(task))
     } else {

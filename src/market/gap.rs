@@ -21,6 +21,29 @@ impl GapMsg {
         self.last_id != 0 && self.last_id.checked_add(1) == Some(later.first_id)
     }
 
+    /// A part of it, where it counts by the venue's own ids.
+    #[must_use]
+    pub const fn part(self, first_id: u64, last_id: u64) -> Self {
+        Self { first_id, last_id, missing: last_id.saturating_sub(first_id).saturating_add(1), ..self }
+    }
+
+    /// That something may be missing there.
+    #[must_use]
+    pub const fn possible(self) -> Self {
+        Self { first_id: 0, last_id: 0, missing: 0, strength: GapStrength::Possible as u8, ..self }
+    }
+
+    /// What is left of it behind a stream that ends with this id, at this venue time.
+    #[must_use]
+    pub fn behind(self, id: u64, ts: u64) -> Self {
+        if self.first_id == 0 || self.first_id > id || self.last_id <= id {
+            return self;
+        }
+        let first_id = id.saturating_add(1);
+        let ts_start = ts.clamp(self.ts_start, self.ts_end.max(self.ts_start));
+        Self { first_id, ts_start, missing: (self.last_id - first_id).saturating_add(1).min(self.missing), ..self }
+    }
+
     /// Joins another gap of the same instrument, declared later, to this one. What comes of it is exact only where they
     /// follow on each other: otherwise it counts fewer trades than lie between its ends.
     pub fn join(&mut self, later: &Self) {

@@ -190,7 +190,7 @@ impl RealPublisher {
         }
         let Some(Reading { last_seq: Some(last_seq), tails, .. }) = self.reading.take() else { return };
         let stored = Report { mode: self.mode, last_seq, created: 1, tails };
-        self.window.on_reconciled(self.instant(now), stored);
+        self.window.on_reconciled(self.instant(now), &stored);
     }
 
     fn failed(&mut self, now: Micros, why: &str) {

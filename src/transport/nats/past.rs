@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub(super) use self::read::read;
 use super::window::{Stored, Tail};
-use crate::market::{Flags, GapMsg, Record, SubjectKind, TradeMsg};
+use crate::market::{Flags, GapMsg, GapReason, Record, SubjectKind, TradeMsg};
 
 /// Most open gaps of an instrument that are remembered.
 const OPEN_MAX: usize = 64;
@@ -54,10 +54,32 @@ pub(super) fn in_time(stored: &Stored, pasts: &BTreeMap<u32, Past>) -> Stored {
 }
 
 impl Past {
+    /// The youngest trade of an instrument of which this one is the last.
+    pub(super) fn youngest(&self, last: TradeMsg) -> TradeMsg {
+        self.newest.unwrap_or(last)
+    }
+
+    /// What is missing between this place, with its id and time, and the open gaps behind it: they were declared in
+    /// front of what was to be sent before them, and then the run ended.
+    pub(super) fn between(&self, (mut id, ts): (u64, u64)) -> Vec<GapMsg> {
+        let mut open: Vec<&GapMsg> = self.open.iter().filter(|gap| gap.last_id > id).collect();
+        open.sort_by_key(|gap| gap.first_id);
+        let mut missing = Vec::new();
+        for gap in open {
+            let first_id = id.saturating_add(1);
+            if first_id < gap.first_id {
+                let (ts_start, ts_end, reason) = (ts.min(gap.ts_start), gap.ts_start, GapReason::OutboxOverflow as u8);
+                missing.push(GapMsg { ts_start, ts_end, reason, ..gap.part(first_id, gap.first_id - 1) });
+            }
+            id = id.max(gap.last_id);
+        }
+        missing
+    }
+
     /// Where an instrument ends of which this trade is the last: at it, at a younger one before it, or behind a gap
     /// that nothing younger has followed yet. What comes next goes on from there; the gap itself is open already.
     pub(super) fn end(&self, last: TradeMsg) -> TradeMsg {
-        let newest = self.newest.unwrap_or(last);
+        let newest = self.youngest(last);
         let gap = self.open.iter().filter(|gap| gap.last_id > newest.trade_id).max_by_key(|gap| gap.last_id);
         gap.map_or(newest, behind)
     }

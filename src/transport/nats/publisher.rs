@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 use super::backlog::{self, Back, Backlog, Worker};
 use super::lease::Done;
 use super::link::{Came, Link, NotSent};
-use super::past;
 use super::read::{self, Outcome, ReadError, Reading};
 use super::status::{DrainReport, NatsState, NatsStatus};
 use super::window::{Action, Answer, Config, Doubt, Query, Refusal, RefusedAt, Send, Window};
@@ -156,9 +155,9 @@ pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor)
 
 impl Publisher {
     /// Lets records wait on disk where they do not fit into memory, if the settings say so. The body that comes back is
-    /// to be run on a thread of its own.
-    pub fn spooling(&self) -> Option<Worker> {
-        let (backlog, worker) = backlog::new(&self.settings, self.routes.len())?;
+    /// to be run on a thread of its own. Each shard has its own place there.
+    pub fn spooling(&self, shard: usize) -> Option<Worker> {
+        let (backlog, worker) = backlog::new(&self.settings, shard, self.routes.len())?;
         *self.shared.backlog.borrow_mut() = Some(backlog);
         self.shared.window.borrow_mut().widen(REFILL_BYTES);
         Some(worker)
@@ -273,6 +272,8 @@ impl Publisher {
     async fn wait(&mut self, deadline: Option<Instant>) -> Happening {
         let far = clock::now() + Duration::from_secs(3_600);
         let due = match &self.pair {
+            // Nothing is done before the disk has been looked at, and it tells when it has.
+            _ if !self.shared.is_open() => None,
             Some(pair) if pair.stands_by => pair.due,
             _ => self.shared.window.borrow().poll_at(),
         };
@@ -331,27 +332,6 @@ impl Publisher {
             Happening::Came(Came::Word(text)) => tracing::debug!(text, "the NATS connection says"),
             Happening::Came(Came::Gone(why)) => self.gone(&why),
         }
-    }
-
-    fn settled(&mut self, outcome: Outcome) {
-        let Outcome { link, stored, stream, pasts } = outcome;
-        let first = !self.announced.live;
-        self.announce(&link, &stored, &stream);
-        if first {
-            // What is stored is not ours to send: another instance's, or what a venue tells again at a subscription.
-            self.shared.window.borrow_mut().follow(clock::now(), &past::in_time(&stored, &pasts));
-            self.anchor(&stored, &pasts);
-        }
-        {
-            let mut status = self.shared.status.borrow_mut();
-            status.mode = Some(stored.mode);
-            status.server = link.server();
-            status.rewinds += u64::from(!first);
-            status.stream = Some(stream);
-        }
-        self.unless_draining(NatsState::Publishing);
-        self.link = Some(link);
-        self.shared.window.borrow_mut().on_reconciled(clock::now(), stored);
     }
 
     fn unreadable(&mut self, error: &ReadError) {

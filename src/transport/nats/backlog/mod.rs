@@ -18,7 +18,7 @@ use super::spool::{Limits, Position};
 use crate::config::settings::Nats;
 use crate::market::trade::RECORD_BYTES;
 use crate::market::{GapMsg, GapReason, Record, TradeMsg};
-pub(super) use trail::Trails;
+pub(super) use trail::{Trails, without};
 pub use worker::Worker;
 use worker::{Command, Told};
 
@@ -109,10 +109,10 @@ pub(super) struct Back {
     pub(super) position: Option<Position>,
 }
 
-/// A backlog of so many routes in the directory that the settings name, and the body of its thread; `None` where there
-/// is to be none.
+/// A shard's backlog of so many routes in the directory that the settings name, and the body of its thread; `None`
+/// where there is to be none.
 #[must_use]
-pub(super) fn new(settings: &Nats, routes: usize) -> Option<(Backlog, Worker)> {
+pub(super) fn new(settings: &Nats, shard: usize, routes: usize) -> Option<(Backlog, Worker)> {
     if settings.outbox_disk.get() == 0 {
         return None;
     }
@@ -120,7 +120,7 @@ pub(super) fn new(settings: &Nats, routes: usize) -> Option<(Backlog, Worker)> {
     let (tell, told) = mpsc::channel(COMMANDS);
     let servers = xxhash_rust::xxh3::xxh3_64(settings.servers.join(",").as_bytes());
     let owner = format!("{}@{servers:016x}", settings.jetstream.stream_name);
-    let worker = Worker::new(directory(settings), Limits::new(settings.outbox_disk.get()), owner, orders, tell);
+    let worker = Worker::new(directory(settings, shard), Limits::new(settings.outbox_disk.get()), owner, orders, tell);
     let memory = usize::try_from(settings.outbox_memory.get()).unwrap_or(usize::MAX);
     let backlog = Backlog {
         commands,
@@ -144,8 +144,14 @@ pub(super) fn new(settings: &Nats, routes: usize) -> Option<(Backlog, Worker)> {
     Some((backlog, worker))
 }
 
-/// Where spools are, one directory an instance: as configured, or where this system keeps the state of programs.
-fn directory(settings: &Nats) -> PathBuf {
+/// Where a shard's spools are, one directory an instance: as configured, or where this system keeps the state of
+/// programs. Each shard finds its own again, whoever begins first.
+fn directory(settings: &Nats, shard: usize) -> PathBuf {
+    let all = all_directories(settings);
+    if shard == 0 { all } else { all.join(format!("shard-{shard}")) }
+}
+
+fn all_directories(settings: &Nats) -> PathBuf {
     if !settings.outbox_dir.as_os_str().is_empty() {
         return settings.outbox_dir.clone();
     }
@@ -318,7 +324,8 @@ impl Backlog {
         (self.unread, self.dealt_with, self.inherits) = (0, self.handed, false);
         // The stream goes on behind what is on disk, so that the next run will find it passed.
         self.trails.tear();
-        Back { records: self.batch.drain(..).collect(), ..Back::default() }
+        let lost = std::mem::take(&mut self.lost).into_values().collect();
+        Back { records: self.batch.drain(..).collect(), lost, ..Back::default() }
     }
 
     fn take(&mut self, told: Told) -> Back {

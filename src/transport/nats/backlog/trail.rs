@@ -70,9 +70,9 @@ impl Trails {
         self.0.get(route as usize).is_some_and(|trail| trail.is_beyond(id, ts))
     }
 
-    /// How far a route has come: the last id, where it is known, and the last time.
-    pub(in crate::transport::nats) fn reached(&self, route: u32) -> (Option<u64>, u64) {
-        self.0.get(route as usize).map_or((None, 0), |trail| (trail.id, trail.ts))
+    /// Whether anything of a route has gone its way.
+    pub(in crate::transport::nats) fn has_any(&self, route: u32) -> bool {
+        self.0.get(route as usize).is_some_and(|trail| trail.id.is_some() || trail.ts > 0)
     }
 
     /// The stream has been told of a gap that lies beyond what has come.
@@ -191,7 +191,7 @@ impl Trail {
 }
 
 /// What is left of a range of ids without others.
-fn without(others: &[(u64, u64)], first: u64, last: u64) -> Vec<(u64, u64)> {
+pub(in crate::transport::nats) fn without(others: &[(u64, u64)], first: u64, last: u64) -> Vec<(u64, u64)> {
     let mut parts = Vec::from_iter((first <= last).then_some((first, last)));
     for (from, to) in others {
         let split = |(first, last): (u64, u64)| {

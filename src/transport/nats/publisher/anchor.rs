@@ -6,9 +6,11 @@ use super::inherited::At;
 use super::{COMPLAIN_EVERY, Publisher};
 use crate::market::{GapMsg, Record, SubjectKind, TradeMsg};
 use crate::telemetry::clock;
-use crate::transport::nats::backlog::{Backlog, Origin};
+use crate::transport::nats::backlog::{Backlog, Origin, without};
 use crate::transport::nats::link::Link;
-use crate::transport::nats::past::Past;
+use crate::transport::nats::past::{Past, in_time};
+use crate::transport::nats::read::Outcome;
+use crate::transport::nats::status::NatsState;
 use crate::transport::nats::stream_manager::StreamReport;
 use crate::transport::nats::window::{Stored, Tail};
 
@@ -33,24 +35,50 @@ pub enum Anchor<'a> {
 }
 
 impl Publisher {
+    /// The stream has been read, and it is this instance that publishes.
+    pub(super) fn settled(&mut self, outcome: Outcome) {
+        let Outcome { link, stored, stream, pasts } = outcome;
+        let first = !self.announced.live;
+        if !self.shared.window.borrow_mut().on_reconciled(clock::now(), &stored) {
+            return;
+        }
+        self.announce(&link, &stored, &stream);
+        if first {
+            // What is stored is not ours to send: another instance's, or what a venue tells again at a subscription.
+            self.shared.window.borrow_mut().follow(clock::now(), &in_time(&stored, &pasts));
+            self.anchor(&stored, &pasts);
+        }
+        {
+            let mut status = self.shared.status.borrow_mut();
+            status.mode = Some(stored.mode);
+            status.server = link.server();
+            status.rewinds += u64::from(!first);
+            status.stream = Some(stream);
+        }
+        self.unless_draining(NatsState::Publishing);
+        self.link = Some(link);
+    }
+
     /// Tells what the stream holds, and declares what follows from it before anything newer is sent: were we to die in
     /// between, nobody would know of the hole any more.
     pub(super) fn anchor(&mut self, stored: &Stored, pasts: &BTreeMap<u32, Past>) {
         for Tail { key, last } in stored.tails.iter().filter(|tail| tail.key.kind == SubjectKind::Trades) {
             let record = last.and_then(|last| Record::from_bytes(&last.record).ok());
             let past = pasts.get(&key.route);
-            let newest = match record {
-                Some(Record::Trade(trade)) => Some(past.map_or(trade, |past| past.end(trade))),
+            let youngest = match record {
+                Some(Record::Trade(trade)) => Some(past.map_or(trade, |past| past.youngest(trade))),
                 _ => None,
             };
+            let newest = youngest.map(|trade| past.map_or(trade, |past| past.end(trade)));
             let unread = past.is_some_and(|past| past.unread);
-            let at = match &newest {
+            let at = match &youngest {
                 Some(_) if unread => At::Unread,
                 None if stored.last_seq > 0 => At::Forgotten,
-                newest => At::from(newest.as_ref()),
+                youngest => At::from(youngest.as_ref()),
             };
-            self.set_out(key.route, at, past);
-            let left = self.left_behind(key.route, newest.as_ref());
+            let left = self.left_behind(key.route, youngest.as_ref());
+            self.set_out(key.route, at, past, left.as_ref());
+            let left = left.filter(|left| is_beyond(left, newest.as_ref()));
             let anchor = match (&left, &newest) {
                 (_, Some(newest)) if unread => Anchor::AtLeast(newest),
                 (Some(left), _) => Anchor::Trade(left, past),
@@ -70,6 +98,9 @@ impl Publisher {
 
     /// The stream has been read of all routes.
     pub(super) fn anchored(&mut self) {
+        // Gaps that are open are filled from the venue's history, so nothing that waits may fill them too.
+        let ends = &self.ends;
+        self.shared.window.borrow_mut().leave_out(clock::now(), |route, record| ends.has_passed(route, record));
         for gap in self.ends.known() {
             // Whatever it holds is older than the stream's end, or was left by an earlier run.
             self.given_up(Origin::Inherited, &gap);
@@ -80,21 +111,42 @@ impl Publisher {
     }
 
     /// A route goes on behind what the stream holds of it, and misses what the stream declares: as far as it was read.
-    pub(super) fn set_out(&mut self, route: u32, at: At, past: Option<&Past>) {
-        self.ends.set(route, at);
-        let mut backlog = self.shared.backlog.borrow_mut();
-        let Some(Backlog { trails, .. }) = backlog.as_mut() else { return };
-        if let At::Trade(id, ts) = at {
-            trails.begin(route, (id, ts));
+    pub(super) fn set_out(&mut self, route: u32, at: At, past: Option<&Past>, left: Option<&TradeMsg>) {
+        let open = past.map(|past| past.open.as_slice()).unwrap_or_default();
+        self.ends.set(route, at, open, left);
+        let between = past.map(|past| self.between(route, at, past, left)).unwrap_or_default();
+        if let Some(Backlog { trails, .. }) = self.shared.backlog.borrow_mut().as_mut() {
+            if let At::Trade(id, ts) = at {
+                trails.begin(route, (id, ts));
+            }
+            open.iter().chain(&between).for_each(|gap| trails.told(route, gap));
         }
-        past.into_iter().flat_map(|past| &past.open).for_each(|gap| trails.told(route, gap));
+        self.shared.declare(route, between);
+    }
+
+    /// What is missing in front of gaps that the stream declares ahead of it, and does not wait here.
+    fn between(&self, route: u32, at: At, past: &Past, left: Option<&TradeMsg>) -> Vec<GapMsg> {
+        let At::Trade(id, ts) = at else { return Vec::new() };
+        let reach = left.map_or((id, ts), |left| (id.max(left.trade_id), ts.max(left.ts_event)));
+        let missing = past.between(reach);
+        if missing.is_empty() {
+            return missing;
+        }
+        let waits = self.shared.window.borrow().waiting_ids(route);
+        // What this run put to disk is not known yet: it may be there.
+        let unknown = self.shared.spooled() > 0;
+        let rest = |gap: &GapMsg| -> Vec<GapMsg> {
+            let parts = without(&waits, gap.first_id, gap.last_id).into_iter();
+            parts.map(|(first, last)| if unknown { gap.possible() } else { gap.part(first, last) }).collect()
+        };
+        missing.iter().flat_map(rest).collect()
     }
 
     /// What an earlier run left on disk of an instrument, if that goes beyond what the stream holds.
-    fn left_behind(&self, route: u32, newest: Option<&TradeMsg>) -> Option<TradeMsg> {
+    pub(super) fn left_behind(&self, route: u32, newest: Option<&TradeMsg>) -> Option<TradeMsg> {
         let id = self.universe.get(route as usize)?.id;
         let left = self.shared.backlog.borrow().as_ref()?.left_behind(id).copied()?;
-        newest.is_none_or(|end| left.trade_id > end.trade_id || left.ts_event > end.ts_event).then_some(left)
+        is_beyond(&left, newest).then_some(left)
     }
 
     pub(super) fn announce(&mut self, link: &Link, stored: &Stored, stream: &StreamReport) {
@@ -131,4 +183,8 @@ impl Publisher {
         }
         text.clone_into(&mut self.shared.status.borrow_mut().last_error);
     }
+}
+
+fn is_beyond(left: &TradeMsg, end: Option<&TradeMsg>) -> bool {
+    end.is_none_or(|end| left.trade_id > end.trade_id || left.ts_event > end.ts_event)
 }

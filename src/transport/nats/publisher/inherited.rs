@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::market::trade::KIND_GAP_V1;
 use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record, TradeMsg};
-use crate::transport::nats::backlog::{Origin, Trails};
+use crate::transport::nats::backlog::{Origin, Trails, without};
 use crate::transport::nats::window::message::RESTART_NS;
 
 /// Where the stream ended of each route when it was read last.
@@ -19,9 +19,13 @@ pub(super) struct Ends {
 }
 
 /// Where the stream ended of an instrument.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct End {
     at: At,
+    /// Ids of gaps that the stream declares and that are asked for anew, beyond its last trade too.
+    open: Vec<(u64, u64)>,
+    /// Id and venue time of the last trade that an earlier run left on disk.
+    left: Option<(u64, u64)>,
     /// What goes on behind it has come.
     met: bool,
 }
@@ -36,17 +40,17 @@ pub(super) enum At {
     Forgotten,
     /// It came at least as far as its last message; how far cannot be read.
     Unread,
-    /// Its last trade, and that one's venue time.
+    /// Its youngest trade, and that one's venue time.
     Trade(u64, u64),
 }
 
 /// What becomes of a record that waited on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It goes on.
     Pass,
-    /// It goes on, and this is missing in front of it.
-    Behind(GapMsg),
+    /// It goes on, and these are missing in front of it.
+    Behind(Vec<GapMsg>),
     /// The stream has passed it.
     Passed,
 }
@@ -56,11 +60,18 @@ impl Ends {
         Self { routes: vec![End::default(); routes], known: false, early: BTreeMap::new() }
     }
 
-    /// The stream has been read of a route.
-    pub(super) fn set(&mut self, route: u32, at: At) {
+    /// The stream has been read of a route: its end, the gaps that are open in it, and the last that an earlier run
+    /// left on disk.
+    pub(super) fn set(&mut self, route: u32, at: At, open: &[GapMsg], left: Option<&TradeMsg>) {
         if let Some(end) = self.routes.get_mut(route as usize) {
-            *end = End { at, met: false };
+            let open = open.iter().map(|gap| (gap.first_id, gap.last_id)).collect();
+            *end = End { at, open, left: left.map(|left| (left.trade_id, left.ts_event)), met: false };
         }
+    }
+
+    /// Whether a record that waits in memory is not to be sent any more, now that the stream has been read.
+    pub(super) fn has_passed(&self, route: u32, record: &Record) -> bool {
+        self.routes.get(route as usize).is_some_and(|end| end.has_passed(record))
     }
 
     /// The stream has been read of all routes. What the disk gave up before that comes back, to be judged now.
@@ -82,14 +93,11 @@ impl Ends {
     pub(super) fn judge(&mut self, route: u32, record: &Record, origin: Origin, trails: &Trails) -> Verdict {
         let Some(end) = self.routes.get_mut(route as usize) else { return Verdict::Pass };
         match (end.at, origin) {
-            (_, Origin::Own) | (At::Fresh, _) => Verdict::Pass,
-            // A trade that the venue tells again at the start may be among those that cannot be read.
-            (At::Unread, Origin::Waited) if is_snapshot(record) => Verdict::Passed,
-            (At::Unread | At::Forgotten, Origin::Waited) => Verdict::Pass,
+            (_, Origin::Own) => Verdict::Pass,
+            (_, Origin::Waited) if end.has_passed(record) || end.left_has(record) => Verdict::Passed,
+            (_, Origin::Waited) | (At::Fresh, _) => Verdict::Pass,
             // The feed declares all of it as possibly missing: a trade that is stored twice would be worse.
             (At::Unread, Origin::Inherited) => Verdict::Passed,
-            (At::Trade(id, ts), Origin::Waited) if passed(id, ts, record) => Verdict::Passed,
-            (At::Trade(..), Origin::Waited) => Verdict::Pass,
             (At::Forgotten, Origin::Inherited) => end.begins(route, record, trails),
             (At::Trade(id, ts), Origin::Inherited) => end.goes_on((route, id, ts), record, trails),
         }
@@ -98,39 +106,76 @@ impl Ends {
     /// What is left to declare of what the disk gave up.
     pub(super) fn rest(&self, route: u32, gap: GapMsg, origin: Origin) -> GapMsg {
         match self.routes.get(route as usize).map(|end| end.at) {
-            Some(At::Trade(id, ts)) if origin != Origin::Own && gap.is_exact() && gap.first_id <= id => {
-                let (first_id, ts_start) = (id.saturating_add(1).min(gap.last_id), ts.clamp(gap.ts_start, gap.ts_end));
-                GapMsg { first_id, ts_start, missing: gap.last_id.saturating_sub(first_id).saturating_add(1), ..gap }
-            }
+            Some(At::Trade(id, ts)) if origin != Origin::Own => gap.behind(id, ts),
             _ => gap,
         }
     }
 }
 
 impl End {
+    /// Whether the stream has stored or declared this, or fills it by itself.
+    fn has_passed(&self, record: &Record) -> bool {
+        match self.at {
+            At::Fresh | At::Forgotten => false,
+            // A trade that the venue tells again at the start may be among those that cannot be read.
+            At::Unread => matches!(record, Record::Trade(trade) if trade.flag_set().has(Flags::SNAPSHOT)),
+            At::Trade(id, ts) => {
+                let is_in = |next: &Ids| next.is_known(id, ts) || next.is_within(&self.open);
+                self.has_open(id, record) || matches!(Next::of(record), Next::InLine(next) if is_in(&next))
+            }
+        }
+    }
+
+    /// Whether it stands in front of this record on disk.
+    fn left_has(&self, record: &Record) -> bool {
+        match (self.left, Next::of(record)) {
+            (Some((id, ts)), Next::InLine(next)) => next.is_known(id, ts),
+            _ => false,
+        }
+    }
+
+    /// Whether a record fills, or says to have filled, a gap that the stream declares. That one is open, the venue is
+    /// asked for it anew, and what is fetched twice must not be stored twice, nor be declared there when it is not.
+    fn has_open(&self, id: u64, record: &Record) -> bool {
+        let meets = |first: u64, last: u64| self.open.iter().any(|(from, to)| first <= *to && *from <= last);
+        match record {
+            Record::Trade(trade) if trade.flag_set().has(Flags::BACKFILLED) => {
+                trade.trade_id <= id || meets(trade.trade_id, trade.trade_id)
+            }
+            Record::Gap(gap) if gap.flags & Flags::BACKFILLED != 0 => {
+                gap.first_id <= id || meets(gap.first_id, gap.last_id)
+            }
+            Record::Trade(_) | Record::Gap(_) => false,
+        }
+    }
+
     /// Nobody knows where the run that left it went on from.
     fn begins(&mut self, route: u32, record: &Record, trails: &Trails) -> Verdict {
         let Next::InLine(next) = Next::of(record) else { return Verdict::Pass };
-        if std::mem::replace(&mut self.met, true) || trails.is_torn(route) || trails.reached(route) != (None, 0) {
+        if std::mem::replace(&mut self.met, true) || trails.is_torn(route) || trails.has_any(route) {
             return Verdict::Pass;
         }
-        let ids = (0, 0);
-        Verdict::Behind(lost_in_memory(record, (0, next.ts), ids, GapStrength::Possible))
+        Verdict::Behind(vec![lost_in_memory(record, (0, next.ts), (0, 0), GapStrength::Possible)])
     }
 
     fn goes_on(&mut self, (route, id, ts): (u32, u64, u64), record: &Record, trails: &Trails) -> Verdict {
-        if has_open(id, record) {
+        // What this run has handed over since the stream was read, or before, stands in between.
+        self.met |= trails.is_beyond(route, (id, ts));
+        if self.has_open(id, record) {
+            return Verdict::Passed;
+        }
+        let next = match Next::of(record) {
+            // It says nothing of where the spool begins; it is fetched anew with what stood before it.
+            Next::Late if !self.met => return Verdict::Passed,
+            Next::Late | Next::Vague => return Verdict::Pass,
+            Next::InLine(next) => next,
+        };
+        if next.is_within(&self.open) {
             return Verdict::Passed;
         }
         if self.met {
             return Verdict::Pass;
         }
-        let next = match Next::of(record) {
-            // It says nothing of where the spool begins; it is fetched anew with what stood before it.
-            Next::Late => return Verdict::Passed,
-            Next::Vague => return Verdict::Pass,
-            Next::InLine(next) => next,
-        };
         if next.is_known(id, ts) {
             return Verdict::Passed;
         }
@@ -139,16 +184,17 @@ impl End {
         if next.last <= id {
             // The venue began to count anew: no id of its own is below the stream's end.
             self.at = At::Trade(0, ts);
+            self.open.clear();
             return Verdict::Pass;
         }
-        // Where the disk has lost something too, all of it shows as one gap; and what this run has handed over since
-        // the stream was read, or before, stands in between.
-        let (first, last) = (id.saturating_add(1), next.first.saturating_sub(1));
-        if first > last || trails.is_torn(route) || trails.is_beyond(route, (id, ts)) {
+        // Where the disk has lost something too, all of it shows as one gap.
+        if trails.is_torn(route) {
             return Verdict::Pass;
         }
         let strength = if next.certain { GapStrength::Proved } else { GapStrength::FramesLost };
-        Verdict::Behind(lost_in_memory(record, (ts, next.ts), (first, last), strength))
+        let missing = without(&self.open, id.saturating_add(1), next.first.saturating_sub(1));
+        let gap = |ids: (u64, u64)| lost_in_memory(record, (ts, next.ts), ids, strength);
+        Verdict::Behind(missing.into_iter().map(gap).collect())
     }
 }
 
@@ -181,8 +227,9 @@ impl Next {
                 let certain = !trade.flag_set().has(Flags::AGGREGATED);
                 Self::InLine(Ids { first: trade.trade_id, last: trade.trade_id, ts: trade.ts_event, certain })
             }
-            Record::Gap(gap) if gap.is_exact() => {
-                Self::InLine(Ids { first: gap.first_id, last: gap.last_id, ts: gap.ts_start, certain: true })
+            Record::Gap(gap) if (1..=gap.last_id).contains(&gap.first_id) => {
+                let certain = gap.is_exact();
+                Self::InLine(Ids { first: gap.first_id, last: gap.last_id, ts: gap.ts_start, certain })
             }
             Record::Gap(_) => Self::Vague,
         }
@@ -195,25 +242,16 @@ impl Ids {
     const fn is_known(&self, id: u64, ts: u64) -> bool {
         self.last <= id && self.ts <= ts.saturating_add(RESTART_NS)
     }
-}
 
-/// Whether a record fills, or says to have filled, a gap that a stream that ends with this id declares. That one is
-/// open, the venue is asked for it anew, and what is fetched twice must not be stored twice, nor be declared there when
-/// it is not.
-const fn has_open(id: u64, record: &Record) -> bool {
-    match record {
-        Record::Trade(trade) => trade.flag_set().has(Flags::BACKFILLED) && trade.trade_id <= id,
-        Record::Gap(gap) => gap.flags & Flags::BACKFILLED != 0 && gap.first_id <= id,
+    /// Whether one of these ranges holds all of them.
+    fn is_within(&self, ranges: &[(u64, u64)]) -> bool {
+        ranges.iter().any(|(first, last)| *first <= self.first && self.last <= *last)
     }
 }
 
-/// Whether a stream that ends here has passed a record that this run took before it knew.
-pub(super) fn passed(id: u64, ts: u64, record: &Record) -> bool {
-    has_open(id, record) || matches!(Next::of(record), Next::InLine(next) if next.is_known(id, ts))
-}
-
-const fn is_snapshot(record: &Record) -> bool {
-    matches!(record, Record::Trade(trade) if trade.flag_set().has(Flags::SNAPSHOT))
+/// Whether a stream that ends here has passed a trade.
+pub(super) fn is_passed(id: u64, ts: u64, trade: &TradeMsg) -> bool {
+    matches!(Next::of(&Record::Trade(*trade)), Next::InLine(next) if next.is_known(id, ts))
 }
 
 fn lost_in_memory(
@@ -256,11 +294,14 @@ mod tests {
             kind: KIND_GAP_V1,
             ..bytemuck::Zeroable::zeroed()
         };
-        assert!(has_open(61, &Record::Trade(trade(50, Flags::BACKFILLED))));
-        assert!(has_open(61, &Record::Gap(filled(50, 60))));
-        assert!(!has_open(61, &Record::Trade(trade(70, Flags::BACKFILLED))), "its gap is in the spool too");
-        assert!(!has_open(61, &Record::Gap(filled(70, 72))));
-        assert!(!has_open(61, &Record::Trade(trade(62, 0))));
-        assert!(!has_open(61, &Record::Gap(GapMsg { flags: 0, ..filled(50, 60) })), "a declaration is no filling");
+        let end = End { open: vec![(80, 90)], ..End::default() };
+        assert!(end.has_open(61, &Record::Trade(trade(50, Flags::BACKFILLED))));
+        assert!(end.has_open(61, &Record::Gap(filled(50, 60))));
+        assert!(!end.has_open(61, &Record::Trade(trade(70, Flags::BACKFILLED))), "its gap is in the spool too");
+        assert!(!end.has_open(61, &Record::Gap(filled(70, 72))));
+        assert!(end.has_open(61, &Record::Trade(trade(85, Flags::BACKFILLED))), "the stream ends with its gap");
+        assert!(end.has_open(61, &Record::Gap(filled(88, 95))));
+        assert!(!end.has_open(61, &Record::Trade(trade(62, 0))));
+        assert!(!end.has_open(61, &Record::Gap(GapMsg { flags: 0, ..filled(50, 60) })), "a declaration is no filling");
     }
 }

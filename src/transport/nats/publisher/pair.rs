@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::inherited::passed;
+use super::inherited::is_passed;
 use super::{Anchor, Publisher};
 use crate::config::settings::Nats;
 use crate::market::{Record, TradeMsg};
@@ -121,12 +121,12 @@ impl Publisher {
             Some(Ok(Record::Trade(end))) => Some((end.trade_id, end.ts_event)),
             _ => None,
         };
-        let is_passed = |left: &TradeMsg| {
+        let has_passed = |left: &TradeMsg| {
             let Some(route) = self.routes.get(&left.instrument_id) else { return true };
             let ends = stored.tails.iter().filter(|tail| tail.key.route == *route).filter_map(end);
-            ends.into_iter().any(|(id, ts)| passed(id, ts, &Record::Trade(*left)))
+            ends.into_iter().any(|(id, ts)| is_passed(id, ts, left))
         };
-        if backlog.all_left_behind().all(is_passed) {
+        if backlog.all_left_behind().all(has_passed) {
             tracing::info!("the other instance has stored all that an earlier run left in the spool: it is left out");
             backlog.skip_inherited();
         }

@@ -41,6 +41,12 @@ impl Shared {
         trails.pass(route, &record);
     }
 
+    /// Declares what is missing in front of all that waits.
+    pub(super) fn declare(&self, route: u32, gaps: Vec<GapMsg>) {
+        let mut window = self.window.borrow_mut();
+        gaps.into_iter().for_each(|gap| window.declare(route, gap));
+    }
+
     /// Whether it is known what an earlier run left on disk.
     pub(super) fn is_open(&self) -> bool {
         self.backlog.borrow().as_ref().is_none_or(Backlog::is_open)
@@ -108,7 +114,7 @@ impl Publisher {
             };
             match self.ends.judge(route, &record, back.origin, &backlog.trails) {
                 Verdict::Passed => continue,
-                Verdict::Behind(gap) => shared.window.borrow_mut().declare(route, gap),
+                Verdict::Behind(gaps) => shared.declare(route, gaps),
                 Verdict::Pass => {}
             }
             if backlog.trails.believes(route, &record) {
@@ -135,7 +141,7 @@ impl Publisher {
         let verdict = self.ends.judge(route, &Record::Gap(*gap), origin, &backlog.trails);
         match verdict {
             Verdict::Passed => return,
-            Verdict::Behind(before) => shared.window.borrow_mut().declare(route, before),
+            Verdict::Behind(gaps) => shared.declare(route, gaps),
             Verdict::Pass => {}
         }
         shared.given_up(&mut backlog.trails, route, &self.ends.rest(route, *gap, origin));

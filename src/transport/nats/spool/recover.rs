@@ -31,8 +31,8 @@ pub struct Recovered {
     pub foreign: Vec<PathBuf>,
     /// When the oldest segment was begun, nanoseconds since the Unix epoch.
     pub oldest_ns: Option<u64>,
-    /// The trade that was appended last of each instrument, by instrument id; those that came late do not count, since
-    /// younger ones stand before them.
+    /// The trade that was appended last of each instrument, by instrument id; those that came late count where no
+    /// younger one stands before them.
     pub last: BTreeMap<u32, TradeMsg>,
 }
 
@@ -185,7 +185,7 @@ fn scan(
             Step::Hole(hole) => holes.push(hole),
             Step::Block { first: number, .. } => {
                 first.get_or_insert(number);
-                take(walk.payload(), &mut found);
+                take(walk.payload(), &recovered.last, &mut found);
             }
         }
     }
@@ -207,14 +207,17 @@ fn scan(
     Ok(Some(Segment { number: *number, path: path.clone(), first, end, len, holes, torn: false }))
 }
 
-/// Counts the records of a block and notes the last trade of each instrument.
-fn take(payload: &[u8], found: &mut Recovered) {
+/// Counts the records of a block and notes the last trade of each instrument; `before` are those of other segments.
+fn take(payload: &[u8], before: &BTreeMap<u32, TradeMsg>, found: &mut Recovered) {
     for bytes in payload.chunks_exact(RECORD_BYTES) {
         found.records += 1;
-        if let Ok(Record::Trade(trade)) = Record::from_bytes(bytes)
-            && !trade.flag_set().has(Flags::BACKFILLED)
+        let Ok(Record::Trade(trade)) = Record::from_bytes(bytes) else { continue };
+        let id = trade.instrument_id;
+        let goes_on = |last: &TradeMsg| last.trade_id < trade.trade_id && last.ts_event <= trade.ts_event;
+        if !trade.flag_set().has(Flags::BACKFILLED)
+            || found.last.get(&id).or_else(|| before.get(&id)).is_some_and(goes_on)
         {
-            found.last.insert(trade.instrument_id, trade);
+            found.last.insert(id, trade);
         }
     }
 }

@@ -132,17 +132,6 @@ fn records_come_back_in_order_over_many_segments_and_a_second_open() {
 }
 
 #[test]
-fn a_late_trade_is_not_the_last_of_its_instrument() {
-    let dir = TempDir::new().unwrap();
-    let (mut spool, _) = open(dir.path(), SMALL);
-    let late = TradeMsg { flags: 1 | Flags::BACKFILLED, ..trade(5) };
-    assert!(spool.append(CREATED, &[*trade(10).as_bytes(), *late.as_bytes()]).unwrap().dropped.is_empty());
-    spool.close().unwrap();
-    let (_, recovered) = open(dir.path(), SMALL);
-    assert_eq!(recovered.last.values().map(|trade| trade.trade_id).collect::<Vec<_>>(), [10]);
-}
-
-#[test]
 fn what_is_appended_while_it_is_read_follows_at_once() {
     let dir = TempDir::new().unwrap();
     let (mut spool, _) = open(dir.path(), SMALL);

@@ -124,12 +124,12 @@ impl Outbox {
         true
     }
 
-    /// Forgets the waiting gaps that this is true of.
-    pub(super) fn forget_gaps(&mut self, passed: impl Fn(u32, &GapMsg) -> bool) {
+    /// Puts what this leaves of each waiting gap in its place.
+    pub(super) fn cut_gaps(&mut self, rest: impl Fn(u32, &GapMsg) -> Option<GapMsg>) {
         let mut gone = 0;
         self.gaps.retain(|route, waiting| {
             let before = waiting.len();
-            waiting.retain(|gap| !passed(*route, gap));
+            *waiting = waiting.iter().filter_map(|gap| rest(*route, gap)).collect();
             gone += before - waiting.len();
             !waiting.is_empty()
         });

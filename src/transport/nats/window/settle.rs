@@ -20,33 +20,34 @@ struct Sorted {
 
 impl Window {
     /// What the driver read. Sending goes on behind it, unless the stream seems to have lost what it had acknowledged:
-    /// then it is read once more before that is believed.
-    pub fn on_reconciled(&mut self, now: Instant, stored: Stored) {
-        let Phase::Reading { why } = self.phase.clone() else { return };
+    /// then it is read once more before that is believed. Whether it is believed.
+    pub fn on_reconciled(&mut self, now: Instant, stored: &Stored) -> bool {
+        let Phase::Reading { why } = self.phase.clone() else { return false };
         // Messages of the old connection were still being stored while the stream was read: predictions that start from
         // its end as it was before would let a later message through in an earlier one's place.
         let grew = stored.tails.iter().filter_map(|tail| tail.last).any(|last| last.seq > stored.last_seq);
         if grew && stored.mode == Mode::Chained {
             self.phase = Phase::Doubt { why: Doubt::Growing, not_before: now + BACKOFF_MIN };
-            return;
+            return false;
         }
         let recreated = self.created.is_some_and(|created| created != stored.created);
         let shorter = stored.last_seq < self.flight.reached();
         if shorter && !recreated && self.regression.is_none() {
             self.regression = Some(stored.last_seq);
             self.phase = Phase::Doubt { why: Doubt::Regression, not_before: now + REGRESSION_CONFIRM };
-            return;
+            return false;
         }
         self.regression = None;
-        self.settle(now, &stored, recreated || shorter, &why);
+        self.settle(now, stored, recreated || shorter, &why);
         self.created = Some(stored.created);
         self.flight.begin(stored.mode, stored.last_seq);
-        self.tails = stored.tails;
+        self.tails.clone_from(&stored.tails);
         self.fence = None;
         self.poison = None;
         self.settled = None;
         self.progress = false;
         self.phase = Phase::Steady;
+        true
     }
 
     pub(super) fn ask(&mut self, why: Doubt) -> Query {

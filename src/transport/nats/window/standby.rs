@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::event::{Doubt, Key, Query, Stored};
 use super::message::{History, Mark, Message, same_trade};
 use super::outbox::carries_gaps;
@@ -21,7 +23,10 @@ impl Window {
     /// Another instance publishes from here on: what is in flight waits again, and nothing is known of the stream.
     pub fn demote(&mut self, now: Instant) {
         let mut flying: Vec<Message> = std::mem::take(&mut self.flight.queue).into();
+        // What was acknowledged is all that is known to be stored.
+        let reached = self.flight.reached();
         self.flight.head += flying.len() as u64;
+        self.flight.rebase(reached);
         for message in flying.iter_mut().filter(|message| message.history == History::Fresh) {
             message.history = History::Sent;
         }
@@ -54,7 +59,11 @@ impl Window {
             }
         }
         let end = |ends: &[Option<End>], route: u32| ends.get(route as usize).copied().flatten();
-        self.outbox.forget_gaps(|route, gap| end(&ends, route).is_some_and(|end| end.mark.passed(&Record::Gap(*gap))));
+        self.outbox.cut_gaps(|route, gap| match end(&ends, route) {
+            Some(end) if end.mark.passed(&Record::Gap(*gap)) => None,
+            Some(End { mark, .. }) if mark.ordered => Some(gap.behind(mark.id, mark.ts)),
+            _ => Some(*gap),
+        });
         let waiting: Vec<Message> = self.outbox.take().into_iter().collect();
         for (place, message) in waiting.iter().enumerate() {
             if let Some(Some(end)) = ends.get_mut(message.key.route as usize)
@@ -84,6 +93,45 @@ impl Window {
                 self.stats.duplicates += passed as u64;
                 message.advance(passed);
                 rest.push(message);
+            }
+        }
+        self.outbox.restore(rest);
+    }
+
+    /// Ids of a route's trades that wait, as ranges in the order in which they wait.
+    #[must_use]
+    pub fn waiting_ids(&self, route: u32) -> Vec<(u64, u64)> {
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        let ours = self.outbox.iter().filter(|message| message.key == Key::trades(route));
+        for record in ours.flat_map(Message::each) {
+            let Record::Trade(trade) = record else { continue };
+            match ranges.last_mut() {
+                Some((_, last)) if last.checked_add(1) == Some(trade.trade_id) => *last = trade.trade_id,
+                _ => ranges.push((trade.trade_id, trade.trade_id)),
+            }
+        }
+        ranges
+    }
+
+    /// Leaves out what waits and is not to be sent any more. What is left of a message goes on record by record.
+    pub fn leave_out(&mut self, now: Instant, passed: impl Fn(u32, &Record) -> bool) {
+        self.outbox.cut_gaps(|route, gap| (!passed(route, &Record::Gap(*gap))).then_some(*gap));
+        let mut rest = Vec::new();
+        for message in self.outbox.take() {
+            let route = message.key.route;
+            if !message.each().any(|record| passed(route, &record)) {
+                rest.push(message);
+                continue;
+            }
+            for record in message.each() {
+                if passed(route, &record) {
+                    self.stats.duplicates += 1;
+                } else {
+                    let payload = Bytes::copy_from_slice(record.as_bytes());
+                    let mut part = Message::sealed(message.key, payload, now);
+                    part.history = message.history;
+                    rest.push(part);
+                }
             }
         }
         self.outbox.restore(rest);

@@ -50,7 +50,7 @@ fn reconcile(window: &mut Window, now: Instant, mode: Mode, last_seq: u64, tail:
             }),
         })
         .collect();
-    window.on_reconciled(now, Stored { mode, last_seq, created: 1, tails });
+    window.on_reconciled(now, &Stored { mode, last_seq, created: 1, tails });
     query
 }
 
@@ -207,4 +207,42 @@ fn a_window_that_stands_by_lets_go_of_ids_before_a_venue_counted_anew() {
     assert_eq!(window.stats().waiting, 1);
     reconcile(&mut window, now, Mode::Chained, 10, Some((10, anew(2))));
     assert_eq!(ids(&sends(&mut window, now)), [3]);
+}
+
+#[test]
+fn what_was_in_flight_when_another_took_over_is_not_missed_in_a_shorter_stream() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(config(), now);
+    reconcile(&mut window, now, Mode::Chained, 40, None);
+    (1..=5).for_each(|id| window.push(now, 0, &trade(id)));
+    assert_eq!(ids(&sends(&mut window, now)), [1, 2, 3, 4, 5]);
+    window.demote(now);
+    // The other instance has stored two of them.
+    let query = reconcile(&mut window, now, Mode::Chained, 42, Some((42, trade(2))));
+    assert!(query.first);
+    assert_eq!(window.phase(), &Phase::Steady, "no loss is suspected");
+    assert_eq!(ids(&sends(&mut window, now)), [3, 4, 5]);
+}
+
+#[test]
+fn what_is_left_of_a_packed_message_keeps_its_order() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(Config { pack: 4, ..config() }, now);
+    (1..=10).for_each(|id| window.push(now, 0, &trade(id)));
+    window.declare(
+        0,
+        GapMsg { first_id: 20, last_id: 29, missing: 10, kind: KIND_GAP_V1, ..bytemuck::Zeroable::zeroed() },
+    );
+    let odd = |record: &Record| matches!(record, Record::Trade(trade) if trade.trade_id % 2 == 1);
+    window.leave_out(now, |_, record| odd(record));
+    let left: Vec<u64> = window
+        .remains()
+        .iter()
+        .map(|bytes| match Record::from_bytes(bytes) {
+            Ok(Record::Trade(trade)) => trade.trade_id,
+            _ => 0,
+        })
+        .collect();
+    assert_eq!((left, window.stats().duplicates), (vec![0, 2, 4, 6, 8, 10], 5));
+    assert_eq!(window.stats().waiting, 6);
 }

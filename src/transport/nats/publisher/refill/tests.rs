@@ -46,7 +46,7 @@ impl Life {
             Nats { outbox_dir: directory.to_owned(), outbox_memory: (1 << 30).into(), ..Nats::default() };
         settings.outbox_disk = disk.into();
         let (transport, publisher) = publisher::new(settings, &universe(), true, Box::new(|_, _| None));
-        let worker = publisher.spooling().unwrap();
+        let worker = publisher.spooling(0).unwrap();
         let mut this = Self { publisher, transport, thread: std::thread::spawn(move || worker.run()) };
         this.hear();
         this
@@ -56,7 +56,7 @@ impl Life {
     fn anchor(&mut self, ends: [At; 2]) {
         self.publisher.announced.live = true;
         for (route, at) in (0..).zip(ends) {
-            self.publisher.set_out(route, at, None);
+            self.publisher.set_out(route, at, None, None);
         }
         self.publisher.anchored();
     }
@@ -342,3 +342,5 @@ fn what_another_instance_has_stored_of_an_inherited_spool_is_left_out() {
     assert_eq!(life.all(), [(0, 0, 72, 74)]);
     assert_eq!(Life::begin(dir.path(), [None, None]).all(), [(0, 0, 71, 74)], "the earlier life's file is gone");
 }
+
+mod ahead;

@@ -95,3 +95,20 @@ fn no_read_goes_beyond_its_limit_whatever_is_damaged_in_front_of_it() {
         assert_eq!(records, [trades(0..10), trades(30..60)].concat(), "{max}");
     }
 }
+
+#[test]
+fn a_late_trade_is_not_the_last_of_its_instrument() {
+    let dir = TempDir::new().unwrap();
+    let (mut spool, _) = open(dir.path(), SMALL);
+    let late = TradeMsg { flags: 1 | Flags::BACKFILLED, ..trade(5) };
+    assert!(spool.append(CREATED, &[*trade(10).as_bytes(), *late.as_bytes()]).unwrap().dropped.is_empty());
+    spool.close().unwrap();
+    let last = |recovered: Recovered| recovered.last.into_values().map(|trade| trade.trade_id).collect::<Vec<_>>();
+    let (mut spool, recovered) = open(dir.path(), SMALL);
+    assert_eq!(last(recovered), [10]);
+    // One that came in its place, or into a gap at the end, in a segment of its own.
+    let mended = TradeMsg { flags: 1 | Flags::BACKFILLED, ..trade(15) };
+    assert!(spool.append(CREATED, &[*mended.as_bytes()]).unwrap().dropped.is_empty());
+    spool.close().unwrap();
+    assert_eq!(last(open(dir.path(), SMALL).1), [15]);
+}
