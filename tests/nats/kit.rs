@@ -153,9 +153,10 @@ impl Rig {
         }
     }
 
-    /// Pushes a gap of three trades.
+    /// Pushes a gap of three trades, right behind the route's last one.
     pub(crate) fn gap(&mut self, route: u32) {
-        let trade = trade(&self.universe, route, self.next);
+        let routes = self.universe.instruments().len() as u64;
+        let trade = trade(&self.universe, route, (self.next + routes - 1 - u64::from(route)) / routes);
         let gap = GapMsg {
             ts_start: trade.ts_event,
             ts_end: trade.ts_event + 5,
