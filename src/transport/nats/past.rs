@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(super) use self::read::read;
+use super::window::message::RESTART_NS;
 use super::window::{Stored, Tail};
 use crate::market::{Flags, GapMsg, GapReason, Record, SubjectKind, TradeMsg};
 
@@ -62,7 +63,9 @@ impl Past {
     /// What is missing between this place, with its id and time, and the open gaps behind it: they were declared in
     /// front of what was to be sent before them, and then the run ended.
     pub(super) fn between(&self, (mut id, ts): (u64, u64)) -> Vec<GapMsg> {
-        let mut open: Vec<&GapMsg> = self.open.iter().filter(|gap| gap.last_id > id).collect();
+        // One of an old count lies before the place.
+        let is_behind = |gap: &&GapMsg| gap.last_id > id && gap.ts_end.saturating_add(RESTART_NS) >= ts;
+        let mut open: Vec<&GapMsg> = self.open.iter().filter(is_behind).collect();
         open.sort_by_key(|gap| gap.first_id);
         let mut missing = Vec::new();
         for gap in open {

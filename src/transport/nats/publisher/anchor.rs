@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::inherited::At;
 use super::{COMPLAIN_EVERY, Publisher};
-use crate::market::{GapMsg, Record, SubjectKind, TradeMsg};
+use crate::market::{GapMsg, GapStrength, Record, SubjectKind, TradeMsg};
 use crate::telemetry::clock;
 use crate::transport::nats::backlog::{Backlog, Origin, without};
 use crate::transport::nats::link::Link;
@@ -39,13 +39,16 @@ impl Publisher {
     pub(super) fn settled(&mut self, outcome: Outcome) {
         let Outcome { link, stored, stream, pasts } = outcome;
         let first = !self.announced.live;
-        if !self.shared.window.borrow_mut().on_reconciled(clock::now(), &stored) {
+        if !self.shared.window.borrow_mut().believes(clock::now(), &stored) {
             return;
         }
         self.announce(&link, &stored, &stream);
         if first {
             // What is stored is not ours to send: another instance's, or what a venue tells again at a subscription.
             self.shared.window.borrow_mut().follow(clock::now(), &in_time(&stored, &pasts));
+        }
+        self.shared.window.borrow_mut().on_reconciled(clock::now(), &stored);
+        if first {
             self.anchor(&stored, &pasts);
         }
         {
@@ -62,6 +65,7 @@ impl Publisher {
     /// Tells what the stream holds, and declares what follows from it before anything newer is sent: were we to die in
     /// between, nobody would know of the hole any more.
     pub(super) fn anchor(&mut self, stored: &Stored, pasts: &BTreeMap<u32, Past>) {
+        let mut anchors = Vec::new();
         for Tail { key, last } in stored.tails.iter().filter(|tail| tail.key.kind == SubjectKind::Trades) {
             let record = last.and_then(|last| Record::from_bytes(&last.record).ok());
             let past = pasts.get(&key.route);
@@ -79,6 +83,10 @@ impl Publisher {
             let left = self.left_behind(key.route, youngest.as_ref());
             self.set_out(key.route, at, past, left.as_ref());
             let left = left.filter(|left| is_beyond(left, newest.as_ref()));
+            anchors.push((key.route, unread, left, newest, past));
+        }
+        self.held_against();
+        for (route, unread, left, newest, past) in anchors {
             let anchor = match (&left, &newest) {
                 (_, Some(newest)) if unread => Anchor::AtLeast(newest),
                 (Some(left), _) => Anchor::Trade(left, past),
@@ -86,27 +94,31 @@ impl Publisher {
                 (None, None) if stored.last_seq > 0 => Anchor::Forgotten,
                 (None, None) => Anchor::Fresh,
             };
-            if let Some(gap) = (self.on_anchor)(key.route, anchor) {
-                self.shared.window.borrow_mut().declare(key.route, gap);
+            if let Some(gap) = (self.on_anchor)(route, anchor) {
+                self.shared.window.borrow_mut().declare(route, gap);
                 if let Some(backlog) = self.shared.backlog.borrow_mut().as_mut() {
-                    backlog.trails.told(key.route, &gap);
+                    backlog.trails.told(route, &gap);
                 }
             }
         }
-        self.anchored();
+        self.give_up_early();
     }
 
-    /// The stream has been read of all routes.
-    pub(super) fn anchored(&mut self) {
+    /// The stream has been read of all routes: what waits here is held against it, before anything new comes.
+    pub(super) fn held_against(&self) {
         // Gaps that are open are filled from the venue's history, so nothing that waits may fill them too.
         let ends = &self.ends;
         self.shared.window.borrow_mut().leave_out(clock::now(), |route, record| ends.has_passed(route, record));
+        if let Some(backlog) = self.shared.backlog.borrow_mut().as_mut() {
+            backlog.anchored();
+        }
+    }
+
+    /// Declares what the disk gave up before the stream had been read.
+    pub(super) fn give_up_early(&mut self) {
         for gap in self.ends.known() {
             // Whatever it holds is older than the stream's end, or was left by an earlier run.
             self.given_up(Origin::Inherited, &gap);
-        }
-        if let Some(backlog) = self.shared.backlog.borrow_mut().as_mut() {
-            backlog.anchored();
         }
     }
 
@@ -132,12 +144,18 @@ impl Publisher {
         if missing.is_empty() {
             return missing;
         }
-        let waits = self.shared.window.borrow().waiting_ids(route);
-        // What this run put to disk is not known yet: it may be there.
+        let waits = self.shared.window.borrow().waiting(route);
+        let held: Vec<(u64, u64)> = waits.iter().map(|ids| (ids.first, ids.last)).collect();
+        // What this run put to disk is not known yet: it may be there. Of a row for several fills so may the first one.
         let unknown = self.shared.spooled() > 0;
+        let frames = waits.is_some_and(|ids| !ids.certain);
         let rest = |gap: &GapMsg| -> Vec<GapMsg> {
-            let parts = without(&waits, gap.first_id, gap.last_id).into_iter();
-            parts.map(|(first, last)| if unknown { gap.possible() } else { gap.part(first, last) }).collect()
+            let part = |(first, last)| match gap.part(first, last) {
+                part if unknown => part.possible(),
+                part if frames => GapMsg { strength: GapStrength::FramesLost as u8, ..part },
+                part => part,
+            };
+            without(&held, gap.first_id, gap.last_id).into_iter().map(part).collect()
         };
         missing.iter().flat_map(rest).collect()
     }

@@ -249,9 +249,12 @@ impl Ids {
     }
 }
 
-/// Whether a stream that ends here has passed a trade.
-pub(super) fn is_passed(id: u64, ts: u64, trade: &TradeMsg) -> bool {
-    matches!(Next::of(&Record::Trade(*trade)), Next::InLine(next) if next.is_known(id, ts))
+/// Whether a stream that ends here has passed a trade, late or not.
+pub(super) const fn is_passed(id: u64, ts: u64, trade: &TradeMsg) -> bool {
+    match trade.flag_set().has(Flags::HASHED_ID) {
+        true => trade.ts_event < ts,
+        false => trade.trade_id <= id && trade.ts_event <= ts.saturating_add(RESTART_NS),
+    }
 }
 
 fn lost_in_memory(

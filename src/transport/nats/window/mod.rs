@@ -59,6 +59,7 @@ use flight::{Batch, Fence, Flight};
 use message::{History, Message};
 use outbox::{Dropped, Outbox, carries_gaps};
 use retained::Retained;
+pub use standby::Waiting;
 
 /// First wait after an epoch in which nothing was acknowledged; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
@@ -154,7 +155,6 @@ impl Window {
     }
 
     /// Takes a record. Where the outbox is full the oldest waiting records are dropped and declared.
-    ///
     /// A record of a route beyond [`Config::routes`] is dropped and counted: nobody could be told of it.
     pub fn push(&mut self, now: Instant, route: u32, record: &Record) {
         self.stats.taken += 1;

@@ -186,6 +186,11 @@ impl Outbox {
         self.gaps.values().flatten()
     }
 
+    /// Gaps of a route that wait to be declared.
+    pub(super) fn declared_of(&self, route: u32) -> impl Iterator<Item = &GapMsg> {
+        self.gaps.get(&route).into_iter().flatten()
+    }
+
     fn pop_gap(&mut self) -> Option<(u32, GapMsg)> {
         let mut entry = self.gaps.first_entry()?;
         let (route, gap) = (*entry.key(), entry.get_mut().pop_front());

@@ -19,10 +19,12 @@ struct Sorted {
 }
 
 impl Window {
-    /// What the driver read. Sending goes on behind it, unless the stream seems to have lost what it had acknowledged:
-    /// then it is read once more before that is believed. Whether it is believed.
-    pub fn on_reconciled(&mut self, now: Instant, stored: &Stored) -> bool {
-        let Phase::Reading { why } = self.phase.clone() else { return false };
+    /// Whether what the driver read is believed. A stream that still grows, or that seems to have lost what it had
+    /// acknowledged, is read once more first.
+    pub fn believes(&mut self, now: Instant, stored: &Stored) -> bool {
+        if !matches!(self.phase, Phase::Reading { .. }) {
+            return false;
+        }
         // Messages of the old connection were still being stored while the stream was read: predictions that start from
         // its end as it was before would let a later message through in an earlier one's place.
         let grew = stored.tails.iter().filter_map(|tail| tail.last).any(|last| last.seq > stored.last_seq);
@@ -30,15 +32,31 @@ impl Window {
             self.phase = Phase::Doubt { why: Doubt::Growing, not_before: now + BACKOFF_MIN };
             return false;
         }
-        let recreated = self.created.is_some_and(|created| created != stored.created);
-        let shorter = stored.last_seq < self.flight.reached();
-        if shorter && !recreated && self.regression.is_none() {
+        if self.is_shorter(stored) && !self.is_recreated(stored) && self.regression.is_none() {
             self.regression = Some(stored.last_seq);
             self.phase = Phase::Doubt { why: Doubt::Regression, not_before: now + REGRESSION_CONFIRM };
             return false;
         }
+        true
+    }
+
+    fn is_recreated(&self, stored: &Stored) -> bool {
+        self.created.is_some_and(|created| created != stored.created)
+    }
+
+    const fn is_shorter(&self, stored: &Stored) -> bool {
+        stored.last_seq < self.flight.reached()
+    }
+
+    /// What the driver read. Sending goes on behind it, where [it is believed](Self::believes).
+    pub fn on_reconciled(&mut self, now: Instant, stored: &Stored) {
+        let Phase::Reading { why } = self.phase.clone() else { return };
+        if !self.believes(now, stored) {
+            return;
+        }
+        let regressed = self.is_recreated(stored) || self.is_shorter(stored);
         self.regression = None;
-        self.settle(now, stored, recreated || shorter, &why);
+        self.settle(now, stored, regressed, &why);
         self.created = Some(stored.created);
         self.flight.begin(stored.mode, stored.last_seq);
         self.tails.clone_from(&stored.tails);
@@ -47,7 +65,6 @@ impl Window {
         self.settled = None;
         self.progress = false;
         self.phase = Phase::Steady;
-        true
     }
 
     pub(super) fn ask(&mut self, why: Doubt) -> Query {

@@ -8,7 +8,7 @@ use super::event::{Doubt, Key, Query, Stored};
 use super::message::{History, Mark, Message, same_trade};
 use super::outbox::carries_gaps;
 use super::{Phase, Window};
-use crate::market::Record;
+use crate::market::{Flags, Record};
 
 /// How far the other instance has come with an instrument.
 #[derive(Clone, Copy)]
@@ -17,6 +17,17 @@ struct End {
     record: Record,
     /// Where this record waits here.
     at: Option<usize>,
+}
+
+/// The ids of what waits of an instrument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The lowest.
+    pub first: u64,
+    /// The highest.
+    pub last: u64,
+    /// Whether the lowest is known: a row for several fills tells only its last.
+    pub certain: bool,
 }
 
 impl Window {
@@ -98,19 +109,30 @@ impl Window {
         self.outbox.restore(rest);
     }
 
-    /// Ids of a route's trades that wait, as ranges in the order in which they wait.
+    /// What waits of a route in line: in between it is whole, or says itself what is not.
     #[must_use]
-    pub fn waiting_ids(&self, route: u32) -> Vec<(u64, u64)> {
-        let mut ranges: Vec<(u64, u64)> = Vec::new();
-        let ours = self.outbox.iter().filter(|message| message.key == Key::trades(route));
-        for record in ours.flat_map(Message::each) {
-            let Record::Trade(trade) = record else { continue };
-            match ranges.last_mut() {
-                Some((_, last)) if last.checked_add(1) == Some(trade.trade_id) => *last = trade.trade_id,
-                _ => ranges.push((trade.trade_id, trade.trade_id)),
+    pub fn waiting(&self, route: u32) -> Option<Waiting> {
+        let mut all: Option<Waiting> = None;
+        let messages = self.outbox.iter().filter(|message| message.key.route == route);
+        let gaps = self.outbox.declared_of(route).map(|gap| Record::Gap(*gap));
+        for record in gaps.chain(messages.flat_map(Message::each)) {
+            let (first, last, late, certain) = match record {
+                Record::Trade(trade) => {
+                    let (id, flags) = (trade.trade_id, trade.flag_set());
+                    (id, id, flags.has(Flags::BACKFILLED), !flags.has(Flags::AGGREGATED))
+                }
+                Record::Gap(gap) => (gap.first_id, gap.last_id, gap.flags & Flags::BACKFILLED != 0, true),
+            };
+            if late || first == 0 {
+                continue;
             }
+            let all = all.get_or_insert(Waiting { first, last, certain });
+            if first < all.first {
+                (all.first, all.certain) = (first, certain);
+            }
+            all.last = all.last.max(last);
         }
-        ranges
+        all
     }
 
     /// Leaves out what waits and is not to be sent any more. What is left of a message goes on record by record.

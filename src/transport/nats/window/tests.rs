@@ -246,3 +246,23 @@ fn what_is_left_of_a_packed_message_keeps_its_order() {
     assert_eq!((left, window.stats().duplicates), (vec![0, 2, 4, 6, 8, 10], 5));
     assert_eq!(window.stats().waiting, 6);
 }
+
+#[test]
+fn what_waits_is_whole_between_its_ends_or_says_what_is_not() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(config(), now);
+    assert_eq!(window.waiting(0), None);
+    let flagged = |id, flags| match trade(id) {
+        Record::Trade(trade) => Record::Trade(TradeMsg { flags: trade.flags | flags, ..trade }),
+        Record::Gap(_) => panic!("no trade"),
+    };
+    for (id, flags) in [(103, Flags::AGGREGATED), (106, Flags::AGGREGATED), (40, Flags::BACKFILLED)] {
+        window.push(now, 0, &flagged(id, flags));
+    }
+    assert_eq!(window.waiting(0), Some(Waiting { first: 103, last: 106, certain: false }));
+    let gap = |first_id, last_id| GapMsg { first_id, last_id, kind: KIND_GAP_V1, ..bytemuck::Zeroable::zeroed() };
+    window.push(now, 0, &Record::Gap(gap(107, 110)));
+    window.declare(0, gap(90, 95));
+    assert_eq!(window.waiting(0), Some(Waiting { first: 90, last: 110, certain: true }));
+    assert_eq!(window.waiting(1), None);
+}

@@ -58,7 +58,8 @@ impl Life {
         for (route, at) in (0..).zip(ends) {
             self.publisher.set_out(route, at, None, None);
         }
-        self.publisher.anchored();
+        self.publisher.held_against();
+        self.publisher.give_up_early();
     }
 
     /// Takes one word of the thread.

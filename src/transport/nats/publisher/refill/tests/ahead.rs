@@ -19,7 +19,8 @@ fn behind_a_gap(directory: &Path, end: u64, past: &Past, own: &[Record]) -> Vec<
     let at = At::Trade(end, end * 10);
     let left = life.publisher.left_behind(0, None);
     life.publisher.set_out(0, at, Some(past), left.as_ref());
-    life.publisher.anchored();
+    life.publisher.held_against();
+    life.publisher.give_up_early();
     life.all()
 }
 
@@ -59,7 +60,23 @@ fn what_a_venue_tells_again_is_held_against_what_stands_before_it_on_disk() {
         life.publisher.announced.live = true;
         let left = life.publisher.left_behind(0, None);
         life.publisher.set_out(0, at, None, left.as_ref());
-        life.publisher.anchored();
+        life.publisher.held_against();
+        life.publisher.give_up_early();
         assert_eq!(life.all().last(), Some(&(0, 0, 21, 101)), "{at:?}");
     }
+}
+
+#[test]
+fn the_news_that_an_open_gap_was_filled_is_not_left_out() {
+    let dir = TempDir::new().unwrap();
+    let mut life = Life::open(dir.path(), 4 << 30);
+    life.push([(0, trade(0, 55))]);
+    life.publisher.announced.live = true;
+    life.publisher.set_out(0, At::Trade(60, 600), Some(&open(50, 60)), None);
+    life.publisher.held_against();
+    // All that filled it is stored; only that was not told any more.
+    let told = gap(50, 60, Flags::BACKFILLED);
+    life.push([(0, told)]);
+    assert_eq!(life.publisher.shared.window.borrow().remains(), [*told.as_bytes()]);
+    life.end();
 }
