@@ -4,7 +4,7 @@
 //! duplicate window, fast-ingest batches in gap mode `fail`, lazy fsync, a leader change, a transient refusal, a purge.
 //! It models no replication and no disk but "synced up to here".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Simulated time, microseconds.
 pub(crate) type Micros = u64;
@@ -16,6 +16,8 @@ const BATCH_IDLE_MAX: Micros = 10_000_000;
 pub(crate) mod code {
     /// The stream's last sequence is not the expected one.
     pub(crate) const WRONG_LAST_SEQUENCE: u16 = 10071;
+    /// Its id is known, and it is not stored.
+    pub(crate) const IN_PROCESS: u16 = 10158;
     /// Too many requests.
     pub(crate) const TOO_MANY_REQUESTS: u16 = 10167;
     /// A batch that the server does not know (any more).
@@ -134,6 +136,10 @@ pub(crate) struct Broker {
     /// Whether it answers at all.
     pub(crate) up: bool,
     refuse: u32,
+    /// Ids of messages that were taken and never stored.
+    stale: BTreeSet<String>,
+    /// So many messages are taken and never stored before another leader takes over; their ids are remembered.
+    swallow: u32,
 }
 
 #[derive(Debug)]
@@ -156,6 +162,8 @@ impl Broker {
             batches: BTreeMap::new(),
             up: true,
             refuse: 0,
+            stale: BTreeSet::new(),
+            swallow: 0,
         }
     }
 
@@ -192,6 +200,11 @@ impl Broker {
         self.forget(now);
     }
 
+    /// The leader steps down with messages on their way: none of them is stored, and all are taken for known later.
+    pub(crate) fn swallow(&mut self, count: u32) {
+        self.swallow = count;
+    }
+
     /// Removes all readable messages; sequences go on.
     pub(crate) fn purge(&mut self) {
         self.purged = self.last_seq();
@@ -215,6 +228,16 @@ impl Broker {
         if !self.up {
             return Vec::new();
         }
+        if self.swallow > 0 {
+            self.swallow -= 1;
+            let last = self.last_seq();
+            self.ids.extend(message.msg_id.clone().map(|id| (id, (now, last))));
+            self.stale.extend(message.msg_id.clone());
+            if self.swallow == 0 {
+                self.change_leader(now);
+            }
+            return Vec::new();
+        }
         match message.batch {
             Some(place) => self.publish_in_batch(now, message, place),
             None => vec![self.publish_alone(now, message)],
@@ -228,6 +251,9 @@ impl Broker {
         }
         let wrong = self.unexpected(message);
         let known = self.known(now, message);
+        if self.config.clustered && message.msg_id.as_ref().is_some_and(|id| self.stale.contains(id)) {
+            return Reply::Refused { code: code::IN_PROCESS };
+        }
         match (self.config.clustered, known, wrong) {
             (true, Some(seq), _) | (false, Some(seq), false) => Reply::Stored { seq, duplicate: true },
             (_, _, true) => Reply::Refused { code: code::WRONG_LAST_SEQUENCE },

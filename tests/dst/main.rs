@@ -106,8 +106,13 @@ fn real_schedule(seed: u64) -> Schedule {
         // Not both in one schedule: whether a power failure undoes a purge is not modelled.
         faults.push(if seed.is_multiple_of(3) { Fault::PowerLoss } else { Fault::Purge });
     }
+    let late = seed % 4 >= 2;
+    if !late && !faults.contains(&Fault::Purge) {
+        // What came late may stand anywhere, and what was purged may have been there: then the broker is believed.
+        faults.push(Fault::StaleIds(20));
+    }
     let fault_every = if seed.is_multiple_of(5) { 5_000 } else { 20_000 };
-    Schedule { faults, fault_every, late: seed % 4 >= 2, ..control_schedule(seed) }
+    Schedule { faults, fault_every, late, ..control_schedule(seed) }
 }
 
 #[test]

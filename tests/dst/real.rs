@@ -55,6 +55,7 @@ impl RealPublisher {
             retain: if keeps_nothing(seed) { Duration::from_millis(1) } else { Duration::from_secs(3_600) },
             retain_bytes: 1 << 24,
             routes: 4,
+            sole: true,
             oldest_removed_first: true,
             seed,
         };
@@ -104,7 +105,7 @@ impl RealPublisher {
             Ask::None | Ask::Token(_) => None,
         };
         let record = Record::from_bytes(send.payload.rchunks(48).next().unwrap_or_default());
-        let msg_id = record.ok().map(|record| match record {
+        let msg_id = record.ok().filter(|_| !send.denied).map(|record| match record {
             Record::Trade(msg) => format!("{}-{}-{}", msg.instrument_id, msg.trade_id, send.payload.len()),
             Record::Gap(gap) => format!("g{}-{}-{}", gap.instrument_id, gap.first_id, gap.ts_start),
         });
@@ -219,6 +220,7 @@ impl RealPublisher {
             Reply::Refused { code } => {
                 let refusal = match code {
                     code::WRONG_LAST_SEQUENCE => Refusal::WrongSequence,
+                    code::IN_PROCESS => Refusal::InProcess,
                     code::TOO_MANY_REQUESTS => Refusal::TooMany,
                     _ => Refusal::BatchLost,
                 };

@@ -136,7 +136,11 @@ impl Link {
     }
 
     fn headers(&self, send: &Send) -> Option<HeaderMap> {
-        let with_id = self.message_ids && !send.payload.is_empty();
+        let with_id = self.message_ids && !send.payload.is_empty() && !send.denied;
+        if send.denied {
+            // The next one has none to name before it.
+            self.chained.borrow_mut().clear();
+        }
         if !with_id && send.expect.is_none() {
             return None;
         }

@@ -121,6 +121,7 @@ pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor)
         retain: settings.retain.duration(),
         retain_bytes: usize::try_from(settings.retain_bytes.get()).unwrap_or(usize::MAX),
         routes: u32::try_from(universe.instruments().len()).unwrap_or(u32::MAX),
+        sole,
         oldest_removed_first: settings.jetstream.retention == Retention::Limits,
         seed,
     };

@@ -204,6 +204,7 @@ fn refusal(error: &ErrorBody) -> Refusal {
         (10_071 | 10_164 | 10_070 | 10_193, _) => Refusal::WrongSequence,
         (10_208, _) => Refusal::BatchLost,
         (10_205, _) => Refusal::BatchDisabled,
+        (10_158, _) => Refusal::InProcess,
         (10_167, _) | (_, 429) => Refusal::TooMany,
         (10_077 | 10_047 | 10_023 | 10_122 | 10_083, _) => Refusal::Full { text: error.description.clone() },
         (10_054 | 10_097, _) => Refusal::TooLarge,

@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     Refuse(u32),
     /// Another leader takes over.
     ChangeLeader,
+    /// Another leader takes over, and takes for known what the last one never stored.
+    StaleIds(u32),
     /// Answers take longer than the publisher waits.
     SlowAnswers,
     /// All readable messages are removed.
@@ -60,6 +62,10 @@ impl World {
             }
             Fault::ChangeLeader => {
                 self.broker.change_leader(self.now);
+                return None;
+            }
+            Fault::StaleIds(most) => {
+                self.broker.swallow(self.rng.u32(1..=most));
                 return None;
             }
             Fault::SlowAnswers => {

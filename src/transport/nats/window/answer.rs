@@ -78,6 +78,10 @@ impl Window {
         self.stats.duplicates += already;
         self.stats.foreign += end.saturating_sub(reached);
         self.flight.rebase(end);
+        if already > 0 && !self.config.sole {
+            // What was sent before went alone: what the server takes for known has to be there.
+            self.doubt(now, Doubt::Duplicate);
+        }
     }
 
     fn on_refused(&mut self, now: Instant, at: RefusedAt, refusal: Refusal) {

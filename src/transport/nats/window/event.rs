@@ -1,6 +1,4 @@
-//! The words that the window and its driver speak: configuration, actions, answers, what is stored, counts.
-//!
-//! Nothing here decides anything, and nothing here knows a socket or a wire format.
+//! What the window and its driver say to each other: configuration, actions, answers, what is stored, counts.
 
 use std::fmt;
 use std::time::Duration;
@@ -29,6 +27,8 @@ pub struct Config {
     pub retain_bytes: usize,
     /// Routes (instruments) are `0..routes`; a record of a route beyond them is refused by the window.
     pub routes: u32,
+    /// Whether nobody else writes to the stream.
+    pub sole: bool,
     /// Whether the stream removes the oldest message of a subject first (retention by limits). Only then does an old
     /// tail prove that newer messages were lost; with work-queue or interest retention only the sequence proves it.
     pub oldest_removed_first: bool,
@@ -77,6 +77,8 @@ pub struct Send {
     pub reply: Reply,
     /// A condition that the server is to check.
     pub expect: Option<Expect>,
+    /// Whether the server may know its id without having it: it is to be sent without one.
+    pub denied: bool,
 }
 
 /// The reply subject of a publish.
@@ -242,6 +244,8 @@ pub enum Refusal {
     BatchDisabled,
     /// 429 / 10167: the server drops what it cannot take fast enough.
     TooMany,
+    /// 10158: its id is known and its message not stored: not yet, or, after a change of leader, never.
+    InProcess,
     /// The stream or the server is full.
     Full {
         /// The server's words.
@@ -370,6 +374,7 @@ impl fmt::Display for Refusal {
             Self::WrongSequence => f.write_str("the stream's end is not where it was expected (10071)"),
             Self::BatchLost => f.write_str("the server gave the batch up"),
             Self::BatchDisabled => f.write_str("the stream does not allow fast-ingest batches (10205)"),
+            Self::InProcess => f.write_str("the server says that it is at it already (10158)"),
             Self::TooMany => f.write_str("too many requests (429)"),
             Self::Full { text } => write!(f, "full: {text}"),
             Self::TooLarge => f.write_str("the message is larger than the server takes"),

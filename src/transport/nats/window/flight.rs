@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::event::{BatchOp, Expect, Key, Mode, Reply, Send};
-use super::message::Message;
+use super::message::{History, Message};
 
 /// A batch that gets no further message is ended after this long, which acknowledges all of it. The server itself gives
 /// an idle batch up after 10 s.
@@ -133,7 +133,8 @@ impl Flight {
             Mode::Chained => self.chained(position, last),
             Mode::FastIngest => self.batched(now, position, fence, last),
         };
-        let send = Send { key: message.key, payload: message.payload(), reply, expect };
+        let denied = message.history == History::Denied;
+        let send = Send { key: message.key, payload: message.payload(), reply, expect, denied };
         message.at = now;
         self.last_send = Some(now);
         self.queue.push_back(message);
@@ -153,14 +154,14 @@ impl Flight {
         let Batch::Open { first, .. } = self.batch else { return None };
         let reply = self.reply(self.next() - first + 1, BatchOp::End);
         self.batch = Batch::Closing { first, since: now };
-        Some(Send { key, payload: bytes::Bytes::new(), reply, expect: None })
+        Some(Send { key, payload: bytes::Bytes::new(), reply, expect: None, denied: false })
     }
 
     pub(super) fn ping(&mut self, key: Key) -> Option<Send> {
         let Batch::Open { first, .. } = self.batch else { return None };
         self.pinged = true;
         let reply = self.reply(self.next() - first, BatchOp::Ping);
-        Some(Send { key, payload: bytes::Bytes::new(), reply, expect: None })
+        Some(Send { key, payload: bytes::Bytes::new(), reply, expect: None, denied: false })
     }
 
     /// Number of the batch that may be open at the server.

@@ -111,6 +111,24 @@ impl Judge {
         }
     }
 
+    /// Whether a message in flight surely is not stored, whatever the server says: the subject ends before it, or is
+    /// empty in a stream that has not grown.
+    pub(super) fn is_beyond(&self, index: usize, message: &Message, predicted: u64) -> bool {
+        let late = |record: Record| Mark::of(&record).late;
+        let Some(Some(known)) = self.tails.get(message.key.index()) else { return false };
+        if message.each().any(late) {
+            // It may stand anywhere.
+            return false;
+        }
+        let Some((_, record)) = &known.last else { return !self.foreign && predicted > self.last_seq };
+        match (known.exact.or(known.twin), record) {
+            (Some((at, _)), _) => index > at,
+            (None, _) if known.before_all => true,
+            (None, Some(tail)) => message.last().is_some_and(|last| Mark::of(&last).after(&Mark::of(tail))),
+            (None, None) => false,
+        }
+    }
+
     /// Whether what was let go of this subject is lost, and from where on: `Some(None)` all of it.
     pub(super) fn lost_before(&self, key: Key, gone: &Gone) -> Option<Option<Mark>> {
         let known = self.tails.get(key.index()).copied().flatten()?;

@@ -27,6 +27,8 @@ pub(super) enum History {
     Sent,
     /// It was acknowledged and the broker lost it.
     Lost,
+    /// The server says that it has it, and it has not: its id is known there, and must not be named again.
+    Denied,
 }
 
 /// Open payloads still take records.

@@ -41,6 +41,7 @@ mod judge;
 pub(super) mod message;
 mod outbox;
 mod retained;
+mod sending;
 mod settle;
 mod standby;
 #[cfg(test)]
@@ -54,10 +55,10 @@ pub use event::{
 };
 
 use crate::market::trade::RECORD_BYTES;
-use crate::market::{Flags, GapMsg, GapReason, Record};
-use flight::{Batch, Fence, Flight};
-use message::{History, Message};
-use outbox::{Dropped, Outbox, carries_gaps};
+use crate::market::{GapMsg, Record};
+use flight::Flight;
+use message::Message;
+use outbox::{Dropped, Outbox};
 use retained::Retained;
 pub use standby::Waiting;
 
@@ -96,6 +97,10 @@ pub struct Window {
     poison: Option<u64>,
     /// A message in flight of which the server said that it had it already.
     settled: Option<u64>,
+    /// The server said of something in flight that it had it already.
+    claimed: bool,
+    /// How fresh messages are sent again, once all that was sent before is acknowledged.
+    resume: Option<Mode>,
     /// Creation stamp of the stream, once read.
     created: Option<u64>,
     /// Last sequence of the reading that showed a regression, if the last reading did.
@@ -144,6 +149,8 @@ impl Window {
             fence: None,
             poison: None,
             settled: None,
+            claimed: false,
+            resume: None,
             created: None,
             regression: None,
             tails: Vec::new(),
@@ -219,7 +226,7 @@ impl Window {
                 let ping = self.ping_due();
                 // A full window waits for answers: a due end could not be sent anyway.
                 let end = self.flight.end_due().filter(|_| self.flight.has_room(false));
-                let company = self.outbox.due().filter(|_| self.flight.has_room(self.careful));
+                let company = self.outbox.due().filter(|_| self.flight.has_room(self.careful) && !self.holds());
                 [overdue, ping, end, company].into_iter().flatten().min()
             }
         }
@@ -317,52 +324,8 @@ impl Window {
         stats
     }
 
-    fn next_send(&mut self, now: Instant) -> Option<Send> {
-        if self.outbox.ready(now, self.draining) && self.flight.has_room(self.careful) {
-            let message = self.outbox.pop(now)?;
-            self.note_lost(&message);
-            if message.history != History::Fresh {
-                self.stats.resent += 1;
-            }
-            let last = self.careful || !self.outbox.ready(now, self.draining);
-            let fence = Fence { foreign: self.stats.foreign > 0, tail: self.tail_of(message.key) };
-            // Whatever was read is out of date as soon as something was sent.
-            self.tails.clear();
-            return Some(self.flight.send(now, message, fence, last));
-        }
-        let any = self.any_key();
-        if self.ping_due().is_some_and(|at| now >= at) {
-            return self.flight.ping(any);
-        }
-        let hurry = self.draining && self.outbox.is_empty();
-        let full = !self.flight.has_room(false);
-        match self.flight.end_due() {
-            Some(at) if !full && (hurry || self.careful || now >= at) => self.flight.end(now, any),
-            _ => None,
-        }
-    }
-
-    fn note_lost(&mut self, message: &Message) {
-        if carries_gaps(message.key)
-            && message.history == History::Fresh
-            && let Some(Record::Gap(gap)) = message.first()
-            && gap.flags == 0
-            && [GapReason::OutboxOverflow as u8, GapReason::BrokerLost as u8].contains(&gap.reason)
-            // One that says that it was filled keeps its reason, and asks for nothing more.
-            && gap.flags & Flags::BACKFILLED == 0
-            && self.lost.len() < LOST_MAX
-        {
-            self.lost.push((message.key.route, gap));
-        }
-    }
-
-    /// Half-way to the time-out an open batch is asked once for acknowledgements that were lost on the way.
-    fn ping_due(&self) -> Option<Instant> {
-        let open = matches!(self.flight.batch, Batch::Open { .. }) && !self.flight.pinged;
-        self.flight.queue.front().filter(|_| open).map(|message| message.at + self.config.ack_timeout / 2)
-    }
-
     fn doubt(&mut self, now: Instant, why: Doubt) {
+        self.claimed |= matches!(why, Doubt::Duplicate | Doubt::Refused(Refusal::InProcess));
         if self.progress {
             self.attempts = 0;
         } else {
@@ -387,14 +350,5 @@ impl Window {
     fn count_dropped(&mut self, dropped: Dropped) {
         self.stats.dropped += dropped.trades;
         self.stats.declared += dropped.declared;
-    }
-
-    fn tail_of(&self, key: Key) -> Option<u64> {
-        self.tails.iter().find(|tail| tail.key == key).map(|tail| tail.last.map_or(0, |last| last.seq))
-    }
-
-    /// Some subject of the stream, for publishes that store nothing.
-    fn any_key(&self) -> Key {
-        self.flight.queue.back().or_else(|| self.retained.newest()).map_or(Key::trades(0), |message| message.key)
     }
 }

@@ -157,6 +157,11 @@ impl Outbox {
         })
     }
 
+    /// Whether what waits in front was sent before.
+    pub(super) fn resends(&self) -> bool {
+        self.queue.front().is_some_and(|message| message.history != History::Fresh)
+    }
+
     /// Puts messages back in front, oldest first in `messages`.
     pub(super) fn restore(&mut self, messages: Vec<Message>) {
         for mut message in messages.into_iter().rev() {

@@ -28,7 +28,8 @@ impl Window {
         // Messages of the old connection were still being stored while the stream was read: predictions that start from
         // its end as it was before would let a later message through in an earlier one's place.
         let grew = stored.tails.iter().filter_map(|tail| tail.last).any(|last| last.seq > stored.last_seq);
-        if grew && stored.mode == Mode::Chained {
+        let chained = stored.mode == Mode::Chained || (self.config.sole && !self.flight.queue.is_empty());
+        if grew && chained {
             self.phase = Phase::Doubt { why: Doubt::Growing, not_before: now + BACKOFF_MIN };
             return false;
         }
@@ -58,11 +59,15 @@ impl Window {
         self.regression = None;
         self.settle(now, stored, regressed, &why);
         self.created = Some(stored.created);
-        self.flight.begin(stored.mode, stored.last_seq);
+        let chained = self.outbox.resends() && self.config.sole;
+        let mode = if chained { Mode::Chained } else { stored.mode };
+        self.resume = (mode != stored.mode).then_some(stored.mode);
+        self.flight.begin(mode, stored.last_seq);
         self.tails.clone_from(&stored.tails);
         self.fence = None;
         self.poison = None;
         self.settled = None;
+        self.claimed = false;
         self.progress = false;
         self.phase = Phase::Steady;
     }
@@ -110,15 +115,20 @@ impl Window {
         let mut sorted = Sorted::default();
         let mut index = 0;
         for message in kept {
-            self.sort_kept(judge.verdict(index, &message, Stood::Retained), message, &mut sorted);
+            let verdict = judge.verdict(index, &message, Stood::Retained);
+            self.sort_kept(verdict, message, &mut sorted);
             index += 1;
         }
         let mut found = 0;
-        for (place, message) in flying.into_iter().enumerate() {
+        for (place, mut message) in flying.into_iter().enumerate() {
             let position = self.flight.head + place as u64;
-            let verdict = match self.settled == Some(position) {
-                true => Verdict::Stored,
-                false => judge.verdict(index, &message, self.flying_at(place)),
+            let verdict = match judge.verdict(index, &message, self.flying_at(place)) {
+                Verdict::Send if self.claimed && judge.is_beyond(index, &message, self.flight.predicted(position)) => {
+                    message.history = History::Denied;
+                    Verdict::Send
+                }
+                _ if self.settled == Some(position) => Verdict::Stored,
+                verdict => verdict,
             };
             let poison = self.poison == Some(position);
             found += u64::from(verdict == Verdict::Stored);
@@ -146,7 +156,7 @@ impl Window {
         if verdict == Verdict::Lost {
             self.stats.broker_lost += message.records();
             self.stats.acked = self.stats.acked.saturating_sub(message.records());
-            message.history = History::Lost;
+            message.history = if self.claimed { History::Denied } else { History::Lost };
             sorted.send.push(message);
         } else {
             self.retained.keep_again(message);

@@ -47,6 +47,7 @@ impl Window {
         self.fence = None;
         self.poison = None;
         self.settled = None;
+        self.claimed = false;
         self.regression = None;
         self.tails.clear();
         self.attempts = 0;

@@ -16,6 +16,7 @@ fn config() -> Config {
         retain: Duration::from_secs(60),
         retain_bytes: 1 << 20,
         routes: 2,
+        sole: true,
         oldest_removed_first: true,
         seed: 1,
     }
@@ -265,4 +266,50 @@ fn what_waits_is_whole_between_its_ends_or_says_what_is_not() {
     window.declare(0, gap(90, 95));
     assert_eq!(window.waiting(0), Some(Waiting { first: 90, last: 110, certain: true }));
     assert_eq!(window.waiting(1), None);
+}
+
+#[test]
+fn what_was_sent_before_goes_in_a_chain_and_what_is_new_in_a_batch_behind_it() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(config(), now);
+    reconcile(&mut window, now, Mode::FastIngest, 40, None);
+    (1..=3).for_each(|id| window.push(now, 0, &trade(id)));
+    let batch = sends(&mut window, now);
+    assert!(matches!(batch[0].reply, Reply::Batch { .. }));
+    window.on_disconnect(now);
+    let now = now + BACKOFF_MAX;
+    reconcile(&mut window, now, Mode::FastIngest, 40, None);
+    (4..=5).for_each(|id| window.push(now, 0, &trade(id)));
+    let again = sends(&mut window, now);
+    let sent = batch.len() as u64;
+    assert_eq!(ids(&again), (1..=sent).collect::<Vec<_>>(), "nothing new with it");
+    assert!(again.iter().all(|send| send.expect.is_some() && !matches!(send.reply, Reply::Batch { .. })));
+    let Some(Reply::Token(token)) = again.last().map(|send| send.reply) else { panic!("the last one asks: {again:?}") };
+    window.on_answer(now, window.epoch(), Answer::Stored { token, seq: 40 + sent, duplicate: false });
+    let new = sends(&mut window, now);
+    assert_eq!(ids(&new)[0], sent + 1);
+    assert!(matches!(new[0].reply, Reply::Batch { .. }) && new[0].expect == Some(Expect::LastSequence(40 + sent)));
+}
+
+#[test]
+fn a_message_that_the_server_says_to_have_and_has_not_is_sent_without_its_id() {
+    let now = crate::telemetry::clock::now();
+    for (tail, seq) in [(None, 40), (Some((40, trade(9))), 40)] {
+        let mut window = Window::new(config(), now);
+        reconcile(&mut window, now, Mode::Chained, seq, tail);
+        window.push(now, 0, &trade(10));
+        let Reply::Token(token) = sends(&mut window, now)[0].reply else { panic!("no token") };
+        window.on_answer(now, window.epoch(), Answer::Stored { token, seq, duplicate: true });
+        reconcile(&mut window, now + BACKOFF_MAX, Mode::Chained, seq, tail);
+        let again = sends(&mut window, now + BACKOFF_MAX);
+        assert_eq!((ids(&again), again[0].denied), (vec![10], true), "{tail:?}");
+    }
+    // It has it.
+    let mut window = Window::new(config(), now);
+    reconcile(&mut window, now, Mode::Chained, 40, None);
+    window.push(now, 0, &trade(10));
+    let Reply::Token(token) = sends(&mut window, now)[0].reply else { panic!("no token") };
+    window.on_answer(now, window.epoch(), Answer::Stored { token, seq: 41, duplicate: true });
+    reconcile(&mut window, now + BACKOFF_MAX, Mode::Chained, 41, Some((41, trade(10))));
+    assert_eq!(sends(&mut window, now + BACKOFF_MAX), []);
 }
