@@ -33,6 +33,11 @@ pub(crate) fn keeps_nothing(seed: u64) -> bool {
     seed % 16 == 6 || seed % 16 == 11
 }
 
+/// Whether a seed's publisher is told that nobody else writes.
+pub(crate) fn is_sole(seed: u64) -> bool {
+    seed % 10 != 4
+}
+
 /// A reconcile under way.
 struct Reading {
     query: Query,
@@ -55,7 +60,7 @@ impl RealPublisher {
             retain: if keeps_nothing(seed) { Duration::from_millis(1) } else { Duration::from_secs(3_600) },
             retain_bytes: 1 << 24,
             routes: 4,
-            sole: true,
+            sole: is_sole(seed),
             oldest_removed_first: true,
             seed,
         };

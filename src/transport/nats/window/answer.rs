@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::event::{Answer, Doubt, LATENCY_BOUNDS, Refusal, RefusedAt};
 use super::flight::{Batch, token};
-use super::message::Message;
+use super::message::{History, Message};
 use super::{Phase, Window};
 
 impl Window {
@@ -61,6 +61,12 @@ impl Window {
         if first + count > self.flight.next() {
             return self.doubt(now, Doubt::Unexpected);
         }
+        if duplicate && self.flight.queue.front().is_some_and(|message| message.history != History::Fresh) {
+            // Sent before, and known: what the server takes for known has to be there.
+            self.flight.batch = Batch::None;
+            self.settled = Some(first);
+            return self.doubt(now, Doubt::Duplicate);
+        }
         if first + count > self.flight.head {
             self.acked_through(now, first + count - 1);
         }
@@ -69,19 +75,14 @@ impl Window {
         }
         self.flight.batch = Batch::None;
         let reached = self.flight.reached();
-        let (already, end) = match duplicate {
-            true => (1, reached.saturating_sub(1)),
-            false => (reached.saturating_sub(seq), seq),
-        };
+        // A batch of nothing but duplicates tells no sequence.
+        let already = if duplicate { 1 } else { reached.saturating_sub(seq).min(count) };
+        let end = if duplicate { reached.saturating_sub(1) } else { seq.max(reached.saturating_sub(already)) };
         // A record is counted once: as acknowledged or as a duplicate.
         self.stats.acked = self.stats.acked.saturating_sub(already);
         self.stats.duplicates += already;
         self.stats.foreign += end.saturating_sub(reached);
         self.flight.rebase(end);
-        if already > 0 && !self.config.sole {
-            // What was sent before went alone: what the server takes for known has to be there.
-            self.doubt(now, Doubt::Duplicate);
-        }
     }
 
     fn on_refused(&mut self, now: Instant, at: RefusedAt, refusal: Refusal) {

@@ -117,7 +117,8 @@ impl Flight {
     pub(super) fn has_room(&self, careful: bool) -> bool {
         let sent = self.queue.len() as u64;
         let bound = match (careful, self.batch) {
-            (true, _) => 1,
+            (true, Batch::None) => 1,
+            (true, _) => return false,
             (_, Batch::Opening { .. } | Batch::Closing { .. }) => return false,
             // A server that grants less than was asked for wants to be spared: two grants may be outstanding.
             (_, Batch::Open { msgs, .. }) if msgs < self.flow => self.window.min(u64::from(msgs) * 2).max(1),
@@ -126,12 +127,18 @@ impl Flight {
         !matches!(self.batch, Batch::Opening { .. } | Batch::Closing { .. }) && sent < bound
     }
 
-    /// Puts a message in flight. `last` says that nothing can follow at once, `alone` that nothing waits behind it.
-    pub(super) fn send(&mut self, now: Instant, mut message: Message, fence: Fence, last: bool) -> Send {
+    /// Puts a message in flight. `last` says that nothing can follow at once, `alone` that one at a time is sent.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        mut message: Message,
+        fence: Fence,
+        (last, alone): (bool, bool),
+    ) -> Send {
         let position = self.next();
         let (reply, expect) = match self.mode {
             Mode::Chained => self.chained(position, last),
-            Mode::FastIngest => self.batched(now, position, fence, last),
+            Mode::FastIngest => self.batched(now, position, fence, (last, alone)),
         };
         let denied = message.history == History::Denied;
         let send = Send { key: message.key, payload: message.payload(), reply, expect, denied };
@@ -202,7 +209,13 @@ impl Flight {
         (reply, Some(Expect::LastSequence(self.predicted(position) - 1)))
     }
 
-    fn batched(&mut self, now: Instant, position: u64, fence: Fence, last: bool) -> (Reply, Option<Expect>) {
+    fn batched(
+        &mut self,
+        now: Instant,
+        position: u64,
+        fence: Fence,
+        (last, alone): (bool, bool),
+    ) -> (Reply, Option<Expect>) {
         if let Batch::Open { first, .. } = self.batch {
             return (self.reply(position - first + 1, BatchOp::Append), None);
         }
@@ -215,7 +228,8 @@ impl Flight {
             Some(Expect::LastSequence(self.predicted(position) - 1))
         };
         let quiet = self.last_send.is_none_or(|at| now.saturating_duration_since(at) > BATCH_IDLE);
-        let op = if last && quiet {
+        // One at a time each wants an answer of its own.
+        let op = if last && (quiet || alone) {
             self.batch = Batch::Closing { first: position, since: now };
             BatchOp::Commit
         } else {

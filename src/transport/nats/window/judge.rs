@@ -111,22 +111,23 @@ impl Judge {
         }
     }
 
-    /// Whether a message in flight surely is not stored, whatever the server says: the subject ends before it, or is
-    /// empty in a stream that has not grown.
-    pub(super) fn is_beyond(&self, index: usize, message: &Message, predicted: u64) -> bool {
+    /// Whether a message surely is not stored, whatever the server says: the subject ends before it, by its place and
+    /// by its ids; or is empty in a stream that has not grown.
+    pub(super) fn is_beyond(&self, index: usize, message: &Message, predicted: Option<u64>) -> bool {
         let late = |record: Record| Mark::of(&record).late;
         let Some(Some(known)) = self.tails.get(message.key.index()) else { return false };
         if message.each().any(late) {
             // It may stand anywhere.
             return false;
         }
-        let Some((_, record)) = &known.last else { return !self.foreign && predicted > self.last_seq };
-        match (known.exact.or(known.twin), record) {
-            (Some((at, _)), _) => index > at,
-            (None, _) if known.before_all => true,
-            (None, Some(tail)) => message.last().is_some_and(|last| Mark::of(&last).after(&Mark::of(tail))),
-            (None, None) => false,
-        }
+        let Some((_, record)) = &known.last else {
+            // Where others write too, nothing tells it from one that was emptied.
+            return !self.foreign && predicted.is_some_and(|predicted| predicted > self.last_seq);
+        };
+        let Some((last, tail)) = message.last().zip(record.as_ref()) else { return false };
+        // An older one that comes again may well be there.
+        let after = Mark::of(&last).after(&Mark::of(tail));
+        after && known.exact.or(known.twin).is_none_or(|(at, _)| index > at)
     }
 
     /// Whether what was let go of this subject is lost, and from where on: `Some(None)` all of it.

@@ -33,9 +33,12 @@ impl Window {
             }
             let last = careful || !self.outbox.ready(now, self.draining) || self.holds();
             let fence = Fence { foreign: self.stats.foreign > 0, tail: self.tail_of(message.key) };
-            // Whatever was read is out of date as soon as something was sent.
-            self.tails.clear();
-            return Some(self.flight.send(now, message, fence, last));
+            // What was read of a subject is out of date as soon as something was sent to it.
+            match self.stats.foreign > 0 {
+                true => self.tails.retain(|tail| tail.key != message.key),
+                false => self.tails.clear(),
+            }
+            return Some(self.flight.send(now, message, fence, (last, careful)));
         }
         let any = self.any_key();
         if self.ping_due().is_some_and(|at| now >= at) {

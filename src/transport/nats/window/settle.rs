@@ -116,14 +116,18 @@ impl Window {
         let mut index = 0;
         for message in kept {
             let verdict = judge.verdict(index, &message, Stood::Retained);
-            self.sort_kept(verdict, message, &mut sorted);
+            let denied = self.claimed && judge.is_beyond(index, &message, Some(0));
+            self.sort_kept(verdict, message, denied, &mut sorted);
             index += 1;
         }
-        let mut found = 0;
+        let (mut found, alone) = (0, self.config.sole);
         for (place, mut message) in flying.into_iter().enumerate() {
             let position = self.flight.head + place as u64;
             let verdict = match judge.verdict(index, &message, self.flying_at(place)) {
-                Verdict::Send if self.claimed && judge.is_beyond(index, &message, self.flight.predicted(position)) => {
+                Verdict::Send
+                    if self.claimed
+                        && judge.is_beyond(index, &message, alone.then(|| self.flight.predicted(position))) =>
+                {
                     message.history = History::Denied;
                     Verdict::Send
                 }
@@ -152,11 +156,11 @@ impl Window {
         Stood::InFlight { predicted: self.flight.predicted(self.flight.head + place as u64) }
     }
 
-    fn sort_kept(&mut self, verdict: Verdict, mut message: Message, sorted: &mut Sorted) {
+    fn sort_kept(&mut self, verdict: Verdict, mut message: Message, denied: bool, sorted: &mut Sorted) {
         if verdict == Verdict::Lost {
             self.stats.broker_lost += message.records();
             self.stats.acked = self.stats.acked.saturating_sub(message.records());
-            message.history = if self.claimed { History::Denied } else { History::Lost };
+            message.history = if denied { History::Denied } else { History::Lost };
             sorted.send.push(message);
         } else {
             self.retained.keep_again(message);

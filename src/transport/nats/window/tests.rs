@@ -313,3 +313,44 @@ fn a_message_that_the_server_says_to_have_and_has_not_is_sent_without_its_id() {
     reconcile(&mut window, now + BACKOFF_MAX, Mode::Chained, 41, Some((41, trade(10))));
     assert_eq!(sends(&mut window, now + BACKOFF_MAX), []);
 }
+
+#[test]
+fn an_older_one_that_comes_again_is_believed_to_be_there() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(config(), now);
+    reconcile(&mut window, now, Mode::Chained, 40, Some((40, trade(9))));
+    window.push(now, 0, &trade(10));
+    let Reply::Token(token) = sends(&mut window, now)[0].reply else { panic!("no token") };
+    window.on_answer(now, window.epoch(), Answer::Stored { token, seq: 41, duplicate: false });
+    // A venue tells it again.
+    window.push(now, 0, &trade(8));
+    let Reply::Token(token) = sends(&mut window, now)[0].reply else { panic!("no token") };
+    window.on_answer(now, window.epoch(), Answer::Stored { token, seq: 39, duplicate: true });
+    let now = now + BACKOFF_MAX;
+    reconcile(&mut window, now, Mode::Chained, 41, Some((41, trade(10))));
+    assert_eq!(sends(&mut window, now), []);
+}
+
+#[test]
+fn what_was_sent_before_goes_alone_where_others_write_too() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(Config { sole: false, ..config() }, now);
+    reconcile(&mut window, now, Mode::FastIngest, 40, None);
+    (1..=3).for_each(|id| window.push(now, 0, &trade(id)));
+    assert!(!sends(&mut window, now).is_empty());
+    window.on_disconnect(now);
+    let now = now + BACKOFF_MAX;
+    let tail = Some((40, trade(0)));
+    reconcile(&mut window, now, Mode::FastIngest, 40, tail);
+    let alone = sends(&mut window, now);
+    let Some(Reply::Batch { batch, op: BatchOp::Commit, .. }) = alone.first().map(|send| send.reply) else {
+        panic!("{alone:?}")
+    };
+    assert_eq!(ids(&alone), [1]);
+    // It is taken for known, and is not there.
+    window.on_answer(now, window.epoch(), Answer::Closed { batch, seq: 40, count: 1, duplicate: true });
+    let now = now + BACKOFF_MAX;
+    reconcile(&mut window, now, Mode::FastIngest, 40, tail);
+    let again = sends(&mut window, now);
+    assert_eq!((ids(&again), again[0].denied), (vec![1], true));
+}
