@@ -78,8 +78,9 @@ impl Reader {
             self.read.push((sequence, message.subject.to_string(), message.payload.to_vec()));
             // The last messages may have been deleted, so that the last sequence never comes.
             if sequence >= state.last_sequence || pending == 0 {
-                // A consumer on a replica that is behind ends where the replica does.
-                return if self.read.len() as u64 >= state.messages {
+                // A consumer on a replica that is behind ends where the replica does; one that comes to the end has
+                // read all that can be read, even if the server has lost some.
+                return if sequence >= state.last_sequence || self.read.len() as u64 >= state.messages {
                     Ok(())
                 } else {
                     Err("it ended early".to_owned())
