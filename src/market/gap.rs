@@ -41,7 +41,8 @@ impl GapMsg {
         }
         let first_id = id.saturating_add(1);
         let ts_start = ts.clamp(self.ts_start, self.ts_end.max(self.ts_start));
-        Self { first_id, ts_start, missing: (self.last_id - first_id).saturating_add(1).min(self.missing), ..self }
+        let rest = self.part(first_id, self.last_id);
+        Self { ts_start, missing: rest.missing.min(self.missing), ..rest }
     }
 
     /// Joins another gap of the same instrument, declared later, to this one. What comes of it is exact only where they

@@ -123,8 +123,8 @@ impl Publisher {
         };
         let has_passed = |left: &TradeMsg| {
             let Some(route) = self.routes.get(&left.instrument_id) else { return true };
-            let ends = stored.tails.iter().filter(|tail| tail.key.route == *route).filter_map(end);
-            ends.into_iter().any(|(id, ts)| is_passed(id, ts, left))
+            let mut ends = stored.tails.iter().filter(|tail| tail.key.route == *route).filter_map(end);
+            ends.any(|(id, ts)| is_passed(id, ts, left))
         };
         if backlog.all_left_behind().all(has_passed) {
             tracing::info!("the other instance has stored all that an earlier run left in the spool: it is left out");
