@@ -12,6 +12,9 @@ pub(crate) type Micros = u64;
 /// A batch that is not heard of for this long is given up.
 const BATCH_IDLE_MAX: Micros = 10_000_000;
 
+/// An earlier run sent what comes within this long, if there was one.
+pub(crate) const FORERUN: Micros = 30_000;
+
 /// JetStream's error codes that the model answers with.
 pub(crate) mod code {
     /// The stream's last sequence is not the expected one.
@@ -120,6 +123,8 @@ pub(crate) struct BrokerConfig {
     pub(crate) duplicate_window: Micros,
     /// How often the log reaches the disk.
     pub(crate) sync_interval: Micros,
+    /// An earlier run has sent what is sent first, to a leader that went: their ids are known, and none is stored.
+    pub(crate) forerunner: bool,
 }
 
 /// The broker.
@@ -237,6 +242,12 @@ impl Broker {
                 self.change_leader(now);
             }
             return Vec::new();
+        }
+        if self.config.forerunner && now < FORERUN {
+            let last = self.last_seq();
+            let unknown = message.msg_id.clone().filter(|id| !self.ids.contains_key(id));
+            self.ids.extend(unknown.clone().map(|id| (id, (now, last))));
+            self.stale.extend(unknown);
         }
         match message.batch {
             Some(place) => self.publish_in_batch(now, message, place),

@@ -33,6 +33,7 @@ fn control_schedule(seed: u64) -> Schedule {
             clustered: seed.is_multiple_of(2),
             duplicate_window: 120_000_000,
             sync_interval: 100_000,
+            forerunner: false,
         },
         late: false,
     }
@@ -78,6 +79,17 @@ fn without_faults_even_a_bad_policy_is_right() {
     }
 }
 
+#[test]
+fn what_an_earlier_run_sent_is_caught_where_it_goes_in_batches() {
+    let start = data_manager::telemetry::clock::now();
+    let broken = |seed: &u64| {
+        let schedule = Schedule { faults: Vec::new(), ..real_schedule(*seed) };
+        let mut publisher = real::RealPublisher::trusting(*seed, start);
+        schedule.broker.forerunner && World::new(schedule).run(&mut publisher, &real::read).broken()
+    };
+    assert!((0..CONTROL_SEEDS).any(|seed| broken(&seed)), "the simulator no longer catches ids that are stale");
+}
+
 /// How many schedules run: `DST_SEEDS`, or enough to mean something and few enough to wait for.
 fn seeds() -> std::ops::Range<u64> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
@@ -107,13 +119,15 @@ fn real_schedule(seed: u64) -> Schedule {
         faults.push(if seed.is_multiple_of(3) { Fault::PowerLoss } else { Fault::Purge });
     }
     let late = seed % 4 >= 2;
-    if !late && !faults.contains(&Fault::Purge) && real::is_sole(seed) {
-        // What came late may stand anywhere, what was purged may have been there, and where others write too the first
-        // message of a subject tells nothing: then the broker is believed.
+    let mut control = control_schedule(seed);
+    if !faults.contains(&Fault::Purge) && real::is_sole(seed) {
+        // What was purged may have been there, and where others write too the first message of a subject tells nothing:
+        // then the broker is believed.
         faults.push(Fault::StaleIds(20));
+        control.broker.forerunner = real::has_forerunner(seed);
     }
     let fault_every = if seed.is_multiple_of(5) { 5_000 } else { 20_000 };
-    Schedule { faults, fault_every, late, ..control_schedule(seed) }
+    Schedule { faults, fault_every, late, ..control }
 }
 
 #[test]

@@ -10,8 +10,11 @@ use data_manager::transport::nats::window::{
     Stats, Stored as Report, Tail, TailRecord, Window,
 };
 
-use crate::broker::{BatchOp, BatchPlace, Micros, Publish, Reply, Stored, code};
+use crate::broker::{BatchOp, BatchPlace, FORERUN, Micros, Publish, Reply, Stored, code};
 use crate::world::{Input, Output, Publisher, Read};
+
+/// So long a publisher is wary of what an earlier run may have sent: longer than the broker takes it for known.
+const WARY: Micros = FORERUN * 2;
 
 /// Nothing is waited for longer than this while reading what is stored.
 const READ_TIMEOUT: Micros = 300_000;
@@ -26,6 +29,8 @@ pub(crate) struct RealPublisher {
     next_reply: u64,
     epoch: u32,
     connected: bool,
+    /// How long it takes an earlier run to have sent what it sends.
+    wary: Duration,
 }
 
 /// Whether a seed's publisher forgets what was acknowledged: then the broker must not lose it.
@@ -36,6 +41,11 @@ pub(crate) fn keeps_nothing(seed: u64) -> bool {
 /// Whether a seed's publisher is told that nobody else writes.
 pub(crate) fn is_sole(seed: u64) -> bool {
     seed % 10 != 4
+}
+
+/// Whether an earlier run of a seed's publisher has sent what is sent first, and none of it was stored.
+pub(crate) fn has_forerunner(seed: u64) -> bool {
+    is_sole(seed) && seed % 9 == 2
 }
 
 /// A reconcile under way.
@@ -73,7 +83,13 @@ impl RealPublisher {
             next_reply: 0,
             epoch: 0,
             connected: false,
+            wary: Duration::from_micros(if has_forerunner(seed) { WARY } else { 0 }),
         }
+    }
+
+    /// One that takes no earlier run into account.
+    pub(crate) fn trusting(seed: u64, start: Instant) -> Self {
+        Self { wary: Duration::ZERO, ..Self::new(seed, start) }
     }
 
     /// The window's own counts.
@@ -195,7 +211,7 @@ impl RealPublisher {
             return;
         }
         let Some(Reading { last_seq: Some(last_seq), tails, .. }) = self.reading.take() else { return };
-        let stored = Report { mode: self.mode, last_seq, created: 1, tails };
+        let stored = Report { mode: self.mode, last_seq, created: 1, stale_ids: self.wary, tails };
         self.window.on_reconciled(self.instant(now), &stored);
     }
 

@@ -34,6 +34,9 @@ const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// The recent past of some instruments, at a start: nothing is published before it is known.
 const PAST_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Message ids may be remembered for so much longer than the server says: it looks for old ones now and then.
+const STALE_SLACK: Duration = Duration::from_secs(5);
+
 /// What is needed to read.
 pub(super) struct Reading {
     pub(super) settings: Rc<Nats>,
@@ -106,7 +109,8 @@ async fn within(reading: &Reading, query: &Query) -> Result<Outcome, ReadError> 
     }
     let mode = if reading.chained { Mode::Chained } else { mode(&stream, reading.sole)? };
     let tails = unless_gone(&mut link, tails(&client, reading, &query.subjects)).await?;
-    let stored = Stored { mode, last_seq: stream.last_seq, created: stream.created, tails };
+    let stale_ids = if stream.created_now { Duration::ZERO } else { stream.duplicate_window + STALE_SLACK };
+    let stored = Stored { mode, last_seq: stream.last_seq, created: stream.created, stale_ids, tails };
     Ok(Outcome { link, stored, stream, pasts: BTreeMap::new() })
 }
 

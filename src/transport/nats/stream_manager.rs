@@ -4,6 +4,7 @@
 //! retention or limits can delete data. It publishes nothing.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
@@ -38,6 +39,8 @@ pub struct StreamReport {
     pub last_seq: u64,
     /// Stamp of the stream's creation, nanoseconds since the Unix epoch.
     pub created: u64,
+    /// How long it remembers message ids.
+    pub duplicate_window: Duration,
     /// What `max_bytes_per_subject` became: messages per subject, `None` for no bound.
     pub messages_per_subject: Option<u64>,
 }
@@ -169,6 +172,7 @@ fn report(stream: &JetStream, wanted: &Config, info: &Info, created_now: bool) -
         replicas: info.config.num_replicas,
         last_seq: info.state.last_sequence,
         created: u64::try_from(created).unwrap_or(0),
+        duplicate_window: info.config.duplicate_window,
         messages_per_subject: u64::try_from(info.config.max_messages_per_subject).ok().filter(|count| *count > 0),
     }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::event::{Answer, Doubt, LATENCY_BOUNDS, Refusal, RefusedAt};
+use super::event::{Answer, Doubt, Refusal, RefusedAt};
 use super::flight::{Batch, token};
 use super::message::{History, Message};
-use super::{Phase, Window};
+use super::{LATENCY_BOUNDS, Phase, Window};
 
 impl Window {
     /// An answer of the server to a publish of `epoch`.

@@ -116,18 +116,22 @@ impl Judge {
     pub(super) fn is_beyond(&self, index: usize, message: &Message, predicted: Option<u64>) -> bool {
         let late = |record: Record| Mark::of(&record).late;
         let Some(Some(known)) = self.tails.get(message.key.index()) else { return false };
-        if message.each().any(late) {
-            // It may stand anywhere.
-            return false;
-        }
         let Some((_, record)) = &known.last else {
             // Where others write too, nothing tells it from one that was emptied.
             return !self.foreign && predicted.is_some_and(|predicted| predicted > self.last_seq);
         };
         let Some((last, tail)) = message.last().zip(record.as_ref()) else { return false };
-        // An older one that comes again may well be there.
-        let after = Mark::of(&last).after(&Mark::of(tail));
-        after && known.exact.or(known.twin).is_none_or(|(at, _)| index > at)
+        let after = || Mark::of(&last).after(&Mark::of(tail));
+        let is_late = message.each().any(late);
+        match known.exact.or(known.twin) {
+            // What came late was pushed because the stream lacks it, so that its place alone tells. Of others an older
+            // one may come again, and may well be there.
+            Some((at, _)) => index > at && (is_late || after()),
+            None if known.before_all => is_late || after(),
+            // A late one may stand in front of another late one; a subject that ends in line has passed all its late
+            // ones.
+            None => after() && !(is_late && late(*tail)),
+        }
     }
 
     /// Whether what was let go of this subject is lost, and from where on: `Some(None)` all of it.

@@ -44,15 +44,17 @@ mod retained;
 mod sending;
 mod settle;
 mod standby;
+mod stats;
 #[cfg(test)]
 mod tests;
 
 use std::time::{Duration, Instant};
 
 pub use event::{
-    Action, Answer, BatchOp, Config, Doubt, Expect, Key, LATENCY_BOUNDS, Mode, Query, Refusal, RefusedAt, Reply, Send,
-    Stats, Stored, Tail, TailRecord,
+    Action, Answer, BatchOp, Config, Doubt, Expect, Key, Mode, Query, Refusal, RefusedAt, Reply, Send, Stored, Tail,
+    TailRecord,
 };
+pub use stats::{LATENCY_BOUNDS, Stats};
 
 use crate::market::trade::RECORD_BYTES;
 use crate::market::{GapMsg, Record};
@@ -101,6 +103,8 @@ pub struct Window {
     claimed: bool,
     /// How fresh messages are sent again, once all that was sent before is acknowledged.
     resume: Option<Mode>,
+    /// Until then the server may know what it never stored: nothing goes in a batch.
+    wary_until: Option<Instant>,
     /// Creation stamp of the stream, once read.
     created: Option<u64>,
     /// Last sequence of the reading that showed a regression, if the last reading did.
@@ -151,6 +155,7 @@ impl Window {
             settled: None,
             claimed: false,
             resume: None,
+            wary_until: None,
             created: None,
             regression: None,
             tails: Vec::new(),

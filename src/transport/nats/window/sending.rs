@@ -2,7 +2,9 @@
 //!
 //! What was sent before is not sent in a batch again: a server that changes its leader may take messages for known that
 //! it never stored, and inside a batch it passes over them without a word. In a chain, or one by one where others write
-//! too, each such claim has an answer of its own, and can be held against what is stored.
+//! too, each such claim has an answer of its own, and can be held against what is stored. What an earlier run sent
+//! nobody knows: for as long as the server remembers ids of it, nothing at all goes in a batch, where this is the only
+//! writer.
 
 use std::time::Instant;
 
@@ -16,7 +18,7 @@ use crate::market::{Flags, GapReason, Record};
 impl Window {
     /// Whether what waits has to wait until all that was sent before is acknowledged.
     pub(super) fn holds(&self) -> bool {
-        self.resume.is_some() && !self.outbox.resends()
+        self.resume.is_some() && self.wary_until.is_none() && !self.outbox.resends()
     }
 
     pub(super) fn next_send(&mut self, now: Instant) -> Option<Send> {
@@ -27,6 +29,8 @@ impl Window {
         let careful = self.careful || (self.outbox.resends() && self.flight.mode == Mode::FastIngest);
         if self.outbox.ready(now, self.draining) && self.flight.has_room(careful) && !self.holds() {
             let message = self.outbox.pop(now)?;
+            // Here and nowhere else: the last message before others are held has to ask for its answer.
+            self.wary_until = self.wary_until.filter(|until| now < *until);
             self.note_lost(&message);
             if message.history != History::Fresh {
                 self.stats.resent += 1;

@@ -58,8 +58,11 @@ impl Window {
         let regressed = self.is_recreated(stored) || self.is_shorter(stored);
         self.regression = None;
         self.settle(now, stored, regressed, &why);
+        if self.created.is_none() {
+            self.wary_until = (!stored.stale_ids.is_zero()).then(|| now + stored.stale_ids);
+        }
         self.created = Some(stored.created);
-        let chained = self.outbox.resends() && self.config.sole;
+        let chained = self.config.sole && (self.outbox.resends() || self.wary_until.is_some());
         let mode = if chained { Mode::Chained } else { stored.mode };
         self.resume = (mode != stored.mode).then_some(stored.mode);
         self.flight.begin(mode, stored.last_seq);
@@ -120,20 +123,23 @@ impl Window {
             self.sort_kept(verdict, message, denied, &mut sorted);
             index += 1;
         }
-        let (mut found, alone) = (0, self.config.sole);
+        let mut found = 0;
         for (place, mut message) in flying.into_iter().enumerate() {
             let position = self.flight.head + place as u64;
-            let verdict = match judge.verdict(index, &message, self.flying_at(place)) {
-                Verdict::Send
-                    if self.claimed
-                        && judge.is_beyond(index, &message, alone.then(|| self.flight.predicted(position))) =>
-                {
-                    message.history = History::Denied;
-                    Verdict::Send
+            let verdict = judge.verdict(index, &message, self.flying_at(place));
+            if verdict == Verdict::Send && self.is_denied(&judge, index, position, &message) {
+                message.history = History::Denied;
+            } else if self.settled == Some(position) {
+                // Where its place says otherwise it is not kept, lest it be taken for lost later.
+                found += u64::from(verdict == Verdict::Stored);
+                self.count_acked(now, &message);
+                self.progressed();
+                if verdict != Verdict::Send {
+                    self.retained.push(now, message);
                 }
-                _ if self.settled == Some(position) => Verdict::Stored,
-                verdict => verdict,
-            };
+                index += 1;
+                continue;
+            }
             let poison = self.poison == Some(position);
             found += u64::from(verdict == Verdict::Stored);
             self.sort_flying(now, verdict, message, poison, &mut sorted);
@@ -150,6 +156,12 @@ impl Window {
         }
         self.count_dropped(sorted.dropped);
         self.outbox.restore(sorted.send);
+    }
+
+    /// Whether the server knows a message in flight that it surely has not stored.
+    fn is_denied(&self, judge: &Judge, index: usize, position: u64, message: &Message) -> bool {
+        let predicted = self.config.sole.then(|| self.flight.predicted(position));
+        self.claimed && judge.is_beyond(index, message, predicted)
     }
 
     const fn flying_at(&self, place: usize) -> Stood {

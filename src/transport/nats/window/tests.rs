@@ -51,7 +51,7 @@ fn reconcile(window: &mut Window, now: Instant, mode: Mode, last_seq: u64, tail:
             }),
         })
         .collect();
-    window.on_reconciled(now, &Stored { mode, last_seq, created: 1, tails });
+    window.on_reconciled(now, &Stored { mode, last_seq, created: 1, stale_ids: Duration::ZERO, tails });
     query
 }
 
@@ -150,6 +150,7 @@ fn a_window_that_stands_by_keeps_only_what_the_other_instance_has_not_stored() {
         mode: Mode::Chained,
         last_seq: 10,
         created: 1,
+        stale_ids: Duration::ZERO,
         tails: vec![Tail {
             key: Key::trades(0),
             last: Some(TailRecord { seq: 10, stored_ns: 0, record: *trade(id).as_bytes() }),
@@ -173,7 +174,7 @@ fn a_window_that_stands_by_keeps_only_what_the_other_instance_has_not_stored() {
 fn stored(record: &Record) -> Stored {
     let last = TailRecord { seq: 10, stored_ns: 0, record: *record.as_bytes() };
     let tails = vec![Tail { key: Key::trades(0), last: Some(last) }];
-    Stored { mode: Mode::Chained, last_seq: 10, created: 1, tails }
+    Stored { mode: Mode::Chained, last_seq: 10, created: 1, stale_ids: Duration::ZERO, tails }
 }
 
 #[test]
@@ -289,6 +290,36 @@ fn what_was_sent_before_goes_in_a_chain_and_what_is_new_in_a_batch_behind_it() {
     let new = sends(&mut window, now);
     assert_eq!(ids(&new)[0], sent + 1);
     assert!(matches!(new[0].reply, Reply::Batch { .. }) && new[0].expect == Some(Expect::LastSequence(40 + sent)));
+}
+
+#[test]
+fn nothing_goes_in_a_batch_while_the_server_may_know_what_an_earlier_run_sent() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(config(), now);
+    let Some(Action::Reconcile(_)) = window.next(now) else { panic!("a doubt is followed by a question") };
+    let report = stored(&trade(1));
+    window.on_reconciled(now, &Stored { mode: Mode::FastIngest, stale_ids: BACKOFF_MAX, ..report.clone() });
+    (2..=4).for_each(|id| window.push(now, 0, &trade(id)));
+    let first = sends(&mut window, now);
+    let is_batch = |send: &Send| matches!(send.reply, Reply::Batch { .. });
+    assert!(!first.iter().any(is_batch) && ids(&first) == [2, 3, 4], "{first:?}");
+    // A doubt in between changes nothing; when the time is over one message more asks for the answer to all.
+    window.on_disconnect(now);
+    let Some(Action::Reconcile(_)) = window.next(now + BACKOFF_MIN) else {
+        panic!("a doubt is followed by a question")
+    };
+    window.on_reconciled(now, &Stored { mode: Mode::FastIngest, stale_ids: BACKOFF_MAX, ..report });
+    (5..=7).for_each(|id| window.push(now, 0, &trade(id)));
+    let again = sends(&mut window, now + BACKOFF_MIN);
+    assert!(!again.iter().any(is_batch) && ids(&again) == [2, 3, 4, 5, 6, 7], "{again:?}");
+    let later = now + BACKOFF_MAX;
+    (8..=9).for_each(|id| window.push(later, 0, &trade(id)));
+    let last = sends(&mut window, later);
+    assert!(!last.iter().any(is_batch) && ids(&last) == [8], "{last:?}");
+    let Reply::Token(token) = last[0].reply else { panic!("no token: {last:?}") };
+    window.on_answer(later, window.epoch(), Answer::Stored { token, seq: 17, duplicate: false });
+    let new = sends(&mut window, later);
+    assert!(new.iter().all(is_batch) && ids(&new) == [9] && new[0].expect == Some(Expect::LastSequence(17)), "{new:?}");
 }
 
 #[test]
