@@ -245,7 +245,9 @@ impl Broker {
         }
         if self.config.forerunner && now < FORERUN {
             let last = self.last_seq();
-            let unknown = message.msg_id.clone().filter(|id| !self.ids.contains_key(id));
+            // Some were stored by nobody, and some were never sent: they lie scattered.
+            let sent = |id: &String| id.bytes().map(u32::from).sum::<u32>() % 3 > 0;
+            let unknown = message.msg_id.clone().filter(|id| sent(id) && !self.ids.contains_key(id));
             self.ids.extend(unknown.clone().map(|id| (id, (now, last))));
             self.stale.extend(unknown);
         }
@@ -262,7 +264,8 @@ impl Broker {
         }
         let wrong = self.unexpected(message);
         let known = self.known(now, message);
-        if self.config.clustered && message.msg_id.as_ref().is_some_and(|id| self.stale.contains(id)) {
+        let stale = message.msg_id.as_ref().is_some_and(|id| self.stale.contains(id));
+        if stale && (self.config.clustered || !wrong) {
             return Reply::Refused { code: code::IN_PROCESS };
         }
         match (self.config.clustered, known, wrong) {

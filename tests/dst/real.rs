@@ -211,7 +211,8 @@ impl RealPublisher {
             return;
         }
         let Some(Reading { last_seq: Some(last_seq), tails, .. }) = self.reading.take() else { return };
-        let stored = Report { mode: self.mode, last_seq, created: 1, stale_ids: self.wary, tails };
+        let stored =
+            Report { mode: self.mode, last_seq, created: 1, is_new: self.wary.is_zero(), ids_kept: self.wary, tails };
         self.window.on_reconciled(self.instant(now), &stored);
     }
 

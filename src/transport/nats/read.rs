@@ -109,8 +109,12 @@ async fn within(reading: &Reading, query: &Query) -> Result<Outcome, ReadError> 
     }
     let mode = if reading.chained { Mode::Chained } else { mode(&stream, reading.sole)? };
     let tails = unless_gone(&mut link, tails(&client, reading, &query.subjects)).await?;
-    let stale_ids = if stream.created_now { Duration::ZERO } else { stream.duplicate_window + STALE_SLACK };
-    let stored = Stored { mode, last_seq: stream.last_seq, created: stream.created, stale_ids, tails };
+    let ids_kept = match reading.settings.message_ids {
+        true => stream.duplicate_window + STALE_SLACK,
+        false => Duration::ZERO,
+    };
+    let (is_new, last_seq, created) = (stream.created_now, stream.last_seq, stream.created);
+    let stored = Stored { mode, last_seq, created, is_new, ids_kept, tails };
     Ok(Outcome { link, stored, stream, pasts: BTreeMap::new() })
 }
 

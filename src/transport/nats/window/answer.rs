@@ -96,6 +96,9 @@ impl Window {
         if refusal == Refusal::TooLarge {
             self.poison = position.filter(|at| *at >= self.flight.head && *at < self.flight.next());
         }
+        if refusal == Refusal::InProcess {
+            self.unstored = position;
+        }
         self.doubt(now, Doubt::Refused(refusal));
     }
 

@@ -150,9 +150,10 @@ pub struct Stored {
     pub last_seq: u64,
     /// A stamp of the stream's creation: another one means another stream under the same name.
     pub created: u64,
-    /// The server may know ids for so long that were sent before and never stored: an earlier run's, whose leader went.
-    /// Zero: the stream was created just now.
-    pub stale_ids: Duration,
+    /// Whether the stream was created just now: no earlier run has sent anything to it.
+    pub is_new: bool,
+    /// How long the server remembers ids, those too that it never stored; zero: messages have none.
+    pub ids_kept: Duration,
     /// The last message of every subject that the query named; a subject left out counts as unknown.
     pub tails: Vec<Tail>,
 }

@@ -127,17 +127,20 @@ impl Flight {
         !matches!(self.batch, Batch::Opening { .. } | Batch::Closing { .. }) && sent < bound
     }
 
-    /// Puts a message in flight. `last` says that nothing can follow at once, `alone` that one at a time is sent.
+    /// Puts a message in flight. `last` says that nothing can follow at once, `asks` that it wants an answer of its own
+    /// where it can have one, `alone` that one at a time is sent.
     pub(super) fn send(
         &mut self,
         now: Instant,
         mut message: Message,
         fence: Fence,
-        (last, alone): (bool, bool),
+        (last, asks, alone): (bool, bool, bool),
     ) -> Send {
         let position = self.next();
+        // What was sent before may be known, and what follows it would be refused for that.
+        let asks = asks || message.history != History::Fresh;
         let (reply, expect) = match self.mode {
-            Mode::Chained => self.chained(position, last),
+            Mode::Chained => self.chained(position, asks),
             Mode::FastIngest => self.batched(now, position, fence, (last, alone)),
         };
         let denied = message.history == History::Denied;
@@ -201,10 +204,10 @@ impl Flight {
         }
     }
 
-    fn chained(&self, position: u64, last: bool) -> (Reply, Option<Expect>) {
+    fn chained(&self, position: u64, asks: bool) -> (Reply, Option<Expect>) {
         let every = (self.window / 8).clamp(1, CHAIN_ACK_EVERY);
         let fills = self.queue.len() as u64 + 1 >= self.window;
-        let asks = last || fills || position.is_multiple_of(every);
+        let asks = asks || fills || position.is_multiple_of(every);
         let reply = if asks { Reply::Token(token(position)) } else { Reply::None };
         (reply, Some(Expect::LastSequence(self.predicted(position) - 1)))
     }

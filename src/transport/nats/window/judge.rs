@@ -2,6 +2,7 @@
 //!
 //! Pure judgement over slices; it moves nothing.
 
+use super::Claim;
 use super::event::{Key, Stored, TailRecord};
 use super::message::{Mark, Message, same_trade};
 use super::retained::Gone;
@@ -113,24 +114,27 @@ impl Judge {
 
     /// Whether a message surely is not stored, whatever the server says: the subject ends before it, by its place and
     /// by its ids; or is empty in a stream that has not grown.
-    pub(super) fn is_beyond(&self, index: usize, message: &Message, predicted: Option<u64>) -> bool {
+    pub(super) fn is_beyond(&self, index: usize, message: &Message, predicted: Option<u64>, claim: Claim) -> bool {
         let late = |record: Record| Mark::of(&record).late;
         let Some(Some(known)) = self.tails.get(message.key.index()) else { return false };
+        let is_late = message.each().any(late);
+        if is_late && claim == Claim::Stored {
+            // It may stand anywhere.
+            return false;
+        }
         let Some((_, record)) = &known.last else {
             // Where others write too, nothing tells it from one that was emptied.
             return !self.foreign && predicted.is_some_and(|predicted| predicted > self.last_seq);
         };
         let Some((last, tail)) = message.last().zip(record.as_ref()) else { return false };
-        let after = || Mark::of(&last).after(&Mark::of(tail));
-        let is_late = message.each().any(late);
+        let (last, is_tail_late, tail) = (Mark::of(&last), late(*tail), Mark::of(tail));
         match known.exact.or(known.twin) {
-            // What came late was pushed because the stream lacks it, so that its place alone tells. Of others an older
-            // one may come again, and may well be there.
-            Some((at, _)) => index > at && (is_late || after()),
-            None if known.before_all => is_late || after(),
+            // An older one that comes again may well be there.
+            Some((at, _)) => index > at && (is_late || !tail.after(&last)),
+            None if known.before_all => is_late || !tail.after(&last),
             // A late one may stand in front of another late one; a subject that ends in line has passed all its late
             // ones.
-            None => after() && !(is_late && late(*tail)),
+            None => last.after(&tail) && !(is_late && is_tail_late),
         }
     }
 

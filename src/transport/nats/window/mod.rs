@@ -99,12 +99,16 @@ pub struct Window {
     poison: Option<u64>,
     /// A message in flight of which the server said that it had it already.
     settled: Option<u64>,
+    /// A message in flight of which the server said that its id is known and nothing stored.
+    unstored: Option<u64>,
     /// The server said of something in flight that it had it already.
-    claimed: bool,
+    claimed: Option<Claim>,
     /// How fresh messages are sent again, once all that was sent before is acknowledged.
     resume: Option<Mode>,
-    /// Until then the server may know what it never stored: nothing goes in a batch.
+    /// Until then the server may know what it never stored, and nobody here knows what: nothing goes in a batch.
     wary_until: Option<Instant>,
+    /// How long the server remembers ids.
+    ids_kept: Duration,
     /// Creation stamp of the stream, once read.
     created: Option<u64>,
     /// Last sequence of the reading that showed a regression, if the last reading did.
@@ -115,6 +119,15 @@ pub struct Window {
     lost: Vec<(u32, GapMsg)>,
     jitter: u64,
     stats: Stats,
+}
+
+/// What a server says to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Claim {
+    /// The message.
+    Stored,
+    /// Its id, and nothing stored under it.
+    Known,
 }
 
 /// What the window is doing.
@@ -153,9 +166,11 @@ impl Window {
             fence: None,
             poison: None,
             settled: None,
-            claimed: false,
+            unstored: None,
+            claimed: None,
             resume: None,
             wary_until: None,
+            ids_kept: Duration::ZERO,
             created: None,
             regression: None,
             tails: Vec::new(),
@@ -177,6 +192,10 @@ impl Window {
         self.outbox.push(now, route, record);
         let dropped = self.outbox.enforce();
         self.count_dropped(dropped);
+        if dropped.sent {
+            // It may be fetched again, and come as if it were new.
+            self.be_wary(now);
+        }
     }
 
     /// Lets the outbox grow by so many bytes beyond its bound: somebody else keeps it there, and fills it up in steps.
@@ -330,7 +349,11 @@ impl Window {
     }
 
     fn doubt(&mut self, now: Instant, why: Doubt) {
-        self.claimed |= matches!(why, Doubt::Duplicate | Doubt::Refused(Refusal::InProcess));
+        self.claimed = self.claimed.max(match why {
+            Doubt::Duplicate => Some(Claim::Stored),
+            Doubt::Refused(Refusal::InProcess) => Some(Claim::Known),
+            _ => None,
+        });
         if self.progress {
             self.attempts = 0;
         } else {

@@ -47,6 +47,8 @@ pub(super) struct Dropped {
     pub(super) gaps: u64,
     /// Gaps that began to wait.
     pub(super) declared: u64,
+    /// Something among it was sent before.
+    pub(super) sent: bool,
 }
 
 impl Outbox {
@@ -100,6 +102,7 @@ impl Outbox {
     /// Declares the records of a message that will never be sent.
     pub(super) fn declare(&mut self, message: &Message, reason: GapReason, dropped: &mut Dropped) {
         let lost_before = message.history == History::Lost;
+        dropped.sent |= message.history != History::Fresh;
         for record in message.each() {
             match record {
                 Record::Trade(_) => dropped.trades += 1,

@@ -21,6 +21,11 @@ impl Window {
         self.resume.is_some() && self.wary_until.is_none() && !self.outbox.resends()
     }
 
+    /// From now on the server may know ids of messages that are new here.
+    pub(super) fn be_wary(&mut self, now: Instant) {
+        self.wary_until = (!self.ids_kept.is_zero()).then(|| now + self.ids_kept);
+    }
+
     pub(super) fn next_send(&mut self, now: Instant) -> Option<Send> {
         if self.holds() && self.flight.queue.is_empty() {
             let (mode, reached) = (self.resume.take().unwrap_or(self.flight.mode), self.flight.reached());
@@ -42,7 +47,8 @@ impl Window {
                 true => self.tails.retain(|tail| tail.key != message.key),
                 false => self.tails.clear(),
             }
-            return Some(self.flight.send(now, message, fence, (last, careful)));
+            let asks = last || self.wary_until.is_some();
+            return Some(self.flight.send(now, message, fence, (last, asks, careful)));
         }
         let any = self.any_key();
         if self.ping_due().is_some_and(|at| now >= at) {

@@ -11,6 +11,9 @@ use super::{BACKOFF_MIN, Phase, REGRESSION_CONFIRM, Window};
 use crate::market::trade::KIND_GAP_V1;
 use crate::market::{GapMsg, GapReason, GapStrength};
 
+/// So many epochs in a row without an acknowledgement, in a stream into which others write, are enough of a chain.
+const DISTURBED: u32 = 4;
+
 /// All messages between acknowledged and waiting, on their way to where they belong.
 #[derive(Default)]
 struct Sorted {
@@ -28,7 +31,9 @@ impl Window {
         // Messages of the old connection were still being stored while the stream was read: predictions that start from
         // its end as it was before would let a later message through in an earlier one's place.
         let grew = stored.tails.iter().filter_map(|tail| tail.last).any(|last| last.seq > stored.last_seq);
-        let chained = stored.mode == Mode::Chained || (self.config.sole && !self.flight.queue.is_empty());
+        let first = self.created.is_none() && !stored.is_new;
+        let resends = !self.flight.queue.is_empty() || first;
+        let chained = stored.mode == Mode::Chained || (self.config.sole && resends) || self.begins_with_chain();
         if grew && chained {
             self.phase = Phase::Doubt { why: Doubt::Growing, not_before: now + BACKOFF_MIN };
             return false;
@@ -39,6 +44,16 @@ impl Window {
             return false;
         }
         true
+    }
+
+    /// Whether what was sent before goes out first, or may: each in its place, with an answer of its own.
+    fn begins_with_chain(&self) -> bool {
+        self.config.sole && !self.is_disturbed() && (self.outbox.resends() || self.wary_until.is_some())
+    }
+
+    /// Whether others write so much, against what was said, that no chain gets through.
+    const fn is_disturbed(&self) -> bool {
+        self.stats.foreign > 0 && self.attempts >= DISTURBED
     }
 
     fn is_recreated(&self, stored: &Stored) -> bool {
@@ -58,19 +73,23 @@ impl Window {
         let regressed = self.is_recreated(stored) || self.is_shorter(stored);
         self.regression = None;
         self.settle(now, stored, regressed, &why);
-        if self.created.is_none() {
-            self.wary_until = (!stored.stale_ids.is_zero()).then(|| now + stored.stale_ids);
+        self.ids_kept = stored.ids_kept;
+        if self.created.is_none() && !stored.is_new {
+            self.be_wary(now);
         }
         self.created = Some(stored.created);
-        let chained = self.config.sole && (self.outbox.resends() || self.wary_until.is_some());
-        let mode = if chained { Mode::Chained } else { stored.mode };
+        if self.is_disturbed() {
+            self.wary_until = None;
+        }
+        let mode = if self.begins_with_chain() { Mode::Chained } else { stored.mode };
         self.resume = (mode != stored.mode).then_some(stored.mode);
         self.flight.begin(mode, stored.last_seq);
         self.tails.clone_from(&stored.tails);
         self.fence = None;
         self.poison = None;
         self.settled = None;
-        self.claimed = false;
+        self.unstored = None;
+        self.claimed = None;
         self.progress = false;
         self.phase = Phase::Steady;
     }
@@ -119,7 +138,7 @@ impl Window {
         let mut index = 0;
         for message in kept {
             let verdict = judge.verdict(index, &message, Stood::Retained);
-            let denied = self.claimed && judge.is_beyond(index, &message, Some(0));
+            let denied = self.claimed.is_some_and(|claim| judge.is_beyond(index, &message, Some(0), claim));
             self.sort_kept(verdict, message, denied, &mut sorted);
             index += 1;
         }
@@ -161,7 +180,9 @@ impl Window {
     /// Whether the server knows a message in flight that it surely has not stored.
     fn is_denied(&self, judge: &Judge, index: usize, position: u64, message: &Message) -> bool {
         let predicted = self.config.sole.then(|| self.flight.predicted(position));
-        self.claimed && judge.is_beyond(index, message, predicted)
+        // One that is still under way after all is kept out by the sequence that this one expects.
+        let unstored = self.config.sole && self.unstored == Some(position);
+        unstored || self.claimed.is_some_and(|claim| judge.is_beyond(index, message, predicted, claim))
     }
 
     const fn flying_at(&self, place: usize) -> Stood {

@@ -47,7 +47,8 @@ impl Window {
         self.fence = None;
         self.poison = None;
         self.settled = None;
-        self.claimed = false;
+        self.unstored = None;
+        self.claimed = None;
         self.regression = None;
         self.tails.clear();
         self.attempts = 0;

@@ -6,6 +6,8 @@ use super::*;
 use crate::market::trade::{KIND_GAP_V1, KIND_TRADE_V1};
 use crate::market::{Flags, GapMsg, GapReason, GapStrength, Record, TradeMsg};
 
+mod claims;
+
 fn config() -> Config {
     Config {
         window: 8,
@@ -51,7 +53,7 @@ fn reconcile(window: &mut Window, now: Instant, mode: Mode, last_seq: u64, tail:
             }),
         })
         .collect();
-    window.on_reconciled(now, &Stored { mode, last_seq, created: 1, stale_ids: Duration::ZERO, tails });
+    window.on_reconciled(now, &Stored { mode, last_seq, created: 1, is_new: true, ids_kept: Duration::ZERO, tails });
     query
 }
 
@@ -150,7 +152,8 @@ fn a_window_that_stands_by_keeps_only_what_the_other_instance_has_not_stored() {
         mode: Mode::Chained,
         last_seq: 10,
         created: 1,
-        stale_ids: Duration::ZERO,
+        is_new: true,
+        ids_kept: Duration::ZERO,
         tails: vec![Tail {
             key: Key::trades(0),
             last: Some(TailRecord { seq: 10, stored_ns: 0, record: *trade(id).as_bytes() }),
@@ -174,7 +177,7 @@ fn a_window_that_stands_by_keeps_only_what_the_other_instance_has_not_stored() {
 fn stored(record: &Record) -> Stored {
     let last = TailRecord { seq: 10, stored_ns: 0, record: *record.as_bytes() };
     let tails = vec![Tail { key: Key::trades(0), last: Some(last) }];
-    Stored { mode: Mode::Chained, last_seq: 10, created: 1, stale_ids: Duration::ZERO, tails }
+    Stored { mode: Mode::Chained, last_seq: 10, created: 1, is_new: true, ids_kept: Duration::ZERO, tails }
 }
 
 #[test]
@@ -267,121 +270,4 @@ fn what_waits_is_whole_between_its_ends_or_says_what_is_not() {
     window.declare(0, gap(90, 95));
     assert_eq!(window.waiting(0), Some(Waiting { first: 90, last: 110, certain: true }));
     assert_eq!(window.waiting(1), None);
-}
-
-#[test]
-fn what_was_sent_before_goes_in_a_chain_and_what_is_new_in_a_batch_behind_it() {
-    let now = crate::telemetry::clock::now();
-    let mut window = Window::new(config(), now);
-    reconcile(&mut window, now, Mode::FastIngest, 40, None);
-    (1..=3).for_each(|id| window.push(now, 0, &trade(id)));
-    let batch = sends(&mut window, now);
-    assert!(matches!(batch[0].reply, Reply::Batch { .. }));
-    window.on_disconnect(now);
-    let now = now + BACKOFF_MAX;
-    reconcile(&mut window, now, Mode::FastIngest, 40, None);
-    (4..=5).for_each(|id| window.push(now, 0, &trade(id)));
-    let again = sends(&mut window, now);
-    let sent = batch.len() as u64;
-    assert_eq!(ids(&again), (1..=sent).collect::<Vec<_>>(), "nothing new with it");
-    assert!(again.iter().all(|send| send.expect.is_some() && !matches!(send.reply, Reply::Batch { .. })));
-    let Some(Reply::Token(token)) = again.last().map(|send| send.reply) else { panic!("the last one asks: {again:?}") };
-    window.on_answer(now, window.epoch(), Answer::Stored { token, seq: 40 + sent, duplicate: false });
-    let new = sends(&mut window, now);
-    assert_eq!(ids(&new)[0], sent + 1);
-    assert!(matches!(new[0].reply, Reply::Batch { .. }) && new[0].expect == Some(Expect::LastSequence(40 + sent)));
-}
-
-#[test]
-fn nothing_goes_in_a_batch_while_the_server_may_know_what_an_earlier_run_sent() {
-    let now = crate::telemetry::clock::now();
-    let mut window = Window::new(config(), now);
-    let Some(Action::Reconcile(_)) = window.next(now) else { panic!("a doubt is followed by a question") };
-    let report = stored(&trade(1));
-    window.on_reconciled(now, &Stored { mode: Mode::FastIngest, stale_ids: BACKOFF_MAX, ..report.clone() });
-    (2..=4).for_each(|id| window.push(now, 0, &trade(id)));
-    let first = sends(&mut window, now);
-    let is_batch = |send: &Send| matches!(send.reply, Reply::Batch { .. });
-    assert!(!first.iter().any(is_batch) && ids(&first) == [2, 3, 4], "{first:?}");
-    // A doubt in between changes nothing; when the time is over one message more asks for the answer to all.
-    window.on_disconnect(now);
-    let Some(Action::Reconcile(_)) = window.next(now + BACKOFF_MIN) else {
-        panic!("a doubt is followed by a question")
-    };
-    window.on_reconciled(now, &Stored { mode: Mode::FastIngest, stale_ids: BACKOFF_MAX, ..report });
-    (5..=7).for_each(|id| window.push(now, 0, &trade(id)));
-    let again = sends(&mut window, now + BACKOFF_MIN);
-    assert!(!again.iter().any(is_batch) && ids(&again) == [2, 3, 4, 5, 6, 7], "{again:?}");
-    let later = now + BACKOFF_MAX;
-    (8..=9).for_each(|id| window.push(later, 0, &trade(id)));
-    let last = sends(&mut window, later);
-    assert!(!last.iter().any(is_batch) && ids(&last) == [8], "{last:?}");
-    let Reply::Token(token) = last[0].reply else { panic!("no token: {last:?}") };
-    window.on_answer(later, window.epoch(), Answer::Stored { token, seq: 17, duplicate: false });
-    let new = sends(&mut window, later);
-    assert!(new.iter().all(is_batch) && ids(&new) == [9] && new[0].expect == Some(Expect::LastSequence(17)), "{new:?}");
-}
-
-#[test]
-fn a_message_that_the_server_says_to_have_and_has_not_is_sent_without_its_id() {
-    let now = crate::telemetry::clock::now();
-    for (tail, seq) in [(None, 40), (Some((40, trade(9))), 40)] {
-        let mut window = Window::new(config(), now);
-        reconcile(&mut window, now, Mode::Chained, seq, tail);
-        window.push(now, 0, &trade(10));
-        let Reply::Token(token) = sends(&mut window, now)[0].reply else { panic!("no token") };
-        window.on_answer(now, window.epoch(), Answer::Stored { token, seq, duplicate: true });
-        reconcile(&mut window, now + BACKOFF_MAX, Mode::Chained, seq, tail);
-        let again = sends(&mut window, now + BACKOFF_MAX);
-        assert_eq!((ids(&again), again[0].denied), (vec![10], true), "{tail:?}");
-    }
-    // It has it.
-    let mut window = Window::new(config(), now);
-    reconcile(&mut window, now, Mode::Chained, 40, None);
-    window.push(now, 0, &trade(10));
-    let Reply::Token(token) = sends(&mut window, now)[0].reply else { panic!("no token") };
-    window.on_answer(now, window.epoch(), Answer::Stored { token, seq: 41, duplicate: true });
-    reconcile(&mut window, now + BACKOFF_MAX, Mode::Chained, 41, Some((41, trade(10))));
-    assert_eq!(sends(&mut window, now + BACKOFF_MAX), []);
-}
-
-#[test]
-fn an_older_one_that_comes_again_is_believed_to_be_there() {
-    let now = crate::telemetry::clock::now();
-    let mut window = Window::new(config(), now);
-    reconcile(&mut window, now, Mode::Chained, 40, Some((40, trade(9))));
-    window.push(now, 0, &trade(10));
-    let Reply::Token(token) = sends(&mut window, now)[0].reply else { panic!("no token") };
-    window.on_answer(now, window.epoch(), Answer::Stored { token, seq: 41, duplicate: false });
-    // A venue tells it again.
-    window.push(now, 0, &trade(8));
-    let Reply::Token(token) = sends(&mut window, now)[0].reply else { panic!("no token") };
-    window.on_answer(now, window.epoch(), Answer::Stored { token, seq: 39, duplicate: true });
-    let now = now + BACKOFF_MAX;
-    reconcile(&mut window, now, Mode::Chained, 41, Some((41, trade(10))));
-    assert_eq!(sends(&mut window, now), []);
-}
-
-#[test]
-fn what_was_sent_before_goes_alone_where_others_write_too() {
-    let now = crate::telemetry::clock::now();
-    let mut window = Window::new(Config { sole: false, ..config() }, now);
-    reconcile(&mut window, now, Mode::FastIngest, 40, None);
-    (1..=3).for_each(|id| window.push(now, 0, &trade(id)));
-    assert!(!sends(&mut window, now).is_empty());
-    window.on_disconnect(now);
-    let now = now + BACKOFF_MAX;
-    let tail = Some((40, trade(0)));
-    reconcile(&mut window, now, Mode::FastIngest, 40, tail);
-    let alone = sends(&mut window, now);
-    let Some(Reply::Batch { batch, op: BatchOp::Commit, .. }) = alone.first().map(|send| send.reply) else {
-        panic!("{alone:?}")
-    };
-    assert_eq!(ids(&alone), [1]);
-    // It is taken for known, and is not there.
-    window.on_answer(now, window.epoch(), Answer::Closed { batch, seq: 40, count: 1, duplicate: true });
-    let now = now + BACKOFF_MAX;
-    reconcile(&mut window, now, Mode::FastIngest, 40, tail);
-    let again = sends(&mut window, now);
-    assert_eq!((ids(&again), again[0].denied), (vec![1], true));
 }
