@@ -19,11 +19,11 @@ pub struct Config {
     pub linger: Duration,
     /// No acknowledgement for this long is a doubt.
     pub ack_timeout: Duration,
-    /// Bound of what waits, in bytes as [`Stats::waiting_bytes`] counts them.
+    /// Bound of what waits, in bytes as [`Stats::waiting_bytes`](super::Stats::waiting_bytes) counts them.
     pub outbox_bytes: usize,
     /// Acknowledged messages are kept this long.
     pub retain: Duration,
-    /// Bound of what `retain` keeps, in bytes as [`Stats::retained_bytes`] counts them.
+    /// Bound of what `retain` keeps, in bytes as [`Stats::retained_bytes`](super::Stats::retained_bytes) counts them.
     pub retain_bytes: usize,
     /// Routes (instruments) are `0..routes`; a record of a route beyond them is refused by the window.
     pub routes: u32,
