@@ -126,10 +126,12 @@ impl RealPublisher {
             Ask::None | Ask::Token(_) => None,
         };
         let record = Record::from_bytes(send.payload.rchunks(48).next().unwrap_or_default());
-        let msg_id = record.ok().filter(|_| !send.denied).map(|record| match record {
+        let of_record = |record| match record {
             Record::Trade(msg) => format!("{}-{}-{}", msg.instrument_id, msg.trade_id, send.payload.len()),
             Record::Gap(gap) => format!("g{}-{}-{}", gap.instrument_id, gap.first_id, gap.ts_start),
-        });
+        };
+        let named = |id| if send.denied { format!("{id}~{}", self.epoch) } else { id };
+        let msg_id = record.ok().map(of_record).map(named);
         Publish {
             subject: send.key.index() as u32,
             msg_id,

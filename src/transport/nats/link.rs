@@ -3,6 +3,7 @@
 //! It decides nothing. When it is dropped, nothing of it is used again.
 
 use std::cell::RefCell;
+use std::fmt::Write as _;
 
 use async_nats::{Client, Event, HeaderMap, HeaderValue, Subject, header};
 use futures_util::StreamExt as _;
@@ -24,6 +25,8 @@ pub(super) struct Link {
     events: mpsc::Receiver<Event>,
     message_ids: bool,
     id: RefCell<String>,
+    /// Makes ids new that the server knows without having their messages.
+    nonce: u64,
     /// The id of the last chained message of this epoch; empty: none yet.
     chained: RefCell<String>,
 }
@@ -66,6 +69,7 @@ impl Link {
             events,
             message_ids: settings.message_ids,
             id: RefCell::new(String::with_capacity(64)),
+            nonce: fastrand::u64(..),
             chained: RefCell::default(),
         })
     }
@@ -136,11 +140,7 @@ impl Link {
     }
 
     fn headers(&self, send: &Send) -> Option<HeaderMap> {
-        let with_id = self.message_ids && !send.payload.is_empty() && !send.denied;
-        if send.denied {
-            // The next one has none to name before it.
-            self.chained.borrow_mut().clear();
-        }
+        let with_id = self.message_ids && !send.payload.is_empty();
         if !with_id && send.expect.is_none() {
             return None;
         }
@@ -157,6 +157,10 @@ impl Link {
         if with_id {
             let mut id = self.id.borrow_mut();
             wire::message_id(&send.payload, &mut id);
+            if send.denied {
+                // The server may know its id without having it. The next one still has to name what is before it.
+                let _ = write!(id, "~{:x}", self.nonce);
+            }
             headers.insert(header::NATS_MESSAGE_ID, id.as_str());
             // Sequences alone do not tell our predecessor from somebody else's message in its place.
             if !matches!(send.reply, Reply::Batch { .. }) {

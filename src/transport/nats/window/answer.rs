@@ -119,6 +119,7 @@ impl Window {
         self.progress = true;
         self.careful = false;
         self.attempts = 0;
+        self.disturbed = 0;
         self.flight.pinged = false;
     }
 

@@ -77,7 +77,7 @@ pub struct Send {
     pub reply: Reply,
     /// A condition that the server is to check.
     pub expect: Option<Expect>,
-    /// Whether the server may know its id without having it: it is to be sent without one.
+    /// Whether the server may know its id without having it: it is to be sent under a new one.
     pub denied: bool,
 }
 

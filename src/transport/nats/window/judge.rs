@@ -2,7 +2,6 @@
 //!
 //! Pure judgement over slices; it moves nothing.
 
-use super::Claim;
 use super::event::{Key, Stored, TailRecord};
 use super::message::{Mark, Message, same_trade};
 use super::retained::Gone;
@@ -114,11 +113,10 @@ impl Judge {
 
     /// Whether a message surely is not stored, whatever the server says: the subject ends before it, by its place and
     /// by its ids; or is empty in a stream that has not grown.
-    pub(super) fn is_beyond(&self, index: usize, message: &Message, predicted: Option<u64>, claim: Claim) -> bool {
+    pub(super) fn is_beyond(&self, index: usize, message: &Message, predicted: Option<u64>) -> bool {
         let late = |record: Record| Mark::of(&record).late;
         let Some(Some(known)) = self.tails.get(message.key.index()) else { return false };
-        let is_late = message.each().any(late);
-        if is_late && claim == Claim::Stored {
+        if message.each().any(late) {
             // It may stand anywhere.
             return false;
         }
@@ -127,15 +125,9 @@ impl Judge {
             return !self.foreign && predicted.is_some_and(|predicted| predicted > self.last_seq);
         };
         let Some((last, tail)) = message.last().zip(record.as_ref()) else { return false };
-        let (last, is_tail_late, tail) = (Mark::of(&last), late(*tail), Mark::of(tail));
-        match known.exact.or(known.twin) {
-            // An older one that comes again may well be there.
-            Some((at, _)) => index > at && (is_late || !tail.after(&last)),
-            None if known.before_all => is_late || !tail.after(&last),
-            // A late one may stand in front of another late one; a subject that ends in line has passed all its late
-            // ones.
-            None => last.after(&tail) && !(is_late && is_tail_late),
-        }
+        // An older one that comes again may well be there.
+        let after = Mark::of(&last).after(&Mark::of(tail));
+        after && known.exact.or(known.twin).is_none_or(|(at, _)| index > at)
     }
 
     /// Whether what was let go of this subject is lost, and from where on: `Some(None)` all of it.

@@ -102,13 +102,15 @@ pub struct Window {
     /// A message in flight of which the server said that its id is known and nothing stored.
     unstored: Option<u64>,
     /// The server said of something in flight that it had it already.
-    claimed: Option<Claim>,
+    claimed: bool,
     /// How fresh messages are sent again, once all that was sent before is acknowledged.
     resume: Option<Mode>,
     /// Until then the server may know what it never stored, and nobody here knows what: nothing goes in a batch.
     wary_until: Option<Instant>,
     /// How long the server remembers ids.
     ids_kept: Duration,
+    /// Epochs in a row that ended because others had written, without an acknowledgement in between.
+    disturbed: u32,
     /// Creation stamp of the stream, once read.
     created: Option<u64>,
     /// Last sequence of the reading that showed a regression, if the last reading did.
@@ -119,15 +121,6 @@ pub struct Window {
     lost: Vec<(u32, GapMsg)>,
     jitter: u64,
     stats: Stats,
-}
-
-/// What a server says to have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Claim {
-    /// The message.
-    Stored,
-    /// Its id, and nothing stored under it.
-    Known,
 }
 
 /// What the window is doing.
@@ -167,10 +160,11 @@ impl Window {
             poison: None,
             settled: None,
             unstored: None,
-            claimed: None,
+            claimed: false,
             resume: None,
             wary_until: None,
             ids_kept: Duration::ZERO,
+            disturbed: 0,
             created: None,
             regression: None,
             tails: Vec::new(),
@@ -349,11 +343,7 @@ impl Window {
     }
 
     fn doubt(&mut self, now: Instant, why: Doubt) {
-        self.claimed = self.claimed.max(match why {
-            Doubt::Duplicate => Some(Claim::Stored),
-            Doubt::Refused(Refusal::InProcess) => Some(Claim::Known),
-            _ => None,
-        });
+        self.claimed |= matches!(why, Doubt::Duplicate | Doubt::Refused(Refusal::InProcess));
         if self.progress {
             self.attempts = 0;
         } else {

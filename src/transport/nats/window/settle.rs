@@ -31,9 +31,7 @@ impl Window {
         // Messages of the old connection were still being stored while the stream was read: predictions that start from
         // its end as it was before would let a later message through in an earlier one's place.
         let grew = stored.tails.iter().filter_map(|tail| tail.last).any(|last| last.seq > stored.last_seq);
-        let first = self.created.is_none() && !stored.is_new;
-        let resends = !self.flight.queue.is_empty() || first;
-        let chained = stored.mode == Mode::Chained || (self.config.sole && resends) || self.begins_with_chain();
+        let chained = stored.mode == Mode::Chained || (self.config.sole && !self.flight.queue.is_empty());
         if grew && chained {
             self.phase = Phase::Doubt { why: Doubt::Growing, not_before: now + BACKOFF_MIN };
             return false;
@@ -53,7 +51,7 @@ impl Window {
 
     /// Whether others write so much, against what was said, that no chain gets through.
     const fn is_disturbed(&self) -> bool {
-        self.stats.foreign > 0 && self.attempts >= DISTURBED
+        self.disturbed >= DISTURBED
     }
 
     fn is_recreated(&self, stored: &Stored) -> bool {
@@ -89,7 +87,7 @@ impl Window {
         self.poison = None;
         self.settled = None;
         self.unstored = None;
-        self.claimed = None;
+        self.claimed = false;
         self.progress = false;
         self.phase = Phase::Steady;
     }
@@ -138,7 +136,7 @@ impl Window {
         let mut index = 0;
         for message in kept {
             let verdict = judge.verdict(index, &message, Stood::Retained);
-            let denied = self.claimed.is_some_and(|claim| judge.is_beyond(index, &message, Some(0), claim));
+            let denied = self.claimed && judge.is_beyond(index, &message, Some(0));
             self.sort_kept(verdict, message, denied, &mut sorted);
             index += 1;
         }
@@ -171,10 +169,15 @@ impl Window {
             index += 1;
         }
         if !first && !regressed {
-            self.stats.foreign += stored.last_seq.saturating_sub(reached + found);
+            self.count_foreign(stored.last_seq.saturating_sub(reached + found), why);
         }
         self.count_dropped(sorted.dropped);
         self.outbox.restore(sorted.send);
+    }
+
+    fn count_foreign(&mut self, foreign: u64, why: &Doubt) {
+        self.stats.foreign += foreign;
+        self.disturbed += u32::from(foreign > 0 && *why == Doubt::Refused(Refusal::WrongSequence));
     }
 
     /// Whether the server knows a message in flight that it surely has not stored.
@@ -182,7 +185,7 @@ impl Window {
         let predicted = self.config.sole.then(|| self.flight.predicted(position));
         // One that is still under way after all is kept out by the sequence that this one expects.
         let unstored = self.config.sole && self.unstored == Some(position);
-        unstored || self.claimed.is_some_and(|claim| judge.is_beyond(index, message, predicted, claim))
+        unstored || (self.claimed && judge.is_beyond(index, message, predicted))
     }
 
     const fn flying_at(&self, place: usize) -> Stood {

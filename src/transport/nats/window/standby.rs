@@ -48,10 +48,11 @@ impl Window {
         self.poison = None;
         self.settled = None;
         self.unstored = None;
-        self.claimed = None;
+        self.claimed = false;
         self.regression = None;
         self.tails.clear();
         self.attempts = 0;
+        self.disturbed = 0;
     }
 
     /// What has to be read to know what the other instance has stored.

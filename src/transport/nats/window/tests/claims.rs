@@ -58,7 +58,7 @@ fn nothing_goes_in_a_batch_while_the_server_may_know_what_an_earlier_run_sent() 
 }
 
 #[test]
-fn a_message_that_the_server_says_to_have_and_has_not_is_sent_without_its_id() {
+fn a_message_that_the_server_says_to_have_and_has_not_is_sent_under_another_id() {
     let now = crate::telemetry::clock::now();
     for (tail, seq) in [(None, 40), (Some((40, trade(9))), 40)] {
         let mut window = Window::new(config(), now);
@@ -122,7 +122,7 @@ fn what_was_sent_before_goes_alone_where_others_write_too() {
 }
 
 #[test]
-fn what_the_server_knows_and_has_not_stored_goes_without_its_id_wherever_the_stream_ends() {
+fn what_the_server_knows_and_has_not_stored_goes_under_another_id_wherever_the_stream_ends() {
     let now = crate::telemetry::clock::now();
     let late = |id| match trade(id) {
         Record::Trade(trade) => Record::Trade(TradeMsg { flags: Flags::BACKFILLED, ..trade }),
