@@ -12,6 +12,9 @@ pub(crate) type Micros = u64;
 /// A batch that is not heard of for this long is given up.
 const BATCH_IDLE_MAX: Micros = 10_000_000;
 
+/// A subject of nobody here.
+pub(crate) const STRANGE: u32 = 9_998;
+
 /// An earlier run sent what comes within this long, if there was one.
 pub(crate) const FORERUN: Micros = 30_000;
 
@@ -181,6 +184,19 @@ impl Broker {
     pub(crate) fn last_of(&self, subject: u32) -> Option<(u64, &Stored)> {
         let readable = self.log.iter().enumerate().skip(self.purged as usize);
         readable.rev().find(|(_, stored)| stored.subject == subject).map(|(index, stored)| (index as u64 + 1, stored))
+    }
+
+    /// The readable messages of a range of sequences.
+    pub(crate) fn between(&self, first: u64, last: u64) -> Vec<(u64, Stored)> {
+        let places = first.max(self.purged + 1)..=last.min(self.last_seq());
+        places.map(|seq| (seq, self.log[seq as usize - 1].clone())).collect()
+    }
+
+    /// Somebody else's message is stored.
+    pub(crate) fn stranger(&mut self) {
+        if self.up {
+            self.log.push(Stored { subject: STRANGE, payload: vec![0; 48] });
+        }
     }
 
     /// Refuses the next `count` messages, as a full disk or an overloaded server does for a moment.

@@ -124,7 +124,7 @@ impl Publisher for BadPublisher {
                     self.send_again(now, index, out);
                 }
             }
-            Input::Stream { .. } | Input::Tail { .. } => {}
+            Input::Stream { .. } | Input::Tail { .. } | Input::Places(_) => {}
         }
         self.fill(now, out);
     }

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use data_manager::market::trade::KIND_TRADE_V1;
 use data_manager::market::{Flags, Record, SubjectKind, TradeMsg};
 use data_manager::transport::nats::window::{
-    Action, Answer, BatchOp as Op, Config, Expect, Key, Mode, Phase, Query, Refusal, RefusedAt, Reply as Ask, Send,
-    Stats, Stored as Report, Tail, TailRecord, Window,
+    Action, Answer, BatchOp as Op, Config, Expect, Key, Mode, Phase, Places, Query, Refusal, RefusedAt, Reply as Ask,
+    Send, Stats, Stored as Report, Tail, TailRecord, Window,
 };
 
-use crate::broker::{BatchOp, BatchPlace, FORERUN, Micros, Publish, Reply, Stored, code};
+use crate::broker::{BatchOp, BatchPlace, FORERUN, Micros, Publish, Reply, STRANGE, Stored, code};
 use crate::world::{Input, Output, Publisher, Read};
 
 /// So long a publisher is wary of what an earlier run may have sent: longer than the broker takes it for known.
@@ -48,12 +48,20 @@ pub(crate) fn has_forerunner(seed: u64) -> bool {
     is_sole(seed) && seed % 9 == 2
 }
 
+/// What a subject is for, if it is one of the publisher's.
+fn key(subject: u32) -> Option<Key> {
+    let kind = if subject.is_multiple_of(2) { SubjectKind::Trades } else { SubjectKind::Gaps };
+    (subject != STRANGE).then_some(Key { route: subject / 2, kind })
+}
+
 /// A reconcile under way.
 struct Reading {
     query: Query,
     fence_reply: Option<u64>,
     last_seq: Option<u64>,
     tails: Vec<Tail>,
+    /// What was asked for besides, once it is there.
+    places: Option<Places>,
     due: Micros,
 }
 
@@ -123,15 +131,14 @@ impl RealPublisher {
                 };
                 Some(BatchPlace { batch, seq, flow: u64::from(flow), op })
             }
-            Ask::None | Ask::Token(_) => None,
+            Ask::Token(_) => None,
         };
         let record = Record::from_bytes(send.payload.rchunks(48).next().unwrap_or_default());
         let of_record = |record| match record {
             Record::Trade(msg) => format!("{}-{}-{}", msg.instrument_id, msg.trade_id, send.payload.len()),
             Record::Gap(gap) => format!("g{}-{}-{}", gap.instrument_id, gap.first_id, gap.ts_start),
         };
-        let named = |id| if send.denied { format!("{id}~{}", self.epoch) } else { id };
-        let msg_id = record.ok().map(of_record).map(named);
+        let msg_id = record.ok().filter(|_| !send.denied).map(of_record);
         Publish {
             subject: send.key.index() as u32,
             msg_id,
@@ -156,7 +163,14 @@ impl RealPublisher {
                     self.replies.clear();
                     self.epoch = query.epoch;
                     let due = now + READ_TIMEOUT;
-                    self.reading = Some(Reading { query, fence_reply: None, last_seq: None, tails: Vec::new(), due });
+                    self.reading = Some(Reading {
+                        query,
+                        fence_reply: None,
+                        last_seq: None,
+                        tails: Vec::new(),
+                        places: None,
+                        due,
+                    });
                     out.push(Output::Dial);
                     out.push(Output::WakeAt(due));
                 }
@@ -173,7 +187,7 @@ impl RealPublisher {
         self.connected = true;
         let fence = self.reading.as_ref().and_then(|reading| reading.query.fence);
         let Some(batch) = fence else { return out.push(Output::AskStream) };
-        let reply = self.reply(Ask::None);
+        let reply = self.reply(Ask::Token(0));
         if let Some(reading) = &mut self.reading {
             reading.fence_reply = Some(reply);
         }
@@ -193,28 +207,51 @@ impl RealPublisher {
         let Some(reading) = &mut self.reading else { return };
         reading.last_seq = Some(last_seq);
         out.extend(reading.query.subjects.iter().map(|key| Output::AskTail(key.index() as u32)));
+        match reading.query.places {
+            Some((first, last)) => out.push(Output::AskPlaces(first, last.min(last_seq))),
+            None => reading.places = Some(Places::new()),
+        }
         self.finish(now);
     }
 
     fn tail(&mut self, now: Micros, subject: u32, stored: Option<(u64, Stored)>) {
         let Some(reading) = &mut self.reading else { return };
-        let kind = if subject.is_multiple_of(2) { SubjectKind::Trades } else { SubjectKind::Gaps };
+        let Some(key) = key(subject) else { return };
         let last = stored.map(|(seq, stored)| {
             let bytes = stored.payload.rchunks(48).next().and_then(|bytes| bytes.try_into().ok());
             TailRecord { seq, stored_ns: 0, record: bytes.expect("whole records") }
         });
-        reading.tails.push(Tail { key: Key { route: subject / 2, kind }, last });
+        reading.tails.push(Tail { key, last });
+        self.finish(now);
+    }
+
+    fn places(&mut self, now: Micros, stored: Vec<(u64, Stored)>) {
+        let Some(reading) = &mut self.reading else { return };
+        let place = |(seq, stored): (u64, Stored)| (seq, key(stored.subject).map(|key| (key, stored.payload.into())));
+        reading.places = Some(stored.into_iter().map(place).collect());
         self.finish(now);
     }
 
     fn finish(&mut self, now: Micros) {
-        let done = self.reading.as_ref().is_some_and(|reading| reading.tails.len() >= reading.query.subjects.len());
+        let done = self
+            .reading
+            .as_ref()
+            .is_some_and(|reading| reading.tails.len() >= reading.query.subjects.len() && reading.places.is_some());
         if !done {
             return;
         }
-        let Some(Reading { last_seq: Some(last_seq), tails, .. }) = self.reading.take() else { return };
-        let stored =
-            Report { mode: self.mode, last_seq, created: 1, is_new: self.wary.is_zero(), ids_kept: self.wary, tails };
+        let Some(Reading { last_seq: Some(last_seq), tails, places: Some(places), .. }) = self.reading.take() else {
+            return;
+        };
+        let stored = Report {
+            mode: self.mode,
+            last_seq,
+            created: 1,
+            is_new: self.wary.is_zero(),
+            ids_kept: self.wary,
+            tails,
+            places,
+        };
         self.window.on_reconciled(self.instant(now), &stored);
     }
 
@@ -233,7 +270,6 @@ impl RealPublisher {
         let at = match ask {
             Ask::Batch { batch, seq, .. } => RefusedAt::Batch { batch, seq },
             Ask::Token(token) => RefusedAt::Token(token),
-            Ask::None => return,
         };
         let batch = if let Ask::Batch { batch, .. } = ask { batch } else { 0 };
         let token = if let Ask::Token(token) = ask { token } else { 0 };
@@ -267,6 +303,7 @@ impl Publisher for RealPublisher {
             Input::Answer { reply, answer } => self.answer(now, reply, &answer, out),
             Input::Stream { last_seq } => self.stream(now, last_seq, out),
             Input::Tail { subject, stored } => self.tail(now, subject, stored),
+            Input::Places(stored) => self.places(now, stored),
             Input::Trade { subject, id, late } => {
                 let msg = TradeMsg {
                     trade_id: id,
@@ -296,6 +333,9 @@ impl Publisher for RealPublisher {
 /// Reads a stored message.
 pub(crate) fn read(stored: &Stored) -> Read {
     let symbol = (stored.subject / 2) as usize;
+    if stored.subject == STRANGE {
+        return Read::Trades(symbol, Vec::new());
+    }
     let records = stored.payload.chunks_exact(48).map(|bytes| Record::from_bytes(bytes).expect("a record"));
     let mut ids = Vec::new();
     for record in records {

@@ -49,7 +49,7 @@ enum Event {
     /// A question reaches the broker.
     Ask {
         connection: u64,
-        subject: Option<u32>,
+        question: Question,
     },
     /// Reaches the publisher, if its connection still counts.
     Deliver {
@@ -67,6 +67,17 @@ enum Event {
     Restart,
     Sync,
     Wake,
+}
+
+/// What a publisher asks of the broker.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    /// The last sequence.
+    Stream,
+    /// A subject's last message.
+    Tail(u32),
+    /// The messages of a range of sequences.
+    Places(u64, u64),
 }
 
 /// The queue's entry; the number keeps what happens at one time in order.
@@ -202,8 +213,9 @@ impl World {
                     let connection = self.connection;
                     self.push(at, Event::Arrive { connection, message });
                 }
-                Output::AskStream => self.ask(None),
-                Output::AskTail(subject) => self.ask(Some(subject)),
+                Output::AskStream => self.ask(Question::Stream),
+                Output::AskTail(subject) => self.ask(Question::Tail(subject)),
+                Output::AskPlaces(first, last) => self.ask(Question::Places(first, last)),
                 Output::WakeAt(at) => {
                     if self.wake_at.is_none_or(|planned| at < planned || planned <= self.now) {
                         self.wake_at = Some(at);
@@ -214,10 +226,10 @@ impl World {
         }
     }
 
-    fn ask(&mut self, subject: Option<u32>) {
+    fn ask(&mut self, question: Question) {
         let at = self.broker_arrival();
         let connection = self.connection;
-        self.push(at, Event::Ask { connection, subject });
+        self.push(at, Event::Ask { connection, question });
     }
 
     /// A fresh connection; of the old one's messages on the way, some still arrive, the rest never does.
@@ -281,11 +293,12 @@ impl World {
                 }
                 None
             }
-            Event::Ask { connection, subject } => {
+            Event::Ask { connection, question } => {
                 if connection == self.connection && self.alive && !self.black_hole && self.broker.up {
-                    let input = match subject {
-                        None => Input::Stream { last_seq: self.broker.last_seq() },
-                        Some(subject) => {
+                    let input = match question {
+                        Question::Stream => Input::Stream { last_seq: self.broker.last_seq() },
+                        Question::Places(first, last) => Input::Places(self.broker.between(first, last)),
+                        Question::Tail(subject) => {
                             let stored = self.broker.last_of(subject).map(|(seq, stored)| (seq, stored.clone()));
                             Input::Tail { subject, stored }
                         }

@@ -1,10 +1,15 @@
 //! The publisher on a cluster of three: leaders that step down and die cost nothing.
 
+use std::time::Duration;
+
+use async_nats::jetstream;
 use data_manager::config::Span;
 use data_manager::config::settings::Nats;
+use data_manager::market::{Record, SubjectKind};
+use data_manager::transport::nats::stream_manager;
 
-use crate::kit::{Rig, STREAM, local, settings};
-use crate::support::Cluster;
+use crate::kit::{Rig, STREAM, local, settings, subject_of, trade, universe, whole_but_for_what_is_declared};
+use crate::support::{Cluster, client, read_all};
 
 /// Settings for three copies on this cluster, which notice a silent leader soon.
 fn replicated(cluster: &Cluster) -> Nats {
@@ -47,4 +52,35 @@ async fn leaders_that_go_cost_nothing_with_batches() {
 #[tokio::test]
 async fn leaders_that_go_cost_nothing_in_a_chain() {
     survives("2.12.8").await;
+}
+
+/// A server from 2.14 on stops a stream for good at a wrong `Nats-Expected-Last-Msg-Id` that only its copies notice.
+#[tokio::test]
+async fn a_stranger_in_a_chain_costs_a_stream_with_copies_nothing() {
+    for version in ["2.15.1", "2.12.8"] {
+        let cluster = Cluster::start_with(3, |builder| builder.version(version));
+        local(async {
+            let settings = replicated(&cluster);
+            let dialled = client(&cluster.url()).await;
+            // Of a stream that was there it is not known what an earlier run has sent: the chain comes first.
+            stream_manager::ensure(&dialled, &settings).await.unwrap();
+            let mut rig = Rig::publishing(settings).await;
+            let (context, subject) = (jetstream::new(dialled.clone()), subject_of(9, SubjectKind::Trades));
+            for n in 0..40 {
+                rig.trades(250);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                let payload = *Record::Trade(trade(&universe(10), 9, n)).as_bytes();
+                // A cluster that has just begun may have nobody who answers yet.
+                if context.publish(subject.clone(), payload.to_vec().into()).await.unwrap().await.is_ok() {
+                    rig.pushed.entry(subject.clone()).or_default().push(payload);
+                }
+            }
+            rig.settled().await;
+            assert!(rig.transport.status().window.foreign > 0, "{version}: nobody came in between");
+            let (report, pushed) = rig.stop().await;
+            let read = read_all(&dialled, STREAM).await;
+            whole_but_for_what_is_declared(&report, &pushed, &read);
+        })
+        .await;
+    }
 }

@@ -3,14 +3,13 @@
 //! It decides nothing. When it is dropped, nothing of it is used again.
 
 use std::cell::RefCell;
-use std::fmt::Write as _;
 
 use async_nats::{Client, Event, HeaderMap, HeaderValue, Subject, header};
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 
 use super::connect::{self, ConnectError};
-use super::window::{Answer, Expect, Key, Reply, Send};
+use super::window::{Answer, Expect, Key, Send};
 use super::wire::{self, Asked, Replies, Subjects};
 use crate::config::settings::Nats;
 
@@ -25,10 +24,6 @@ pub(super) struct Link {
     events: mpsc::Receiver<Event>,
     message_ids: bool,
     id: RefCell<String>,
-    /// Makes ids new that the server knows without having their messages.
-    nonce: u64,
-    /// The id of the last chained message of this epoch; empty: none yet.
-    chained: RefCell<String>,
 }
 
 /// What came in on a link.
@@ -69,8 +64,6 @@ impl Link {
             events,
             message_ids: settings.message_ids,
             id: RefCell::new(String::with_capacity(64)),
-            nonce: fastrand::u64(..),
-            chained: RefCell::default(),
         })
     }
 
@@ -94,13 +87,9 @@ impl Link {
         let reply = self.replies.borrow_mut().subject(send.reply);
         let headers = self.headers(&send);
         let client = &self.client;
-        let sent = match (reply, headers) {
-            (Some(reply), Some(headers)) => {
-                client.publish_with_reply_and_headers(subject, reply, headers, send.payload).await
-            }
-            (Some(reply), None) => client.publish_with_reply(subject, reply, send.payload).await,
-            (None, Some(headers)) => client.publish_with_headers(subject, headers, send.payload).await,
-            (None, None) => client.publish(subject, send.payload).await,
+        let sent = match headers {
+            Some(headers) => client.publish_with_reply_and_headers(subject, reply, headers, send.payload).await,
+            None => client.publish_with_reply(subject, reply, send.payload).await,
         };
         sent.map_err(|error| match error.kind() {
             async_nats::client::PublishErrorKind::MaxPayloadExceeded => NotSent::TooLarge,
@@ -139,8 +128,10 @@ impl Link {
         Came::Answer(asked, wire::answer(asked, status, &message.payload))
     }
 
+    /// Never `Nats-Expected-Last-Msg-Id`: where a stream has copies they alone check it, and from 2.14 on a server that
+    /// finds it wrong then stops the stream for good.
     fn headers(&self, send: &Send) -> Option<HeaderMap> {
-        let with_id = self.message_ids && !send.payload.is_empty();
+        let with_id = self.message_ids && !send.payload.is_empty() && !send.denied;
         if !with_id && send.expect.is_none() {
             return None;
         }
@@ -157,19 +148,7 @@ impl Link {
         if with_id {
             let mut id = self.id.borrow_mut();
             wire::message_id(&send.payload, &mut id);
-            if send.denied {
-                // The server may know its id without having it. The next one still has to name what is before it.
-                let _ = write!(id, "~{:x}", self.nonce);
-            }
             headers.insert(header::NATS_MESSAGE_ID, id.as_str());
-            // Sequences alone do not tell our predecessor from somebody else's message in its place.
-            if !matches!(send.reply, Reply::Batch { .. }) {
-                let mut before = self.chained.borrow_mut();
-                if !before.is_empty() {
-                    headers.insert(header::NATS_EXPECTED_LAST_MESSAGE_ID, before.as_str());
-                }
-                before.clone_from(&id);
-            }
         }
         Some(headers)
     }

@@ -16,7 +16,7 @@ use super::connect::{Chain, ConnectError};
 use super::link::{Came, Link};
 use super::past::{self, Past, Unclear};
 use super::stream_manager::{self, StreamError, StreamReport};
-use super::window::{Answer, Key, Mode, Query, Refusal, Stored, Tail, TailRecord};
+use super::window::{Answer, Key, Mode, Places, Query, Refusal, Stored, Tail, TailRecord};
 use super::wire::{Asked, Subjects};
 use crate::config::settings::Nats;
 use crate::market::Universe;
@@ -114,7 +114,8 @@ async fn within(reading: &Reading, query: &Query) -> Result<Outcome, ReadError> 
         false => Duration::ZERO,
     };
     let (is_new, last_seq, created) = (stream.created_now, stream.last_seq, stream.created);
-    let stored = Stored { mode, last_seq, created, is_new, ids_kept, tails };
+    let places = unless_gone(&mut link, places(&client, reading, query.places, last_seq)).await?;
+    let stored = Stored { mode, last_seq, created, is_new, ids_kept, tails, places };
     Ok(Outcome { link, stored, stream, pasts: BTreeMap::new() })
 }
 
@@ -200,6 +201,32 @@ async fn tails(client: &async_nats::Client, reading: &Reading, keys: &[Key]) -> 
         }
     };
     stream::iter(keys.iter().copied()).map(one).buffer_unordered(TAILS_AT_ONCE).try_collect().await
+}
+
+/// What stands at some sequences, from the stream's leader.
+async fn places(
+    client: &async_nats::Client,
+    reading: &Reading,
+    range: Option<(u64, u64)>,
+    last_seq: u64,
+) -> Result<Places, ReadError> {
+    let Some((first, last)) = range else { return Ok(Places::new()) };
+    let name = &reading.settings.jetstream.stream_name;
+    let context = jetstream::new(client.clone());
+    let stream = context.get_stream_no_info(name).await.map_err(|error| ReadError::Other(Chain(&error).to_string()))?;
+    let stream = &stream;
+    let one = |seq: u64| async move {
+        match stream.get_raw_message(seq).await {
+            Ok(message) => {
+                let key = reading.subjects.key(&message.subject);
+                Ok(Some((seq, key.map(|key| (key, message.payload)))))
+            }
+            Err(error) if is_empty(&error) => Ok(None),
+            Err(error) => Err(ReadError::Other(format!("cannot read sequence {seq} of {name}: {}", Chain(&error)))),
+        }
+    };
+    let read = stream::iter(first..=last.min(last_seq)).map(one).buffer_unordered(TAILS_AT_ONCE);
+    Ok(read.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
 }
 
 fn last_record(subject: &str, message: &StreamMessage) -> Result<Option<TailRecord>, ReadError> {

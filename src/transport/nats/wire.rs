@@ -37,6 +37,13 @@ impl Subjects {
     pub(super) fn of(&self, key: Key) -> Option<&Subject> {
         self.0.get(key.index())
     }
+
+    /// What a subject is for, if it is one of these.
+    pub(super) fn key(&self, subject: &str) -> Option<Key> {
+        let index = self.0.iter().position(|ours| ours.as_str() == subject)?;
+        let kind = if index.is_multiple_of(2) { SubjectKind::Trades } else { SubjectKind::Gaps };
+        u32::try_from(index / 2).ok().map(|route| Key { route, kind })
+    }
 }
 
 /// Makes reply subjects under one inbox, and reads them back.
@@ -68,11 +75,12 @@ impl Replies {
         format!("{}>", self.inbox)
     }
 
-    pub(super) fn subject(&mut self, reply: Reply) -> Option<Subject> {
+    pub(super) fn subject(&mut self, reply: Reply) -> Subject {
         match reply {
-            Reply::None => None,
-            Reply::Token(token) => self.tokens.get(usize::from(token)).cloned(),
-            Reply::Batch { batch, flow, seq, op } => Some(self.batch(batch, flow, seq, op)),
+            Reply::Token(token) => {
+                self.tokens.get(usize::from(token)).cloned().unwrap_or_else(|| Subject::from_static("invalid"))
+            }
+            Reply::Batch { batch, flow, seq, op } => self.batch(batch, flow, seq, op),
         }
     }
 
@@ -226,12 +234,10 @@ mod tests {
     fn reply_subjects_are_read_back() {
         let mut replies = replies();
         let subject = replies.subject(Reply::Batch { batch: 7, flow: 62, seq: 1_000_000, op: BatchOp::Append });
-        let subject = subject.unwrap();
         assert_eq!(subject.as_str(), "_INBOX.abc.RUN-7.62.fail.1000000.1.$FI");
         assert_eq!(replies.read(&subject), Some(Asked::Batch { batch: 7, seq: 1_000_000 }));
-        let subject = replies.subject(Reply::Token(255)).unwrap();
+        let subject = replies.subject(Reply::Token(255));
         assert_eq!(replies.read(&subject), Some(Asked::Token(255)));
-        assert_eq!(replies.subject(Reply::None), None);
         for foreign in ["_INBOX.abd.t.1", "_INBOX.abc.t.256", "_INBOX.abc.OTHER-7.62.fail.1.0.$FI", "_INBOX.abc.RUN-x"]
         {
             assert_eq!(replies.read(foreign), None, "{foreign}");

@@ -20,6 +20,8 @@ pub(crate) enum Fault {
     ChangeLeader,
     /// Another leader takes over, and takes for known what the last one never stored.
     StaleIds(u32),
+    /// Others write, now and in a moment.
+    Stranger,
     /// Answers take longer than the publisher waits.
     SlowAnswers,
     /// All readable messages are removed.
@@ -62,6 +64,11 @@ impl World {
             }
             Fault::ChangeLeader => {
                 self.broker.change_leader(self.now);
+                return None;
+            }
+            Fault::Stranger => {
+                let count = self.rng.u32(1..=3);
+                (0..count).for_each(|_| self.broker.stranger());
                 return None;
             }
             Fault::StaleIds(most) => {

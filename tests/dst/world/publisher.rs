@@ -28,6 +28,8 @@ pub(crate) enum Input {
         /// Its last message, with its sequence.
         stored: Option<(u64, Stored)>,
     },
+    /// The answer to [`Output::AskPlaces`].
+    Places(Vec<(u64, Stored)>),
     /// A trade to publish.
     Trade {
         /// The subject.
@@ -52,6 +54,8 @@ pub(crate) enum Output {
     AskStream,
     /// Ask for the last message of a subject.
     AskTail(u32),
+    /// Ask for the messages of a range of sequences, as far as they are there.
+    AskPlaces(u64, u64),
     /// Wake up then, at the latest.
     WakeAt(Micros),
 }

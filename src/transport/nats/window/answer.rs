@@ -27,8 +27,9 @@ impl Window {
 
     fn on_stored(&mut self, now: Instant, answered: u8, seq: u64) {
         match self.flight.position_of(seq) {
-            // In a chain the server stored this only because it had stored all before it.
-            Some(position) if token(position) == answered => self.acked_through(now, position),
+            Some(position) if token(position) == answered && position == self.flight.head => {
+                self.acked_through(now, position);
+            }
             // Known already: a later answer overtook this one.
             None if seq <= self.flight.reached() => {}
             _ => self.doubt(now, Doubt::Unexpected),

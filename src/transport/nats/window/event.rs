@@ -1,5 +1,6 @@
 //! What the window and its driver say to each other: configuration, actions, answers, what is stored.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -77,15 +78,13 @@ pub struct Send {
     pub reply: Reply,
     /// A condition that the server is to check.
     pub expect: Option<Expect>,
-    /// Whether the server may know its id without having it: it is to be sent under a new one.
+    /// Whether the server may know its id without having it: it is to be sent without one.
     pub denied: bool,
 }
 
 /// The reply subject of a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// None: a later message's answer covers this one, because the chain breaks where a message is missing.
-    None,
     /// Chained: one of 256 reused subjects. Answers carry it back in [`Answer::Stored`] and [`Answer::Refused`].
     Token(u8),
     /// Fast ingest.
@@ -139,6 +138,9 @@ pub struct Query {
     pub subjects: Vec<Key>,
     /// Whether this is the first reconcile of this window: its tails are the anchors of the feeds.
     pub first: bool,
+    /// First and last sequence of what is to be read besides, as far as there is anything: all that was stored since
+    /// the last acknowledgement.
+    pub places: Option<(u64, u64)>,
 }
 
 /// What the leader says is stored.
@@ -156,7 +158,12 @@ pub struct Stored {
     pub ids_kept: Duration,
     /// The last message of every subject that the query named; a subject left out counts as unknown.
     pub tails: Vec<Tail>,
+    /// What stands at the sequences that the query named; one left out counts as unknown.
+    pub places: Places,
 }
+
+/// Messages by their sequence: subject and payload; `None`: another's subject.
+pub type Places = BTreeMap<u64, Option<(Key, Bytes)>>;
 
 /// The last message of a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

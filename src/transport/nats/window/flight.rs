@@ -12,9 +12,6 @@ use super::message::{History, Message};
 /// an idle batch up after 10 s.
 pub(super) const BATCH_IDLE: Duration = Duration::from_millis(10);
 
-/// A chained publish asks for an acknowledgement at least this often.
-const CHAIN_ACK_EVERY: u64 = 32;
-
 #[derive(Debug)]
 pub(super) struct Flight {
     pub(super) queue: VecDeque<Message>,
@@ -127,20 +124,17 @@ impl Flight {
         !matches!(self.batch, Batch::Opening { .. } | Batch::Closing { .. }) && sent < bound
     }
 
-    /// Puts a message in flight. `last` says that nothing can follow at once, `asks` that it wants an answer of its own
-    /// where it can have one, `alone` that one at a time is sent.
+    /// Puts a message in flight. `last` says that nothing can follow at once, `alone` that one at a time is sent.
     pub(super) fn send(
         &mut self,
         now: Instant,
         mut message: Message,
         fence: Fence,
-        (last, asks, alone): (bool, bool, bool),
+        (last, alone): (bool, bool),
     ) -> Send {
         let position = self.next();
-        // What was sent before may be known, and what follows it would be refused for that.
-        let asks = asks || message.history != History::Fresh;
         let (reply, expect) = match self.mode {
-            Mode::Chained => self.chained(position, asks),
+            Mode::Chained => self.chained(position),
             Mode::FastIngest => self.batched(now, position, fence, (last, alone)),
         };
         let denied = message.history == History::Denied;
@@ -204,12 +198,10 @@ impl Flight {
         }
     }
 
-    fn chained(&self, position: u64, asks: bool) -> (Reply, Option<Expect>) {
-        let every = (self.window / 8).clamp(1, CHAIN_ACK_EVERY);
-        let fills = self.queue.len() as u64 + 1 >= self.window;
-        let asks = asks || fills || position.is_multiple_of(every);
-        let reply = if asks { Reply::Token(token(position)) } else { Reply::None };
-        (reply, Some(Expect::LastSequence(self.predicted(position) - 1)))
+    /// Each asks for its answer: that of a later one does not cover it, since somebody else's message may be stored in
+    /// its place, and the later one follow that.
+    const fn chained(&self, position: u64) -> (Reply, Option<Expect>) {
+        (Reply::Token(token(position)), Some(Expect::LastSequence(self.predicted(position) - 1)))
     }
 
     fn batched(

@@ -2,8 +2,9 @@
 //!
 //! Pure judgement over slices; it moves nothing.
 
-use super::event::{Key, Stored, TailRecord};
+use super::event::{Key, Places, Stored, TailRecord};
 use super::message::{Mark, Message, same_trade};
+use super::outbox::carries_gaps;
 use super::retained::Gone;
 use crate::market::Record;
 use crate::market::trade::RECORD_BYTES;
@@ -30,10 +31,12 @@ pub(super) enum Verdict {
     SendFrom { count: usize },
     /// It was acknowledged and is gone.
     Lost,
+    /// It was refused, and what follows it on its subject is stored.
+    Missed,
 }
 
 /// What the judge knows.
-pub(super) struct Judge {
+pub(super) struct Judge<'a> {
     tails: Vec<Option<Known>>,
     last_seq: u64,
     /// The stream ends before what was acknowledged, or is another stream.
@@ -41,6 +44,9 @@ pub(super) struct Judge {
     /// Others write too: sequences prove nothing.
     foreign: bool,
     oldest_removed_first: bool,
+    /// What was stored behind a sequence, where all of that was read: the last that was acknowledged.
+    places: &'a Places,
+    since: Option<u64>,
 }
 
 /// What was read of one subject.
@@ -57,8 +63,8 @@ struct Known {
     before_all: bool,
 }
 
-impl Judge {
-    pub(super) fn new(stored: &Stored, regressed: bool, foreign: bool, oldest_removed_first: bool) -> Self {
+impl<'a> Judge<'a> {
+    pub(super) fn new(stored: &'a Stored, regressed: bool, foreign: bool, oldest_removed_first: bool) -> Self {
         let mut tails = Vec::new();
         for tail in &stored.tails {
             let index = tail.key.index();
@@ -70,7 +76,16 @@ impl Judge {
                 *slot = Some(Known { last, exact: None, twin: None, had: false, before_all: false });
             }
         }
-        Self { tails, last_seq: stored.last_seq, regressed, foreign, oldest_removed_first }
+        let (last_seq, places) = (stored.last_seq, &stored.places);
+        Self { tails, last_seq, regressed, foreign, oldest_removed_first, places, since: None }
+    }
+
+    /// What is stored behind this sequence was asked for.
+    pub(super) fn since(&mut self, reached: u64) {
+        let first = self.places.keys().next();
+        let is_whole = first.is_none_or(|first| *first == reached + 1)
+            && self.places.len() as u64 == self.last_seq.saturating_sub(reached);
+        self.since = is_whole.then_some(reached);
     }
 
     /// What was let go of a subject: before the first pass.
@@ -105,10 +120,27 @@ impl Judge {
         let Some(Some(known)) = self.tails.get(message.key.index()) else { return unknown(stood) };
         let Some((_, record)) = &known.last else { return self.empty_subject(stood, known.had) };
         match known.exact.or(known.twin) {
+            // Somebody else's message was stored in its place, and what follows it behind that one.
+            Some((at, _)) if index < at && self.is_left_out(message, stood, known) => match carries_gaps(message.key) {
+                true => Verdict::Send,
+                false => Verdict::Missed,
+            },
             Some((at, part)) => self.found(index, message, stood, known, (at, part)),
             None if known.before_all => self.behind(stood, known),
             None => self.not_found(message, stood, known, record.as_ref()),
         }
+    }
+
+    /// Whether a message in flight is not among what was stored since the last acknowledgement, where all of that was
+    /// read, and its subject has grown.
+    fn is_left_out(&self, message: &Message, stood: Stood, known: &Known) -> bool {
+        let grown = known.last.is_some_and(|(last, _)| self.since.is_some_and(|reached| last.seq > reached));
+        let (Some(last), Stood::InFlight { .. }, true) = (message.last(), stood, grown) else { return false };
+        let holds = |bytes: &[u8]| {
+            let mut records = bytes.chunks_exact(RECORD_BYTES).filter_map(|chunk| Record::from_bytes(chunk).ok());
+            records.any(|record| same_trade(&record, &last))
+        };
+        !self.places.values().flatten().any(|(key, payload)| *key == message.key && holds(payload))
     }
 
     /// Whether a message surely is not stored, whatever the server says: the subject ends before it, by its place and

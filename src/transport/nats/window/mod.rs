@@ -51,8 +51,8 @@ mod tests;
 use std::time::{Duration, Instant};
 
 pub use event::{
-    Action, Answer, BatchOp, Config, Doubt, Expect, Key, Mode, Query, Refusal, RefusedAt, Reply, Send, Stored, Tail,
-    TailRecord,
+    Action, Answer, BatchOp, Config, Doubt, Expect, Key, Mode, Places, Query, Refusal, RefusedAt, Reply, Send, Stored,
+    Tail, TailRecord,
 };
 pub use stats::{LATENCY_BOUNDS, Stats};
 
@@ -103,6 +103,8 @@ pub struct Window {
     unstored: Option<u64>,
     /// The server said of something in flight that it had it already.
     claimed: bool,
+    /// A message was refused because the stream did not end where it should have.
+    out_of_line: bool,
     /// How fresh messages are sent again, once all that was sent before is acknowledged.
     resume: Option<Mode>,
     /// Until then the server may know what it never stored, and nobody here knows what: nothing goes in a batch.
@@ -161,6 +163,7 @@ impl Window {
             settled: None,
             unstored: None,
             claimed: false,
+            out_of_line: false,
             resume: None,
             wary_until: None,
             ids_kept: Duration::ZERO,
@@ -226,6 +229,7 @@ impl Window {
     /// Lets time pass: acknowledgements that are overdue, retained messages that are old. [`Self::next`] does it too.
     pub fn tick(&mut self, now: Instant) {
         self.retained.trim(now);
+        self.wary_until = self.wary_until.filter(|until| now < *until);
         if self.phase == Phase::Steady
             && self.flight.oldest().is_some_and(|at| now.saturating_duration_since(at) >= self.config.ack_timeout)
         {
@@ -244,7 +248,7 @@ impl Window {
                 let ping = self.ping_due();
                 // A full window waits for answers: a due end could not be sent anyway.
                 let end = self.flight.end_due().filter(|_| self.flight.has_room(false));
-                let company = self.outbox.due().filter(|_| self.flight.has_room(self.careful) && !self.holds());
+                let company = self.outbox.due().filter(|_| self.flight.has_room(self.is_careful()) && !self.holds());
                 [overdue, ping, end, company].into_iter().flatten().min()
             }
         }
@@ -343,6 +347,7 @@ impl Window {
     }
 
     fn doubt(&mut self, now: Instant, why: Doubt) {
+        self.out_of_line |= why == Doubt::Refused(Refusal::WrongSequence);
         self.claimed |= matches!(why, Doubt::Duplicate | Doubt::Refused(Refusal::InProcess));
         if self.progress {
             self.attempts = 0;

@@ -165,6 +165,11 @@ impl Outbox {
         self.queue.front().is_some_and(|message| message.history != History::Fresh)
     }
 
+    /// Whether the server knows what waits in front without having it.
+    pub(super) fn is_denied(&self) -> bool {
+        self.gaps.is_empty() && self.queue.front().is_some_and(|message| message.history == History::Denied)
+    }
+
     /// Puts messages back in front, oldest first in `messages`.
     pub(super) fn restore(&mut self, messages: Vec<Message>) {
         for mut message in messages.into_iter().rev() {

@@ -26,16 +26,22 @@ impl Window {
         self.wary_until = (!self.ids_kept.is_zero()).then(|| now + self.ids_kept);
     }
 
+    /// Whether one message at a time is sent.
+    pub(super) fn is_careful(&self) -> bool {
+        let again = self.outbox.resends() && self.flight.mode == Mode::FastIngest;
+        // Without its id nothing tells a message from a late copy of it, but that nothing else is under way.
+        let flies = self.flight.queue.back().is_some_and(|message| message.history == History::Denied);
+        self.careful || again || flies || self.outbox.is_denied()
+    }
+
     pub(super) fn next_send(&mut self, now: Instant) -> Option<Send> {
         if self.holds() && self.flight.queue.is_empty() {
             let (mode, reached) = (self.resume.take().unwrap_or(self.flight.mode), self.flight.reached());
             self.flight.begin(mode, reached);
         }
-        let careful = self.careful || (self.outbox.resends() && self.flight.mode == Mode::FastIngest);
+        let careful = self.is_careful();
         if self.outbox.ready(now, self.draining) && self.flight.has_room(careful) && !self.holds() {
             let message = self.outbox.pop(now)?;
-            // Here and nowhere else: the last message before others are held has to ask for its answer.
-            self.wary_until = self.wary_until.filter(|until| now < *until);
             self.note_lost(&message);
             if message.history != History::Fresh {
                 self.stats.resent += 1;
@@ -47,8 +53,7 @@ impl Window {
                 true => self.tails.retain(|tail| tail.key != message.key),
                 false => self.tails.clear(),
             }
-            let asks = last || self.wary_until.is_some();
-            return Some(self.flight.send(now, message, fence, (last, asks, careful)));
+            return Some(self.flight.send(now, message, fence, (last, careful)));
         }
         let any = self.any_key();
         if self.ping_due().is_some_and(|at| now >= at) {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::event::{Doubt, Key, Mode, Query, Refusal, Stored};
+use super::event::{Doubt, Key, Mode, Query, Stored};
 use super::judge::{Judge, Stood, Verdict};
 use super::message::{History, Mark, Message};
 use super::outbox::{Dropped, carries_gaps};
@@ -10,6 +10,9 @@ use super::retained::Gone;
 use super::{BACKOFF_MIN, Phase, REGRESSION_CONFIRM, Window};
 use crate::market::trade::KIND_GAP_V1;
 use crate::market::{GapMsg, GapReason, GapStrength};
+
+/// So many messages of others among those in flight are looked through, besides.
+const PLACES_MORE: u64 = 1_000;
 
 /// So many epochs in a row without an acknowledgement, in a stream into which others write, are enough of a chain.
 const DISTURBED: u32 = 4;
@@ -31,7 +34,8 @@ impl Window {
         // Messages of the old connection were still being stored while the stream was read: predictions that start from
         // its end as it was before would let a later message through in an earlier one's place.
         let grew = stored.tails.iter().filter_map(|tail| tail.last).any(|last| last.seq > stored.last_seq);
-        let chained = stored.mode == Mode::Chained || (self.config.sole && !self.flight.queue.is_empty());
+        let resends = !self.flight.queue.is_empty() || self.outbox.resends();
+        let chained = stored.mode == Mode::Chained || (self.config.sole && resends && !self.is_disturbed());
         if grew && chained {
             self.phase = Phase::Doubt { why: Doubt::Growing, not_before: now + BACKOFF_MIN };
             return false;
@@ -64,13 +68,12 @@ impl Window {
 
     /// What the driver read. Sending goes on behind it, where [it is believed](Self::believes).
     pub fn on_reconciled(&mut self, now: Instant, stored: &Stored) {
-        let Phase::Reading { why } = self.phase.clone() else { return };
         if !self.believes(now, stored) {
             return;
         }
         let regressed = self.is_recreated(stored) || self.is_shorter(stored);
         self.regression = None;
-        self.settle(now, stored, regressed, &why);
+        self.settle(now, stored, regressed);
         self.ids_kept = stored.ids_kept;
         if self.created.is_none() && !stored.is_new {
             self.be_wary(now);
@@ -88,6 +91,7 @@ impl Window {
         self.settled = None;
         self.unstored = None;
         self.claimed = false;
+        self.out_of_line = false;
         self.progress = false;
         self.phase = Phase::Steady;
     }
@@ -107,27 +111,25 @@ impl Window {
             .filter(|key| first || wanted.get(key.index()).copied().unwrap_or(false))
             .collect();
         self.phase = Phase::Reading { why: why.clone() };
-        Query { epoch: self.epoch, doubt: why, fence: self.fence, subjects, first }
+        // Where somebody else's message was stored, the last ones alone do not tell which of ours was not.
+        let flying = self.flight.queue.len() as u64;
+        let places = (flying > 0 && self.flight.mode == Mode::Chained)
+            .then(|| (self.flight.reached() + 1, self.flight.reached() + flying * 2 + PLACES_MORE));
+        Query { epoch: self.epoch, doubt: why, fence: self.fence, subjects, first, places }
     }
 
-    fn settle(&mut self, now: Instant, stored: &Stored, regressed: bool, why: &Doubt) {
+    fn settle(&mut self, now: Instant, stored: &Stored, regressed: bool) {
         let first = self.created.is_none();
         let waiting = self.outbox.take();
         let flying: Vec<Message> = std::mem::take(&mut self.flight.queue).into();
         let kept: Vec<Message> = self.retained.take().into();
         let (flown, reached) = (flying.len() as u64, self.flight.reached());
-        let sole = self.stats.foreign == 0 && *why != Doubt::Refused(Refusal::WrongSequence);
-        let mut judge = Judge::new(stored, regressed, !sole, self.config.oldest_removed_first);
+        let mut judge = self.judge(stored, regressed);
         let stood = |index: usize| match index.checked_sub(kept.len()) {
             None => Stood::Retained,
             Some(place) if place < flying.len() => self.flying_at(place),
             Some(_) => Stood::Waiting,
         };
-        for key in self.retained.gone_keys().collect::<Vec<_>>() {
-            if let Some(gone) = self.retained.gone(key) {
-                judge.let_go(key, &gone);
-            }
-        }
         for (index, message) in kept.iter().chain(&flying).chain(&waiting).enumerate() {
             judge.look(index, message, stood(index));
         }
@@ -169,19 +171,33 @@ impl Window {
             index += 1;
         }
         if !first && !regressed {
-            self.count_foreign(stored.last_seq.saturating_sub(reached + found), why);
+            self.count_foreign(stored.last_seq.saturating_sub(reached + found));
         }
         self.count_dropped(sorted.dropped);
         self.outbox.restore(sorted.send);
     }
 
-    fn count_foreign(&mut self, foreign: u64, why: &Doubt) {
+    fn judge<'a>(&self, stored: &'a Stored, regressed: bool) -> Judge<'a> {
+        let sole = self.stats.foreign == 0 && !self.out_of_line;
+        let mut judge = Judge::new(stored, regressed, !sole, self.config.oldest_removed_first);
+        if self.flight.mode == Mode::Chained {
+            judge.since(self.flight.reached());
+        }
+        for key in self.retained.gone_keys() {
+            if let Some(gone) = self.retained.gone(key) {
+                judge.let_go(key, &gone);
+            }
+        }
+        judge
+    }
+
+    fn count_foreign(&mut self, foreign: u64) {
         self.stats.foreign += foreign;
-        self.disturbed += u32::from(foreign > 0 && *why == Doubt::Refused(Refusal::WrongSequence));
+        self.disturbed += u32::from(foreign > 0 && self.out_of_line);
     }
 
     /// Whether the server knows a message in flight that it surely has not stored.
-    fn is_denied(&self, judge: &Judge, index: usize, position: u64, message: &Message) -> bool {
+    fn is_denied(&self, judge: &Judge<'_>, index: usize, position: u64, message: &Message) -> bool {
         let predicted = self.config.sole.then(|| self.flight.predicted(position));
         // One that is still under way after all is kept out by the sequence that this one expects.
         let unstored = self.config.sole && self.unstored == Some(position);
@@ -214,6 +230,7 @@ impl Window {
                 self.stats.acked += count as u64;
                 message.advance(count);
             }
+            Verdict::Missed => return self.outbox.declare(&message, GapReason::BrokerLost, &mut sorted.dropped),
             Verdict::Send => {}
         }
         if message.history == History::Fresh {
@@ -244,7 +261,7 @@ impl Window {
                 message.advance(count);
                 sorted.send.push(message);
             }
-            Verdict::Send | Verdict::Lost => sorted.send.push(message),
+            Verdict::Send | Verdict::Lost | Verdict::Missed => sorted.send.push(message),
         }
     }
 
@@ -255,7 +272,7 @@ impl Window {
     }
 
     /// Declares what was acknowledged, is no longer kept, and was lost.
-    fn declare_gone(&mut self, judge: &Judge) {
+    fn declare_gone(&mut self, judge: &Judge<'_>) {
         let keys: Vec<Key> = self.retained.gone_keys().collect();
         for key in keys {
             let Some(gone) = self.retained.gone(key) else { continue };

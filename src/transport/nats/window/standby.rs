@@ -49,6 +49,7 @@ impl Window {
         self.settled = None;
         self.unstored = None;
         self.claimed = false;
+        self.out_of_line = false;
         self.regression = None;
         self.tails.clear();
         self.attempts = 0;
@@ -59,7 +60,7 @@ impl Window {
     #[must_use]
     pub fn standby_query(&self) -> Query {
         let subjects = (0..self.config.routes).map(Key::trades).collect();
-        Query { epoch: self.epoch, doubt: Doubt::Start, fence: None, subjects, first: false }
+        Query { epoch: self.epoch, doubt: Doubt::Start, fence: None, subjects, first: false, places: None }
     }
 
     /// The other instance has come this far: what it has stored, or has passed, is kept only in case the broker loses

@@ -53,7 +53,10 @@ fn reconcile(window: &mut Window, now: Instant, mode: Mode, last_seq: u64, tail:
             }),
         })
         .collect();
-    window.on_reconciled(now, &Stored { mode, last_seq, created: 1, is_new: true, ids_kept: Duration::ZERO, tails });
+    window.on_reconciled(
+        now,
+        &Stored { mode, last_seq, created: 1, is_new: true, ids_kept: Duration::ZERO, tails, places: Places::new() },
+    );
     query
 }
 
@@ -75,7 +78,7 @@ fn ids(sends: &[Send]) -> Vec<u64> {
 }
 
 #[test]
-fn the_chain_names_what_each_message_follows_and_one_answer_covers_all_before_it() {
+fn the_chain_names_what_each_message_follows_and_each_wants_its_answer() {
     let now = crate::telemetry::clock::now();
     let mut window = Window::new(config(), now);
     let query = reconcile(&mut window, now, Mode::Chained, 40, None);
@@ -88,10 +91,35 @@ fn the_chain_names_what_each_message_follows_and_one_answer_covers_all_before_it
     assert_eq!(ids(&sent), [1, 2, 3]);
     let expects: Vec<_> = sent.iter().map(|send| send.expect).collect();
     assert_eq!(expects, [40, 41, 42].map(|seq| Some(Expect::LastSequence(seq))));
-    let Reply::Token(last) = sent[2].reply else { panic!("the last one asks") };
-    window.on_answer(now, window.epoch(), Answer::Stored { token: last, seq: 43, duplicate: false });
+    let answer = |send: &Send, seq| match send.reply {
+        Reply::Token(token) => Answer::Stored { token, seq, duplicate: false },
+        Reply::Batch { .. } => panic!("no token: {send:?}"),
+    };
+    window.on_answer(now, window.epoch(), answer(&sent[0], 41));
+    assert_eq!(window.stats().acked, 1);
+    window.on_answer(now, window.epoch(), answer(&sent[1], 42));
+    window.on_answer(now, window.epoch(), answer(&sent[2], 43));
     assert_eq!(window.stats().acked, 3);
     assert!(window.is_drained());
+    // One that was not answered may have been refused, and somebody else's message stand in its place.
+    (4..=5).for_each(|id| window.push(now, 0, &trade(id)));
+    let sent = sends(&mut window, now);
+    window.on_answer(now, window.epoch(), answer(&sent[1], 45));
+    assert_eq!((window.stats().acked, window.phase()), (3, &Phase::Doubt { why: Doubt::Unexpected, not_before: now }));
+    // It was: the last of the subject alone would not tell.
+    let Some(Action::Reconcile(query)) = window.next(now) else { panic!("a doubt is followed by a question") };
+    assert_eq!(query.places.map(|(first, _)| first), Some(44));
+    let last = TailRecord { seq: 45, stored_ns: 0, record: *trade(5).as_bytes() };
+    let tails = vec![Tail { key: Key::trades(0), last: Some(last) }];
+    let ours = (Key::trades(0), bytes::Bytes::copy_from_slice(trade(5).as_bytes()));
+    let places = Places::from([(44, None), (45, Some(ours))]);
+    let (mode, ids_kept) = (Mode::Chained, Duration::ZERO);
+    window.on_reconciled(now, &Stored { mode, last_seq: 45, created: 1, is_new: false, ids_kept, tails, places });
+    let sent = sends(&mut window, now);
+    let [Send { key, payload, .. }] = sent.as_slice() else { panic!("one is missing: {sent:?}") };
+    let Ok(Record::Gap(gap)) = Record::from_bytes(payload) else { panic!("no gap") };
+    assert_eq!((*key, gap.first_id, gap.last_id), (Key::gaps(0), 4, 4));
+    assert_eq!(window.take_lost().len(), 1, "it is asked for again");
 }
 
 #[test]
@@ -158,6 +186,7 @@ fn a_window_that_stands_by_keeps_only_what_the_other_instance_has_not_stored() {
             key: Key::trades(0),
             last: Some(TailRecord { seq: 10, stored_ns: 0, record: *trade(id).as_bytes() }),
         }],
+        places: Places::new(),
     };
     window.follow(now, &at(4));
     assert_eq!((window.stats().waiting, window.stats().duplicates), (3, 5));
@@ -177,7 +206,15 @@ fn a_window_that_stands_by_keeps_only_what_the_other_instance_has_not_stored() {
 fn stored(record: &Record) -> Stored {
     let last = TailRecord { seq: 10, stored_ns: 0, record: *record.as_bytes() };
     let tails = vec![Tail { key: Key::trades(0), last: Some(last) }];
-    Stored { mode: Mode::Chained, last_seq: 10, created: 1, is_new: true, ids_kept: Duration::ZERO, tails }
+    Stored {
+        mode: Mode::Chained,
+        last_seq: 10,
+        created: 1,
+        is_new: true,
+        ids_kept: Duration::ZERO,
+        tails,
+        places: Places::new(),
+    }
 }
 
 #[test]
