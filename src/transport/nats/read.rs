@@ -25,6 +25,10 @@ use crate::market::trade::RECORD_BYTES;
 /// Last messages that are asked for at the same time.
 const TAILS_AT_ONCE: usize = 64;
 
+/// Messages in the place of ours that are asked for at the same time: a window of them comes within [`READ_TIMEOUT`],
+/// from far away too.
+const PLACES_AT_ONCE: usize = 512;
+
 /// How long an answer to the end of an old batch is waited for. A server that does not answer is not published to.
 const FENCE_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -225,7 +229,7 @@ async fn places(
             Err(error) => Err(ReadError::Other(format!("cannot read sequence {seq} of {name}: {}", Chain(&error)))),
         }
     };
-    let read = stream::iter(first..=last.min(last_seq)).map(one).buffer_unordered(TAILS_AT_ONCE);
+    let read = stream::iter(first..=last.min(last_seq)).map(one).buffer_unordered(PLACES_AT_ONCE);
     Ok(read.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
 }
 

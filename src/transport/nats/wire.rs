@@ -53,21 +53,19 @@ pub(super) struct Replies {
     inbox: String,
     /// What batch numbers are appended to: unique to this publisher's life.
     run: String,
-    tokens: Vec<Subject>,
     arena: BytesMut,
 }
 
 /// What a reply subject told about the publish that it came with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
-    Token(u8),
+    Token(u64),
     Batch { batch: u64, seq: u64 },
 }
 
 impl Replies {
     pub(super) fn new(inbox: &str, run: &str) -> Self {
-        let tokens = (0..=u8::MAX).map(|token| Subject::from(format!("{inbox}.t.{token}"))).collect();
-        Self { inbox: format!("{inbox}."), run: run.to_owned(), tokens, arena: BytesMut::new() }
+        Self { inbox: format!("{inbox}."), run: run.to_owned(), arena: BytesMut::new() }
     }
 
     /// What all replies match.
@@ -77,22 +75,35 @@ impl Replies {
 
     pub(super) fn subject(&mut self, reply: Reply) -> Subject {
         match reply {
-            Reply::Token(token) => {
-                self.tokens.get(usize::from(token)).cloned().unwrap_or_else(|| Subject::from_static("invalid"))
-            }
+            Reply::Token(token) => self.token(token),
             Reply::Batch { batch, flow, seq, op } => self.batch(batch, flow, seq, op),
         }
     }
 
+    /// The reply subject of a chained message.
+    fn token(&mut self, token: u64) -> Subject {
+        self.room();
+        // Writing into a buffer with room for it cannot fail.
+        let _ = write!(self.arena, "{}t.{token}", self.inbox);
+        self.carve()
+    }
+
     /// The reply subject of a message of a batch.
     pub(super) fn batch(&mut self, batch: u64, flow: u16, seq: u64, op: BatchOp) -> Subject {
+        self.room();
+        let op = op as u8;
+        let _ = write!(self.arena, "{}{}-{batch}.{flow}.fail.{seq}.{op}.$FI", self.inbox, self.run);
+        self.carve()
+    }
+
+    fn room(&mut self) {
         let longest = self.inbox.len() + self.run.len() + REPLY_BYTES;
         if self.arena.capacity() < longest {
             self.arena = BytesMut::with_capacity(CHUNK.max(longest));
         }
-        let op = op as u8;
-        // Writing into a buffer with room for it cannot fail.
-        let _ = write!(self.arena, "{}{}-{batch}.{flow}.fail.{seq}.{op}.$FI", self.inbox, self.run);
+    }
+
+    fn carve(&mut self) -> Subject {
         let bytes: Bytes = self.arena.split().freeze();
         Subject::try_from(bytes).unwrap_or_else(|_| Subject::from_static("invalid"))
     }
@@ -236,10 +247,9 @@ mod tests {
         let subject = replies.subject(Reply::Batch { batch: 7, flow: 62, seq: 1_000_000, op: BatchOp::Append });
         assert_eq!(subject.as_str(), "_INBOX.abc.RUN-7.62.fail.1000000.1.$FI");
         assert_eq!(replies.read(&subject), Some(Asked::Batch { batch: 7, seq: 1_000_000 }));
-        let subject = replies.subject(Reply::Token(255));
-        assert_eq!(replies.read(&subject), Some(Asked::Token(255)));
-        for foreign in ["_INBOX.abd.t.1", "_INBOX.abc.t.256", "_INBOX.abc.OTHER-7.62.fail.1.0.$FI", "_INBOX.abc.RUN-x"]
-        {
+        let subject = replies.subject(Reply::Token(1 << 40));
+        assert_eq!(replies.read(&subject), Some(Asked::Token(1 << 40)));
+        for foreign in ["_INBOX.abd.t.1", "_INBOX.abc.t.-1", "_INBOX.abc.OTHER-7.62.fail.1.0.$FI", "_INBOX.abc.RUN-x"] {
             assert_eq!(replies.read(foreign), None, "{foreign}");
         }
         for seq in 0..5_000 {

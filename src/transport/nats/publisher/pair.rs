@@ -64,7 +64,8 @@ impl Publisher {
                 tracing::warn!("the lease was lost: this instance stands by");
                 pair.stands_by = true;
                 pair.due = Some(clock::now());
-                // What the old connection has under way is refused by the server once another has stored anything.
+                // What the old connection has under way is refused by the server once another has stored anything, but
+                // where it happens to fit: there the other one finds it.
                 self.link = None;
                 self.reading = None;
                 self.announced.live = false;

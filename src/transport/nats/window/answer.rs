@@ -3,19 +3,22 @@
 use std::time::Instant;
 
 use super::event::{Answer, Doubt, Refusal, RefusedAt};
-use super::flight::{Batch, token};
+use super::flight::Batch;
 use super::message::{History, Message};
 use super::{LATENCY_BOUNDS, Phase, Window};
 
 impl Window {
     /// An answer of the server to a publish of `epoch`.
     pub fn on_answer(&mut self, now: Instant, epoch: u32, answer: Answer) {
-        if epoch != self.epoch || self.phase != Phase::Steady {
+        if epoch != self.epoch {
             return;
+        }
+        if self.phase != Phase::Steady {
+            return self.on_answer_in_doubt(answer);
         }
         match answer {
             Answer::Stored { token, duplicate: true, .. } => {
-                self.settled = self.only(token);
+                self.settled = self.flight.has(token).then_some(token);
                 self.doubt(now, Doubt::Duplicate);
             }
             Answer::Stored { token, seq, duplicate: false } => self.on_stored(now, token, seq),
@@ -25,13 +28,20 @@ impl Window {
         }
     }
 
-    fn on_stored(&mut self, now: Instant, answered: u8, seq: u64) {
-        match self.flight.position_of(seq) {
-            Some(position) if token(position) == answered && position == self.flight.head => {
-                self.acked_through(now, position);
-            }
+    /// Others in flight may be known too: each says so by itself, and all of them are resent differently at once.
+    fn on_answer_in_doubt(&mut self, answer: Answer) {
+        if let Answer::Refused { at: RefusedAt::Token(position), refusal: Refusal::InProcess } = answer
+            && self.flight.has(position)
+        {
+            self.unstored.insert(position);
+        }
+    }
+
+    fn on_stored(&mut self, now: Instant, position: u64, seq: u64) {
+        match position == self.flight.head && self.flight.has(position) {
+            true if self.flight.predicted(position) == seq => self.acked_through(now, position),
             // Known already: a later answer overtook this one.
-            None if seq <= self.flight.reached() => {}
+            false if position < self.flight.head => {}
             _ => self.doubt(now, Doubt::Unexpected),
         }
     }
@@ -88,26 +98,19 @@ impl Window {
 
     fn on_refused(&mut self, now: Instant, at: RefusedAt, refusal: Refusal) {
         let position = match at {
-            RefusedAt::Token(token) => self.only(token),
+            RefusedAt::Token(position) => Some(position),
             RefusedAt::Batch { batch, .. } if !self.flight.is_current(batch) => return,
             RefusedAt::Batch { seq: 0, .. } => (self.flight.queue.len() == 1).then_some(self.flight.head),
             RefusedAt::Batch { seq, .. } => self.flight.batch_first().map(|first| first + seq - 1),
             RefusedAt::Last => self.flight.next().checked_sub(1),
         };
         if refusal == Refusal::TooLarge {
-            self.poison = position.filter(|at| *at >= self.flight.head && *at < self.flight.next());
+            self.poison = position.filter(|at| self.flight.has(*at));
         }
         if refusal == Refusal::InProcess {
-            self.unstored = position;
+            self.unstored.extend(position.filter(|at| self.flight.has(*at)));
         }
         self.doubt(now, Doubt::Refused(refusal));
-    }
-
-    /// The only position in flight that a token can mean; `None` where several share it.
-    fn only(&self, wanted: u8) -> Option<u64> {
-        let mut fitting = (self.flight.head..self.flight.next()).filter(|position| token(*position) == wanted);
-        let found = fitting.next();
-        if fitting.next().is_some() { None } else { found }
     }
 
     fn acked_through(&mut self, now: Instant, position: u64) {

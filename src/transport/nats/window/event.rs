@@ -85,8 +85,9 @@ pub struct Send {
 /// The reply subject of a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// Chained: one of 256 reused subjects. Answers carry it back in [`Answer::Stored`] and [`Answer::Refused`].
-    Token(u8),
+    /// Chained: a number that no other publish of this window has. Answers carry it back in [`Answer::Stored`] and
+    /// [`Answer::Refused`].
+    Token(u64),
     /// Fast ingest.
     Batch {
         /// Number of the batch within this window's life: every batch has its own id.
@@ -191,7 +192,7 @@ pub enum Answer {
     /// An ordinary acknowledgement of a chained publish.
     Stored {
         /// The reply subject's token.
-        token: u8,
+        token: u64,
         /// Stream sequence.
         seq: u64,
         /// The server had this message id already and stored nothing.
@@ -230,7 +231,7 @@ pub enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefusedAt {
     /// A chained publish, by its token.
-    Token(u8),
+    Token(u64),
     /// A message of a fast-ingest batch, by its sequence.
     Batch {
         /// The batch.

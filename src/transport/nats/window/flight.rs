@@ -99,10 +99,14 @@ impl Flight {
         self.base_seq + (position - self.base) + 1
     }
 
-    /// The position that was expected to get a stream sequence; `None` outside of what is in flight.
-    pub(super) fn position_of(&self, seq: u64) -> Option<u64> {
-        let position = seq.checked_sub(self.base_seq)?.checked_sub(1)? + self.base;
-        (position >= self.head && position < self.next()).then_some(position)
+    /// Messages that may be in flight.
+    pub(super) const fn window(&self) -> u64 {
+        self.window
+    }
+
+    /// Whether a position is in flight.
+    pub(super) fn has(&self, position: u64) -> bool {
+        position >= self.head && position < self.next()
     }
 
     /// The stream sequence that is known to be reached: that of the last acknowledged position.
@@ -201,7 +205,7 @@ impl Flight {
     /// Each asks for its answer: that of a later one does not cover it, since somebody else's message may be stored in
     /// its place, and the later one follow that.
     const fn chained(&self, position: u64) -> (Reply, Option<Expect>) {
-        (Reply::Token(token(position)), Some(Expect::LastSequence(self.predicted(position) - 1)))
+        (Reply::Token(position), Some(Expect::LastSequence(self.predicted(position) - 1)))
     }
 
     fn batched(
@@ -237,9 +241,4 @@ impl Flight {
     const fn reply(&self, seq: u64, op: BatchOp) -> Reply {
         Reply::Batch { batch: self.batch_no, flow: self.flow, seq, op }
     }
-}
-
-/// The reused reply subject of a position.
-pub(super) const fn token(position: u64) -> u8 {
-    position.to_le_bytes()[0]
 }

@@ -2,6 +2,8 @@
 //!
 //! Pure judgement over slices; it moves nothing.
 
+use std::collections::HashSet;
+
 use super::event::{Key, Places, Stored, TailRecord};
 use super::message::{Mark, Message, same_trade};
 use super::outbox::carries_gaps;
@@ -44,9 +46,28 @@ pub(super) struct Judge<'a> {
     /// Others write too: sequences prove nothing.
     foreign: bool,
     oldest_removed_first: bool,
-    /// What was stored behind a sequence, where all of that was read: the last that was acknowledged.
+    /// What was stored behind the last acknowledgement, as far as it was read, and between which sequences it was.
     places: &'a Places,
-    since: Option<u64>,
+    held: HashSet<Held>,
+    since: Option<(u64, u64)>,
+}
+
+/// What tells a stored record from others: of a trade its id and its time, as [`same_trade`] compares them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Held {
+    subject: usize,
+    id: (u64, u64),
+    at: u64,
+}
+
+impl Held {
+    fn of(key: Key, record: &Record) -> Self {
+        let (id, at) = match record {
+            Record::Trade(trade) => ((trade.trade_id, 0), trade.ts_event / 1_000_000),
+            Record::Gap(gap) => ((gap.first_id, gap.last_id), gap.ts_end),
+        };
+        Self { subject: key.index(), id, at }
+    }
 }
 
 /// What was read of one subject.
@@ -77,15 +98,16 @@ impl<'a> Judge<'a> {
             }
         }
         let (last_seq, places) = (stored.last_seq, &stored.places);
-        Self { tails, last_seq, regressed, foreign, oldest_removed_first, places, since: None }
+        Self { tails, last_seq, regressed, foreign, oldest_removed_first, places, held: HashSet::new(), since: None }
     }
 
-    /// What is stored behind this sequence was asked for.
-    pub(super) fn since(&mut self, reached: u64) {
-        let first = self.places.keys().next();
-        let is_whole = first.is_none_or(|first| *first == reached + 1)
-            && self.places.len() as u64 == self.last_seq.saturating_sub(reached);
-        self.since = is_whole.then_some(reached);
+    /// What is stored behind the first of these sequences was asked for, up to the second one.
+    pub(super) fn since(&mut self, reached: u64, read: u64) {
+        self.since = Some((reached, read));
+        for (key, payload) in self.places.values().flatten() {
+            let records = payload.chunks_exact(RECORD_BYTES).filter_map(|chunk| Record::from_bytes(chunk).ok());
+            self.held.extend(records.map(|record| Held::of(*key, &record)));
+        }
     }
 
     /// What was let go of a subject: before the first pass.
@@ -131,16 +153,19 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Whether a message in flight is not among what was stored since the last acknowledgement, where all of that was
-    /// read, and its subject has grown.
+    /// Whether a message is not among what was stored since the last acknowledgement, though its subject has grown.
     fn is_left_out(&self, message: &Message, stood: Stood, known: &Known) -> bool {
-        let grown = known.last.is_some_and(|(last, _)| self.since.is_some_and(|reached| last.seq > reached));
-        let (Some(last), Stood::InFlight { .. }, true) = (message.last(), stood, grown) else { return false };
-        let holds = |bytes: &[u8]| {
-            let mut records = bytes.chunks_exact(RECORD_BYTES).filter_map(|chunk| Record::from_bytes(chunk).ok());
-            records.any(|record| same_trade(&record, &last))
+        let grown = known.last.is_some_and(|(last, _)| self.since.is_some_and(|(reached, _)| last.seq > reached));
+        let (Some(last), Some((reached, read))) = (message.last().filter(|_| grown), self.since) else { return false };
+        let is_read = match stood {
+            Stood::Retained => false,
+            // Of this epoch it stands there or nowhere; what cannot be read there may have been it.
+            Stood::InFlight { predicted } => predicted > self.last_seq || self.places.contains_key(&predicted),
+            Stood::Waiting => {
+                self.last_seq <= read && self.places.len() as u64 == self.last_seq.saturating_sub(reached)
+            }
         };
-        !self.places.values().flatten().any(|(key, payload)| *key == message.key && holds(payload))
+        is_read && !self.held.contains(&Held::of(message.key, &last))
     }
 
     /// Whether a message surely is not stored, whatever the server says: the subject ends before it, by its place and

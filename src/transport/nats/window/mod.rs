@@ -48,6 +48,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 pub use event::{
@@ -99,10 +100,8 @@ pub struct Window {
     poison: Option<u64>,
     /// A message in flight of which the server said that it had it already.
     settled: Option<u64>,
-    /// A message in flight of which the server said that its id is known and nothing stored.
-    unstored: Option<u64>,
-    /// The server said of something in flight that it had it already.
-    claimed: bool,
+    /// Messages in flight of which the server said that their ids are known and nothing stored.
+    unstored: BTreeSet<u64>,
     /// A message was refused because the stream did not end where it should have.
     out_of_line: bool,
     /// How fresh messages are sent again, once all that was sent before is acknowledged.
@@ -161,8 +160,7 @@ impl Window {
             fence: None,
             poison: None,
             settled: None,
-            unstored: None,
-            claimed: false,
+            unstored: BTreeSet::new(),
             out_of_line: false,
             resume: None,
             wary_until: None,
@@ -348,7 +346,6 @@ impl Window {
 
     fn doubt(&mut self, now: Instant, why: Doubt) {
         self.out_of_line |= why == Doubt::Refused(Refusal::WrongSequence);
-        self.claimed |= matches!(why, Doubt::Duplicate | Doubt::Refused(Refusal::InProcess));
         if self.progress {
             self.attempts = 0;
         } else {
@@ -356,7 +353,9 @@ impl Window {
             self.attempts = self.attempts.saturating_add(1);
         }
         self.fence = self.flight.open_batch().or(self.fence);
-        let not_before = now + self.backoff();
+        // Others in flight may be known too, and their answers are on their way.
+        let gather = if why == Doubt::Refused(Refusal::InProcess) { BACKOFF_MIN } else { Duration::ZERO };
+        let not_before = now + self.backoff().max(gather);
         self.phase = Phase::Doubt { why, not_before };
     }
 

@@ -11,9 +11,6 @@ use super::{BACKOFF_MIN, Phase, REGRESSION_CONFIRM, Window};
 use crate::market::trade::KIND_GAP_V1;
 use crate::market::{GapMsg, GapReason, GapStrength};
 
-/// So many messages of others among those in flight are looked through, besides.
-const PLACES_MORE: u64 = 1_000;
-
 /// So many epochs in a row without an acknowledgement, in a stream into which others write, are enough of a chain.
 const DISTURBED: u32 = 4;
 
@@ -89,8 +86,7 @@ impl Window {
         self.fence = None;
         self.poison = None;
         self.settled = None;
-        self.unstored = None;
-        self.claimed = false;
+        self.unstored.clear();
         self.out_of_line = false;
         self.progress = false;
         self.phase = Phase::Steady;
@@ -101,7 +97,9 @@ impl Window {
         let first = self.created.is_none();
         let mut wanted = vec![false; self.config.routes as usize * 2];
         let ours = self.retained.iter().chain(&self.flight.queue).map(|message| message.key);
-        for key in ours.chain(self.retained.gone_keys()) {
+        let again =
+            self.outbox.iter().take_while(|message| message.history != History::Fresh).map(|message| message.key);
+        for key in ours.chain(self.retained.gone_keys()).chain(again) {
             if let Some(slot) = wanted.get_mut(key.index()) {
                 *slot = true;
             }
@@ -111,10 +109,11 @@ impl Window {
             .filter(|key| first || wanted.get(key.index()).copied().unwrap_or(false))
             .collect();
         self.phase = Phase::Reading { why: why.clone() };
-        // Where somebody else's message was stored, the last ones alone do not tell which of ours was not.
+        // Where somebody else's message was stored, the last ones alone do not tell which of ours was not: none of them
+        // stands beyond a window, whichever epoch it was sent in.
         let flying = self.flight.queue.len() as u64;
         let places = (flying > 0 && self.flight.mode == Mode::Chained)
-            .then(|| (self.flight.reached() + 1, self.flight.reached() + flying * 2 + PLACES_MORE));
+            .then(|| (self.flight.reached() + 1, self.flight.reached() + self.flight.window().max(flying)));
         Query { epoch: self.epoch, doubt: why, fence: self.fence, subjects, first, places }
     }
 
@@ -138,8 +137,7 @@ impl Window {
         let mut index = 0;
         for message in kept {
             let verdict = judge.verdict(index, &message, Stood::Retained);
-            let denied = self.claimed && judge.is_beyond(index, &message, Some(0));
-            self.sort_kept(verdict, message, denied, &mut sorted);
+            self.sort_kept(verdict, message, &mut sorted);
             index += 1;
         }
         let mut found = 0;
@@ -167,7 +165,7 @@ impl Window {
         // Positions of two epochs never meet.
         self.flight.head += flown;
         for message in waiting {
-            self.sort_waiting(judge.verdict(index, &message, Stood::Waiting), message, &mut sorted);
+            self.sort_waiting(now, judge.verdict(index, &message, Stood::Waiting), message, &mut sorted);
             index += 1;
         }
         if !first && !regressed {
@@ -181,7 +179,8 @@ impl Window {
         let sole = self.stats.foreign == 0 && !self.out_of_line;
         let mut judge = Judge::new(stored, regressed, !sole, self.config.oldest_removed_first);
         if self.flight.mode == Mode::Chained {
-            judge.since(self.flight.reached());
+            let reached = self.flight.reached();
+            judge.since(reached, reached + self.flight.window().max(self.flight.queue.len() as u64));
         }
         for key in self.retained.gone_keys() {
             if let Some(gone) = self.retained.gone(key) {
@@ -200,19 +199,20 @@ impl Window {
     fn is_denied(&self, judge: &Judge<'_>, index: usize, position: u64, message: &Message) -> bool {
         let predicted = self.config.sole.then(|| self.flight.predicted(position));
         // One that is still under way after all is kept out by the sequence that this one expects.
-        let unstored = self.config.sole && self.unstored == Some(position);
-        unstored || (self.claimed && judge.is_beyond(index, message, predicted))
+        let unstored = self.config.sole && self.unstored.contains(&position);
+        let named = self.settled == Some(position) || self.unstored.contains(&position);
+        unstored || (named && judge.is_beyond(index, message, predicted))
     }
 
     const fn flying_at(&self, place: usize) -> Stood {
         Stood::InFlight { predicted: self.flight.predicted(self.flight.head + place as u64) }
     }
 
-    fn sort_kept(&mut self, verdict: Verdict, mut message: Message, denied: bool, sorted: &mut Sorted) {
+    fn sort_kept(&mut self, verdict: Verdict, mut message: Message, sorted: &mut Sorted) {
         if verdict == Verdict::Lost {
             self.stats.broker_lost += message.records();
             self.stats.acked = self.stats.acked.saturating_sub(message.records());
-            message.history = if denied { History::Denied } else { History::Lost };
+            message.history = History::Lost;
             sorted.send.push(message);
         } else {
             self.retained.keep_again(message);
@@ -230,7 +230,7 @@ impl Window {
                 self.stats.acked += count as u64;
                 message.advance(count);
             }
-            Verdict::Missed => return self.outbox.declare(&message, GapReason::BrokerLost, &mut sorted.dropped),
+            Verdict::Missed => return self.miss(now, &message, sorted),
             Verdict::Send => {}
         }
         if message.history == History::Fresh {
@@ -253,7 +253,13 @@ impl Window {
         }
     }
 
-    fn sort_waiting(&mut self, verdict: Verdict, mut message: Message, sorted: &mut Sorted) {
+    /// It cannot come in order any more: it is declared, and fetched again.
+    fn miss(&mut self, now: Instant, message: &Message, sorted: &mut Sorted) {
+        self.outbox.declare(message, GapReason::BrokerLost, &mut sorted.dropped);
+        self.be_wary(now);
+    }
+
+    fn sort_waiting(&mut self, now: Instant, verdict: Verdict, mut message: Message, sorted: &mut Sorted) {
         match verdict {
             Verdict::Stored => self.stats.duplicates += message.records(),
             Verdict::SendFrom { count } => {
@@ -261,7 +267,8 @@ impl Window {
                 message.advance(count);
                 sorted.send.push(message);
             }
-            Verdict::Send | Verdict::Lost | Verdict::Missed => sorted.send.push(message),
+            Verdict::Missed => self.miss(now, &message, sorted),
+            Verdict::Send | Verdict::Lost => sorted.send.push(message),
         }
     }
 

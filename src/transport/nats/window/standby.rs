@@ -47,8 +47,7 @@ impl Window {
         self.fence = None;
         self.poison = None;
         self.settled = None;
-        self.unstored = None;
-        self.claimed = false;
+        self.unstored.clear();
         self.out_of_line = false;
         self.regression = None;
         self.tails.clear();

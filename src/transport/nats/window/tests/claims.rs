@@ -145,6 +145,54 @@ fn what_the_server_knows_and_has_not_stored_goes_without_its_id_wherever_the_str
 }
 
 #[test]
+fn all_that_the_server_names_in_one_doubt_goes_without_its_id_and_alone() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(config(), now);
+    reconcile(&mut window, now, Mode::Chained, 40, Some((40, trade(1))));
+    (2..=4).for_each(|id| window.push(now, 0, &trade(id)));
+    let sent = sends(&mut window, now);
+    for (place, refusal) in [(0, Refusal::InProcess), (1, Refusal::WrongSequence), (2, Refusal::InProcess)] {
+        let Reply::Token(token) = sent[place].reply else { panic!("no token") };
+        window.on_answer(now, window.epoch(), Answer::Refused { at: RefusedAt::Token(token), refusal });
+    }
+    assert_eq!(window.next(now), None, "the other answers are on their way");
+    let now = now + BACKOFF_MAX;
+    reconcile(&mut window, now, Mode::Chained, 40, Some((40, trade(1))));
+    for (seq, id, denied) in [(41, 2, true), (42, 3, false), (43, 4, true)] {
+        let sent = sends(&mut window, now);
+        assert!(sent.len() == 1 && (ids(&sent)[0], sent[0].denied) == (id, denied), "{id}: {sent:?}");
+        let Reply::Token(token) = sent[0].reply else { panic!("no token") };
+        window.on_answer(now, window.epoch(), Answer::Stored { token, seq, duplicate: false });
+    }
+    assert!(window.is_drained());
+}
+
+#[test]
+fn what_waits_behind_its_own_follower_is_declared_and_not_taken_for_stored() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(Config { window: 1, ..config() }, now);
+    reconcile(&mut window, now, Mode::Chained, 40, Some((40, trade(1))));
+    (2..=4).for_each(|id| window.push(now, 0, &trade(id)));
+    assert_eq!(ids(&sends(&mut window, now)), [2]);
+    window.on_disconnect(now);
+    let now = now + BACKOFF_MAX;
+    let Some(Action::Reconcile(query)) = window.next(now) else { panic!("a doubt is followed by a question") };
+    assert_eq!(query.places, Some((41, 41)));
+    // The other instance's copy of a later one was still under way, and came first.
+    let last = TailRecord { seq: 41, stored_ns: 0, record: *trade(4).as_bytes() };
+    let tails = vec![Tail { key: Key::trades(0), last: Some(last) }];
+    let copy = (Key::trades(0), bytes::Bytes::copy_from_slice(trade(4).as_bytes()));
+    let report = Stored { last_seq: 41, tails, places: Places::from([(41, Some(copy))]), ..stored(&trade(1)) };
+    window.on_reconciled(now, &report);
+    let sent = sends(&mut window, now);
+    let gap = |send: &Send| match Record::from_bytes(&send.payload) {
+        Ok(Record::Gap(gap)) => (gap.first_id, gap.last_id),
+        _ => panic!("no gap: {send:?}"),
+    };
+    assert_eq!(sent.iter().map(gap).collect::<Vec<_>>(), [(2, 3)]);
+}
+
+#[test]
 fn what_was_sent_and_dropped_may_be_known_when_it_is_fetched_again() {
     let now = crate::telemetry::clock::now();
     let mut window = Window::new(Config { outbox_bytes: 4 * (48 + MESSAGE_COST), ..config() }, now);
