@@ -25,9 +25,12 @@ use crate::market::trade::RECORD_BYTES;
 /// Last messages that are asked for at the same time.
 const TAILS_AT_ONCE: usize = 64;
 
-/// Messages in the place of ours that are asked for at the same time: a window of them comes within [`READ_TIMEOUT`],
-/// from far away too.
+/// Messages in the place of ours that are asked for at the same time: a window of them takes some round trips, not
+/// thousands.
 const PLACES_AT_ONCE: usize = 512;
+
+/// Each of them adds so much to the time that a reading may take.
+const PLACE_TIMEOUT: Duration = Duration::from_millis(2);
 
 /// How long an answer to the end of an old batch is waited for. A server that does not answer is not published to.
 const FENCE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -90,6 +93,18 @@ pub(super) async fn read(reading: Reading, query: Query) -> Result<Outcome, Read
         Ok(outcome) => outcome?,
         Err(_) => return Err(ReadError::Other(format!("nothing was read within {READ_TIMEOUT:?}"))),
     };
+    if let Some((first, last)) = query.places {
+        let last = last.min(outcome.stored.last_seq);
+        let client = outcome.link.client().clone();
+        let read = unless_gone(&mut outcome.link, places(&client, &reading, (first, last)));
+        let limit = READ_TIMEOUT + PLACE_TIMEOUT * u32::try_from(last.saturating_sub(first)).unwrap_or(u32::MAX);
+        outcome.stored.places = match Box::pin(tokio::time::timeout(limit, read)).await {
+            Ok(places) => places?,
+            Err(_) => {
+                return Err(ReadError::Other(format!("sequences {first} to {last} were not read within {limit:?}")));
+            }
+        };
+    }
     if query.first {
         let pasts = pasts(&reading, &outcome.stored.tails);
         outcome.pasts = Box::pin(unless_gone(&mut outcome.link, pasts)).await?;
@@ -118,8 +133,7 @@ async fn within(reading: &Reading, query: &Query) -> Result<Outcome, ReadError> 
         false => Duration::ZERO,
     };
     let (is_new, last_seq, created) = (stream.created_now, stream.last_seq, stream.created);
-    let places = unless_gone(&mut link, places(&client, reading, query.places, last_seq)).await?;
-    let stored = Stored { mode, last_seq, created, is_new, ids_kept, tails, places };
+    let stored = Stored { mode, last_seq, created, is_new, ids_kept, tails, places: Places::new() };
     Ok(Outcome { link, stored, stream, pasts: BTreeMap::new() })
 }
 
@@ -211,25 +225,25 @@ async fn tails(client: &async_nats::Client, reading: &Reading, keys: &[Key]) -> 
 async fn places(
     client: &async_nats::Client,
     reading: &Reading,
-    range: Option<(u64, u64)>,
-    last_seq: u64,
+    (first, last): (u64, u64),
 ) -> Result<Places, ReadError> {
-    let Some((first, last)) = range else { return Ok(Places::new()) };
+    let keys = reading.subjects.keys();
     let name = &reading.settings.jetstream.stream_name;
     let context = jetstream::new(client.clone());
     let stream = context.get_stream_no_info(name).await.map_err(|error| ReadError::Other(Chain(&error).to_string()))?;
     let stream = &stream;
+    let keys = &keys;
     let one = |seq: u64| async move {
         match stream.get_raw_message(seq).await {
             Ok(message) => {
-                let key = reading.subjects.key(&message.subject);
+                let key = keys.get(message.subject.as_str()).copied();
                 Ok(Some((seq, key.map(|key| (key, message.payload)))))
             }
             Err(error) if is_empty(&error) => Ok(None),
             Err(error) => Err(ReadError::Other(format!("cannot read sequence {seq} of {name}: {}", Chain(&error)))),
         }
     };
-    let read = stream::iter(first..=last.min(last_seq)).map(one).buffer_unordered(PLACES_AT_ONCE);
+    let read = stream::iter(first..=last).map(one).buffer_unordered(PLACES_AT_ONCE);
     Ok(read.try_collect::<Vec<_>>().await?.into_iter().flatten().collect())
 }
 

@@ -2,6 +2,7 @@
 //!
 //! It decides nothing; the window does.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use async_nats::Subject;
@@ -38,11 +39,11 @@ impl Subjects {
         self.0.get(key.index())
     }
 
-    /// What a subject is for, if it is one of these.
-    pub(super) fn key(&self, subject: &str) -> Option<Key> {
-        let index = self.0.iter().position(|ours| ours.as_str() == subject)?;
-        let kind = if index.is_multiple_of(2) { SubjectKind::Trades } else { SubjectKind::Gaps };
-        u32::try_from(index / 2).ok().map(|route| Key { route, kind })
+    /// What each of these subjects is for.
+    pub(super) fn keys(&self) -> HashMap<&str, Key> {
+        let kinds = [SubjectKind::Trades, SubjectKind::Gaps].into_iter();
+        let keys = (0..).flat_map(|route| kinds.clone().map(move |kind| Key { route, kind }));
+        self.0.iter().map(Subject::as_str).zip(keys).collect()
     }
 }
 

@@ -18,7 +18,7 @@ impl Window {
         }
         match answer {
             Answer::Stored { token, duplicate: true, .. } => {
-                self.settled = self.flight.has(token).then_some(token);
+                self.settled.extend(Some(token).filter(|at| self.flight.has(*at)));
                 self.doubt(now, Doubt::Duplicate);
             }
             Answer::Stored { token, seq, duplicate: false } => self.on_stored(now, token, seq),
@@ -30,11 +30,14 @@ impl Window {
 
     /// Others in flight may be known too: each says so by itself, and all of them are resent differently at once.
     fn on_answer_in_doubt(&mut self, answer: Answer) {
-        if let Answer::Refused { at: RefusedAt::Token(position), refusal: Refusal::InProcess } = answer
-            && self.flight.has(position)
-        {
-            self.unstored.insert(position);
-        }
+        let (named, position) = match answer {
+            Answer::Refused { at: RefusedAt::Token(position), refusal: Refusal::InProcess } => {
+                (&mut self.unstored, position)
+            }
+            Answer::Stored { token, duplicate: true, .. } => (&mut self.settled, token),
+            _ => return,
+        };
+        named.extend(Some(position).filter(|at| self.flight.has(*at)));
     }
 
     fn on_stored(&mut self, now: Instant, position: u64, seq: u64) {
@@ -75,7 +78,7 @@ impl Window {
         if duplicate && self.flight.queue.front().is_some_and(|message| message.history != History::Fresh) {
             // Sent before, and known: what the server takes for known has to be there.
             self.flight.batch = Batch::None;
-            self.settled = Some(first);
+            self.settled.insert(first);
             return self.doubt(now, Doubt::Duplicate);
         }
         if first + count > self.flight.head {

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use super::event::{Key, Places, Stored, TailRecord};
-use super::message::{Mark, Message, same_trade};
+use super::message::{History, Mark, Message, same_trade};
 use super::outbox::carries_gaps;
 use super::retained::Gone;
 use crate::market::Record;
@@ -64,7 +64,7 @@ impl Held {
     fn of(key: Key, record: &Record) -> Self {
         let (id, at) = match record {
             Record::Trade(trade) => ((trade.trade_id, 0), trade.ts_event / 1_000_000),
-            Record::Gap(gap) => ((gap.first_id, gap.last_id), gap.ts_end),
+            Record::Gap(gap) => ((gap.first_id, gap.last_id), gap.ts_end ^ u64::from(gap.flags)),
         };
         Self { subject: key.index(), id, at }
     }
@@ -160,7 +160,11 @@ impl<'a> Judge<'a> {
         let is_read = match stood {
             Stood::Retained => false,
             // Of this epoch it stands there or nowhere; what cannot be read there may have been it.
-            Stood::InFlight { predicted } => predicted > self.last_seq || self.places.contains_key(&predicted),
+            // A copy sent in an earlier one may have been removed, where not the oldest goes first.
+            Stood::InFlight { predicted } => {
+                (message.history == History::Fresh || self.oldest_removed_first)
+                    && (predicted > self.last_seq || self.places.contains_key(&predicted))
+            }
             Stood::Waiting => {
                 self.last_seq <= read && self.places.len() as u64 == self.last_seq.saturating_sub(reached)
             }

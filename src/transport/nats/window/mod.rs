@@ -98,8 +98,8 @@ pub struct Window {
     fence: Option<u64>,
     /// A message in flight that the server would refuse for ever.
     poison: Option<u64>,
-    /// A message in flight of which the server said that it had it already.
-    settled: Option<u64>,
+    /// Messages in flight of which the server said that it had them already.
+    settled: BTreeSet<u64>,
     /// Messages in flight of which the server said that their ids are known and nothing stored.
     unstored: BTreeSet<u64>,
     /// A message was refused because the stream did not end where it should have.
@@ -159,7 +159,7 @@ impl Window {
             attempts: 0,
             fence: None,
             poison: None,
-            settled: None,
+            settled: BTreeSet::new(),
             unstored: BTreeSet::new(),
             out_of_line: false,
             resume: None,
@@ -354,7 +354,8 @@ impl Window {
         }
         self.fence = self.flight.open_batch().or(self.fence);
         // Others in flight may be known too, and their answers are on their way.
-        let gather = if why == Doubt::Refused(Refusal::InProcess) { BACKOFF_MIN } else { Duration::ZERO };
+        let gathers = matches!(why, Doubt::Duplicate | Doubt::Refused(Refusal::InProcess));
+        let gather = if gathers { BACKOFF_MIN } else { Duration::ZERO };
         let not_before = now + self.backoff().max(gather);
         self.phase = Phase::Doubt { why, not_before };
     }

@@ -85,7 +85,7 @@ impl Window {
         self.tails.clone_from(&stored.tails);
         self.fence = None;
         self.poison = None;
-        self.settled = None;
+        self.settled.clear();
         self.unstored.clear();
         self.out_of_line = false;
         self.progress = false;
@@ -112,18 +112,24 @@ impl Window {
         // Where somebody else's message was stored, the last ones alone do not tell which of ours was not: none of them
         // stands beyond a window, whichever epoch it was sent in.
         let flying = self.flight.queue.len() as u64;
-        let places = (flying > 0 && self.flight.mode == Mode::Chained)
+        let places = self
+            .asks_places()
             .then(|| (self.flight.reached() + 1, self.flight.reached() + self.flight.window().max(flying)));
         Query { epoch: self.epoch, doubt: why, fence: self.fence, subjects, first, places }
     }
 
+    /// Whether what stands in the places of what is in flight has to be read.
+    fn asks_places(&self) -> bool {
+        !self.flight.queue.is_empty() && self.flight.mode == Mode::Chained
+    }
+
     fn settle(&mut self, now: Instant, stored: &Stored, regressed: bool) {
         let first = self.created.is_none();
+        let mut judge = self.judge(stored, regressed);
         let waiting = self.outbox.take();
         let flying: Vec<Message> = std::mem::take(&mut self.flight.queue).into();
         let kept: Vec<Message> = self.retained.take().into();
         let (flown, reached) = (flying.len() as u64, self.flight.reached());
-        let mut judge = self.judge(stored, regressed);
         let stood = |index: usize| match index.checked_sub(kept.len()) {
             None => Stood::Retained,
             Some(place) if place < flying.len() => self.flying_at(place),
@@ -146,12 +152,12 @@ impl Window {
             let verdict = judge.verdict(index, &message, self.flying_at(place));
             if verdict == Verdict::Send && self.is_denied(&judge, index, position, &message) {
                 message.history = History::Denied;
-            } else if self.settled == Some(position) {
+            } else if self.settled.contains(&position) {
                 // Where its place says otherwise it is not kept, lest it be taken for lost later.
                 found += u64::from(verdict == Verdict::Stored);
                 self.count_acked(now, &message);
                 self.progressed();
-                if verdict != Verdict::Send {
+                if !matches!(verdict, Verdict::Send | Verdict::Missed) {
                     self.retained.push(now, message);
                 }
                 index += 1;
@@ -178,7 +184,7 @@ impl Window {
     fn judge<'a>(&self, stored: &'a Stored, regressed: bool) -> Judge<'a> {
         let sole = self.stats.foreign == 0 && !self.out_of_line;
         let mut judge = Judge::new(stored, regressed, !sole, self.config.oldest_removed_first);
-        if self.flight.mode == Mode::Chained {
+        if self.asks_places() && !regressed {
             let reached = self.flight.reached();
             judge.since(reached, reached + self.flight.window().max(self.flight.queue.len() as u64));
         }
@@ -200,7 +206,7 @@ impl Window {
         let predicted = self.config.sole.then(|| self.flight.predicted(position));
         // One that is still under way after all is kept out by the sequence that this one expects.
         let unstored = self.config.sole && self.unstored.contains(&position);
-        let named = self.settled == Some(position) || self.unstored.contains(&position);
+        let named = self.settled.contains(&position) || self.unstored.contains(&position);
         unstored || (named && judge.is_beyond(index, message, predicted))
     }
 

@@ -46,7 +46,7 @@ impl Window {
         self.created = None;
         self.fence = None;
         self.poison = None;
-        self.settled = None;
+        self.settled.clear();
         self.unstored.clear();
         self.out_of_line = false;
         self.regression = None;

@@ -168,6 +168,25 @@ fn all_that_the_server_names_in_one_doubt_goes_without_its_id_and_alone() {
 }
 
 #[test]
+fn all_that_the_server_has_already_is_believed_in_one_doubt() {
+    let now = crate::telemetry::clock::now();
+    let mut window = Window::new(config(), now);
+    let tail = Some((40, trade(4)));
+    reconcile(&mut window, now, Mode::Chained, 40, tail);
+    (2..=5).for_each(|id| window.push(now, 0, &trade(id)));
+    let sent = sends(&mut window, now);
+    for (send, seq) in sent.iter().zip(38..=40) {
+        let Reply::Token(token) = send.reply else { panic!("no token") };
+        window.on_answer(now, window.epoch(), Answer::Stored { token, seq, duplicate: true });
+    }
+    let now = now + BACKOFF_MAX;
+    reconcile(&mut window, now, Mode::Chained, 40, tail);
+    let again = sends(&mut window, now);
+    assert_eq!((ids(&again), again[0].denied), (vec![5], false), "what comes behind them keeps its id");
+    assert_eq!(window.stats().dropped, 0);
+}
+
+#[test]
 fn what_waits_behind_its_own_follower_is_declared_and_not_taken_for_stored() {
     let now = crate::telemetry::clock::now();
     let mut window = Window::new(Config { window: 1, ..config() }, now);
