@@ -1,6 +1,6 @@
 //! The publisher on a cluster of three: leaders that step down and die cost nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
 use data_manager::config::Span;
@@ -8,7 +8,7 @@ use data_manager::config::settings::Nats;
 use data_manager::market::{Record, SubjectKind};
 use data_manager::transport::nats::stream_manager;
 
-use crate::kit::{Rig, STREAM, local, settings, subject_of, trade, universe, whole_but_for_what_is_declared};
+use crate::kit::{DEADLINE, Rig, STREAM, local, settings, subject_of, trade, universe, whole_but_for_what_is_declared};
 use crate::support::{Cluster, client, read_all};
 
 /// Settings for three copies on this cluster, which notice a silent leader soon.
@@ -63,7 +63,11 @@ async fn a_stranger_in_a_chain_costs_a_stream_with_copies_nothing() {
             let settings = replicated(&cluster);
             let dialled = client(&cluster.url()).await;
             // Of a stream that was there it is not known what an earlier run has sent: the chain comes first.
-            stream_manager::ensure(&dialled, &settings).await.unwrap();
+            // A cluster that has just begun may take its time to answer.
+            let begun = Instant::now();
+            while let Err(error) = stream_manager::ensure(&dialled, &settings).await {
+                assert!(begun.elapsed() < DEADLINE, "{version}: {error}");
+            }
             let mut rig = Rig::publishing(settings).await;
             let (context, subject) = (jetstream::new(dialled.clone()), subject_of(9, SubjectKind::Trades));
             for n in 0..40 {
