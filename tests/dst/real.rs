@@ -29,7 +29,7 @@ pub(crate) struct RealPublisher {
     next_reply: u64,
     epoch: u32,
     connected: bool,
-    /// How long it takes an earlier run to have sent what it sends.
+    /// How long it reckons with ids of an earlier run.
     wary: Duration,
 }
 

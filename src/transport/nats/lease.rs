@@ -3,7 +3,8 @@
 //! Nobody's wall clock is asked: whoever stands by watches the entry's revision by its own monotonic clock, and takes
 //! over by a write that names the revision it saw, so that one of several wins. A holder that could not renew stops
 //! by itself before anybody may take over. That keeps instances from taking turns; it is not what keeps the stream
-//! right: each publish names the sequence that it must follow, so the server itself refuses a displaced writer.
+//! right: each publish names the sequence that it must follow, so the server itself refuses a displaced writer; a
+//! late message of it that fits all the same is found when the stream is read, and what it came before is declared.
 
 use std::future::Future;
 use std::pin::Pin;

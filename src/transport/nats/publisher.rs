@@ -24,7 +24,7 @@ use super::lease::Done;
 use super::link::{Came, Link, NotSent};
 use super::read::{self, Outcome, ReadError, Reading};
 use super::status::{DrainReport, NatsState, NatsStatus};
-use super::window::{Action, Answer, Config, Doubt, Query, Refusal, RefusedAt, Send, Window};
+use super::window::{Action, Answer, Config, Doubt, Phase, Query, Refusal, RefusedAt, Send, Window};
 use super::wire::Subjects;
 use crate::config::settings::{Nats, Retention};
 use crate::market::Universe;
@@ -346,14 +346,19 @@ impl Publisher {
     }
 
     fn answered(&mut self, answer: Answer) {
-        if let Answer::Refused { refusal, .. } = &answer {
-            self.complain(&format!("a publish was refused: {refusal}"));
-            self.unless_draining(NatsState::Reconciling);
-        } else {
-            self.shared.status.borrow_mut().last_ack_ns = clock::wall_ns();
-            if std::mem::take(&mut self.announced.trouble) {
-                let waiting = self.shared.window.borrow().stats().waiting;
-                tracing::info!(server = %self.shared.status.borrow().server, waiting, "publishing again");
+        match &answer {
+            // What follows a refused one is refused for it too: that one was told.
+            Answer::Refused { .. } if *self.shared.window.borrow().phase() != Phase::Steady => {}
+            Answer::Refused { refusal, .. } => {
+                self.complain(&format!("a publish was refused: {refusal}"));
+                self.unless_draining(NatsState::Reconciling);
+            }
+            _ => {
+                self.shared.status.borrow_mut().last_ack_ns = clock::wall_ns();
+                if std::mem::take(&mut self.announced.trouble) {
+                    let waiting = self.shared.window.borrow().stats().waiting;
+                    tracing::info!(server = %self.shared.status.borrow().server, waiting, "publishing again");
+                }
             }
         }
         self.shared.window.borrow_mut().on_answer(clock::now(), self.epoch, answer);

@@ -44,6 +44,9 @@ const PAST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Message ids may be remembered for so much longer than the server says: it looks for old ones now and then.
 const STALE_SLACK: Duration = Duration::from_secs(5);
 
+/// A stream to ask for messages, without its state.
+type Unread = jetstream::stream::Stream<()>;
+
 /// What is needed to read.
 pub(super) struct Reading {
     pub(super) settings: Rc<Nats>,
@@ -204,12 +207,15 @@ async fn fence(link: &mut Link, reading: &Reading, batch: u64) -> Result<(), Rea
     }
 }
 
+async fn stream_of(client: &async_nats::Client, reading: &Reading) -> Result<Unread, ReadError> {
+    let context = jetstream::new(client.clone());
+    let stream = context.get_stream_no_info(&reading.settings.jetstream.stream_name).await;
+    stream.map_err(|error| ReadError::Other(Chain(&error).to_string()))
+}
+
 /// The last message of each subject, from the stream's leader: a replica may be behind.
 async fn tails(client: &async_nats::Client, reading: &Reading, keys: &[Key]) -> Result<Vec<Tail>, ReadError> {
-    let name = &reading.settings.jetstream.stream_name;
-    let context = jetstream::new(client.clone());
-    let stream = context.get_stream_no_info(name).await.map_err(|error| ReadError::Other(Chain(&error).to_string()))?;
-    let stream = &stream;
+    let stream = &stream_of(client, reading).await?;
     let one = |key: Key| async move {
         let Some(subject) = reading.subjects.of(key) else { return Ok(Tail { key, last: None }) };
         match stream.get_last_raw_message_by_subject(subject).await {
@@ -227,12 +233,8 @@ async fn places(
     reading: &Reading,
     (first, last): (u64, u64),
 ) -> Result<Places, ReadError> {
-    let keys = reading.subjects.keys();
-    let name = &reading.settings.jetstream.stream_name;
-    let context = jetstream::new(client.clone());
-    let stream = context.get_stream_no_info(name).await.map_err(|error| ReadError::Other(Chain(&error).to_string()))?;
-    let stream = &stream;
-    let keys = &keys;
+    let keys = &reading.subjects.keys();
+    let stream = &stream_of(client, reading).await?;
     let one = |seq: u64| async move {
         match stream.get_raw_message(seq).await {
             Ok(message) => {
@@ -240,7 +242,7 @@ async fn places(
                 Ok(Some((seq, key.map(|key| (key, message.payload)))))
             }
             Err(error) if is_empty(&error) => Ok(None),
-            Err(error) => Err(ReadError::Other(format!("cannot read sequence {seq} of {name}: {}", Chain(&error)))),
+            Err(error) => Err(ReadError::Other(format!("cannot read sequence {seq} of the stream: {}", Chain(&error)))),
         }
     };
     let read = stream::iter(first..=last).map(one).buffer_unordered(PLACES_AT_ONCE);

@@ -13,14 +13,12 @@ impl Window {
         if epoch != self.epoch {
             return;
         }
+        self.note_named(&answer);
         if self.phase != Phase::Steady {
-            return self.on_answer_in_doubt(answer);
+            return;
         }
         match answer {
-            Answer::Stored { token, duplicate: true, .. } => {
-                self.settled.extend(Some(token).filter(|at| self.flight.has(*at)));
-                self.doubt(now, Doubt::Duplicate);
-            }
+            Answer::Stored { duplicate: true, .. } => self.doubt(now, Doubt::Duplicate),
             Answer::Stored { token, seq, duplicate: false } => self.on_stored(now, token, seq),
             Answer::Flow { batch, seq, msgs } => self.on_flow(now, batch, seq, msgs),
             Answer::Closed { batch, seq, count, duplicate } => self.on_closed(now, batch, seq, count, duplicate),
@@ -28,16 +26,15 @@ impl Window {
         }
     }
 
-    /// Others in flight may be known too: each says so by itself, and all of them are resent differently at once.
-    fn on_answer_in_doubt(&mut self, answer: Answer) {
+    /// Which message in flight the server knows. In doubt too: each says so by itself, and all of them are sent again
+    /// differently at once.
+    fn note_named(&mut self, answer: &Answer) {
         let (named, position) = match answer {
-            Answer::Refused { at: RefusedAt::Token(position), refusal: Refusal::InProcess } => {
-                (&mut self.unstored, position)
-            }
-            Answer::Stored { token, duplicate: true, .. } => (&mut self.settled, token),
+            Answer::Refused { at, refusal: Refusal::InProcess } => (&mut self.unstored, self.flight.refused(*at)),
+            Answer::Stored { token, duplicate: true, .. } => (&mut self.settled, Some(*token)),
             _ => return,
         };
-        named.extend(Some(position).filter(|at| self.flight.has(*at)));
+        named.extend(position.filter(|at| self.flight.has(*at)));
     }
 
     fn on_stored(&mut self, now: Instant, position: u64, seq: u64) {
@@ -100,18 +97,11 @@ impl Window {
     }
 
     fn on_refused(&mut self, now: Instant, at: RefusedAt, refusal: Refusal) {
-        let position = match at {
-            RefusedAt::Token(position) => Some(position),
-            RefusedAt::Batch { batch, .. } if !self.flight.is_current(batch) => return,
-            RefusedAt::Batch { seq: 0, .. } => (self.flight.queue.len() == 1).then_some(self.flight.head),
-            RefusedAt::Batch { seq, .. } => self.flight.batch_first().map(|first| first + seq - 1),
-            RefusedAt::Last => self.flight.next().checked_sub(1),
-        };
-        if refusal == Refusal::TooLarge {
-            self.poison = position.filter(|at| self.flight.has(*at));
+        if matches!(at, RefusedAt::Batch { batch, .. } if !self.flight.is_current(batch)) {
+            return;
         }
-        if refusal == Refusal::InProcess {
-            self.unstored.extend(position.filter(|at| self.flight.has(*at)));
+        if refusal == Refusal::TooLarge {
+            self.poison = self.flight.refused(at).filter(|at| self.flight.has(*at));
         }
         self.doubt(now, Doubt::Refused(refusal));
     }

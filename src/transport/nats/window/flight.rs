@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::event::{BatchOp, Expect, Key, Mode, Reply, Send};
+use super::event::{BatchOp, Expect, Key, Mode, RefusedAt, Reply, Send};
 use super::message::{History, Message};
 
 /// A batch that gets no further message is ended after this long, which acknowledges all of it. The server itself gives
@@ -99,9 +99,22 @@ impl Flight {
         self.base_seq + (position - self.base) + 1
     }
 
-    /// Messages that may be in flight.
-    pub(super) const fn window(&self) -> u64 {
-        self.window
+    /// First and last sequence at which anything in flight can stand, where that has to be read: a copy that was sent
+    /// in an earlier epoch stands no further than a window behind what is reached either.
+    pub(super) fn places(&self) -> Option<(u64, u64)> {
+        let chained = !self.queue.is_empty() && self.mode == Mode::Chained;
+        chained.then(|| (self.reached() + 1, self.reached() + self.window))
+    }
+
+    /// The position that a refusal means, where it tells.
+    pub(super) fn refused(&self, at: RefusedAt) -> Option<u64> {
+        match at {
+            RefusedAt::Token(position) => Some(position),
+            RefusedAt::Batch { batch, .. } if !self.is_current(batch) => None,
+            RefusedAt::Batch { seq: 0, .. } => (self.queue.len() == 1).then_some(self.head),
+            RefusedAt::Batch { seq, .. } => self.batch_first().map(|first| first + seq - 1),
+            RefusedAt::Last => self.next().checked_sub(1),
+        }
     }
 
     /// Whether a position is in flight.

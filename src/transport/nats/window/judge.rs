@@ -46,10 +46,11 @@ pub(super) struct Judge<'a> {
     /// Others write too: sequences prove nothing.
     foreign: bool,
     oldest_removed_first: bool,
-    /// What was stored behind the last acknowledgement, as far as it was read, and between which sequences it was.
+    /// What was stored behind the last acknowledgement, as far as it was read, and its records.
     places: &'a Places,
     held: HashSet<Held>,
-    since: Option<(u64, u64)>,
+    /// First and last sequence of what was asked for of it.
+    asked: Option<(u64, u64)>,
 }
 
 /// What tells a stored record from others: of a trade its id and its time, as [`same_trade`] compares them.
@@ -58,15 +59,16 @@ struct Held {
     subject: usize,
     id: (u64, u64),
     at: u64,
+    flags: u8,
 }
 
 impl Held {
     fn of(key: Key, record: &Record) -> Self {
-        let (id, at) = match record {
-            Record::Trade(trade) => ((trade.trade_id, 0), trade.ts_event / 1_000_000),
-            Record::Gap(gap) => ((gap.first_id, gap.last_id), gap.ts_end ^ u64::from(gap.flags)),
-        };
-        Self { subject: key.index(), id, at }
+        let subject = key.index();
+        match record {
+            Record::Trade(trade) => Self { subject, id: (trade.trade_id, 0), at: trade.ts_event / 1_000_000, flags: 0 },
+            Record::Gap(gap) => Self { subject, id: (gap.first_id, gap.last_id), at: gap.ts_end, flags: gap.flags },
+        }
     }
 }
 
@@ -98,12 +100,12 @@ impl<'a> Judge<'a> {
             }
         }
         let (last_seq, places) = (stored.last_seq, &stored.places);
-        Self { tails, last_seq, regressed, foreign, oldest_removed_first, places, held: HashSet::new(), since: None }
+        Self { tails, last_seq, regressed, foreign, oldest_removed_first, places, held: HashSet::new(), asked: None }
     }
 
-    /// What is stored behind the first of these sequences was asked for, up to the second one.
-    pub(super) fn since(&mut self, reached: u64, read: u64) {
-        self.since = Some((reached, read));
+    /// The places from here to there were asked for: what is stored behind the last acknowledgement.
+    pub(super) fn read(&mut self, first: u64, last: u64) {
+        self.asked = Some((first, last));
         for (key, payload) in self.places.values().flatten() {
             let records = payload.chunks_exact(RECORD_BYTES).filter_map(|chunk| Record::from_bytes(chunk).ok());
             self.held.extend(records.map(|record| Held::of(*key, &record)));
@@ -155,21 +157,22 @@ impl<'a> Judge<'a> {
 
     /// Whether a message is not among what was stored since the last acknowledgement, though its subject has grown.
     fn is_left_out(&self, message: &Message, stood: Stood, known: &Known) -> bool {
-        let grown = known.last.is_some_and(|(last, _)| self.since.is_some_and(|(reached, _)| last.seq > reached));
-        let (Some(last), Some((reached, read))) = (message.last().filter(|_| grown), self.since) else { return false };
+        let Some((first, last)) = self.asked else { return false };
+        let grown = known.last.is_some_and(|(tail, _)| tail.seq >= first);
+        let Some(record) = message.last().filter(|_| grown) else { return false };
         let is_read = match stood {
             Stood::Retained => false,
-            // Of this epoch it stands there or nowhere; what cannot be read there may have been it.
-            // A copy sent in an earlier one may have been removed, where not the oldest goes first.
+            // Of this epoch it stands there or nowhere; what cannot be read there may have been it. A copy sent in an
+            // earlier one may have been removed, where not the oldest goes first.
             Stood::InFlight { predicted } => {
                 (message.history == History::Fresh || self.oldest_removed_first)
                     && (predicted > self.last_seq || self.places.contains_key(&predicted))
             }
             Stood::Waiting => {
-                self.last_seq <= read && self.places.len() as u64 == self.last_seq.saturating_sub(reached)
+                self.last_seq <= last && self.places.len() as u64 == (self.last_seq + 1).saturating_sub(first)
             }
         };
-        is_read && !self.held.contains(&Held::of(message.key, &last))
+        is_read && !self.held.contains(&Held::of(message.key, &record))
     }
 
     /// Whether a message surely is not stored, whatever the server says: the subject ends before it, by its place and

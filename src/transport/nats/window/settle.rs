@@ -109,18 +109,9 @@ impl Window {
             .filter(|key| first || wanted.get(key.index()).copied().unwrap_or(false))
             .collect();
         self.phase = Phase::Reading { why: why.clone() };
-        // Where somebody else's message was stored, the last ones alone do not tell which of ours was not: none of them
-        // stands beyond a window, whichever epoch it was sent in.
-        let flying = self.flight.queue.len() as u64;
-        let places = self
-            .asks_places()
-            .then(|| (self.flight.reached() + 1, self.flight.reached() + self.flight.window().max(flying)));
+        // Where somebody else's message was stored, the last ones alone do not tell which of ours was not.
+        let places = self.flight.places();
         Query { epoch: self.epoch, doubt: why, fence: self.fence, subjects, first, places }
-    }
-
-    /// Whether what stands in the places of what is in flight has to be read.
-    fn asks_places(&self) -> bool {
-        !self.flight.queue.is_empty() && self.flight.mode == Mode::Chained
     }
 
     fn settle(&mut self, now: Instant, stored: &Stored, regressed: bool) {
@@ -184,9 +175,8 @@ impl Window {
     fn judge<'a>(&self, stored: &'a Stored, regressed: bool) -> Judge<'a> {
         let sole = self.stats.foreign == 0 && !self.out_of_line;
         let mut judge = Judge::new(stored, regressed, !sole, self.config.oldest_removed_first);
-        if self.asks_places() && !regressed {
-            let reached = self.flight.reached();
-            judge.since(reached, reached + self.flight.window().max(self.flight.queue.len() as u64));
+        if let Some((first, last)) = self.flight.places().filter(|_| !regressed) {
+            judge.read(first, last);
         }
         for key in self.retained.gone_keys() {
             if let Some(gone) = self.retained.gone(key) {

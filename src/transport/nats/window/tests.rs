@@ -41,12 +41,16 @@ fn trade(id: u64) -> Record {
 
 fn reconcile(window: &mut Window, now: Instant, mode: Mode, last_seq: u64, tail: Option<(u64, Record)>) -> Query {
     let Some(Action::Reconcile(query)) = window.next(now) else { panic!("a doubt is followed by a question") };
+    let of = |record: &Record| match record {
+        Record::Trade(_) => Key::trades(0),
+        Record::Gap(_) => Key::gaps(0),
+    };
     let tails = query
         .subjects
         .iter()
         .map(|key| Tail {
             key: *key,
-            last: tail.filter(|_| *key == Key::trades(0)).map(|(seq, record)| TailRecord {
+            last: tail.filter(|(_, record)| *key == of(record)).map(|(seq, record)| TailRecord {
                 seq,
                 stored_ns: 0,
                 record: *record.as_bytes(),

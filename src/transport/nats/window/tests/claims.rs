@@ -130,7 +130,7 @@ fn what_the_server_knows_and_has_not_stored_goes_without_its_id_wherever_the_str
         Record::Gap(_) => panic!("no trade"),
     };
     // Behind one that came late, by an earlier run; and a gap that says that it is filled, with the same times.
-    for (tail, record) in [(Some((40, late(9))), late(10)), (None, gap(2, 3, Flags::BACKFILLED))] {
+    for (tail, record) in [(Some((40, late(9))), late(10)), (Some((40, gap(2, 3, 0))), gap(2, 3, Flags::BACKFILLED))] {
         let mut window = Window::new(config(), now);
         reconcile(&mut window, now, Mode::Chained, 40, tail);
         window.push(now, 0, &record);
