@@ -215,6 +215,7 @@ async fn a_stream_deleted_under_load_is_made_again() {
             let context = jetstream::new(client(&server.url()).await);
             let mut rig = Rig::publishing(alert(&server.url())).await;
             rig.trades_slowly(500).await;
+            rig.until("something is acknowledged", |status| status.window.acked > 0).await;
             context.delete_stream(STREAM).await.unwrap();
             rig.trades_slowly(500).await;
             rig.until("it publishes again", |status| status.rewinds >= 1).await;

@@ -63,7 +63,12 @@ impl Reader {
         self.read.clear();
         let context = jetstream::new(client.clone());
         let stream = context.get_stream(name).await.map_err(|error| error.to_string())?;
-        let state = stream.cached_info().state.clone();
+        let info = stream.cached_info();
+        // A server that has just come back answers too, with what its own copy had when it went.
+        if info.cluster.as_ref().is_some_and(|cluster| cluster.leader.as_ref().is_none_or(String::is_empty)) {
+            return Err("the server that answered knows no leader".to_owned());
+        }
+        let state = info.state.clone();
         self.wanted = Some(state.messages);
         if state.messages == 0 {
             return Ok(());

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 use super::connect::{self, Chain};
 use super::consumer::{Filter, Since, TailError};
+use super::stream_manager::is_leaders;
 use crate::config::settings::Nats;
 use crate::market::subject;
 
@@ -21,6 +22,8 @@ const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// Attempts to go on after a lost connection, about a minute in all. A reader that reads once does not wait for ever.
 const RETRIES_MAX: u32 = 15;
+/// So often the stream's leader is asked for, about ten seconds: others that answer may be behind.
+const LEADER_TRIES: u32 = 50;
 /// After this long without a message it is asked whether there is any left: the rest may have been removed meanwhile.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -137,7 +140,15 @@ impl Scan {
     async fn stream(&self) -> Result<jetstream::stream::Stream, TailError> {
         let client = connect::dial(&self.settings).await?;
         let name = &self.settings.jetstream.stream_name;
-        jetstream::new(client).get_stream(name).await.map_err(|error| self.fail(Chain(&error).to_string()))
+        let context = jetstream::new(client);
+        for _ in 0..LEADER_TRIES {
+            let stream = context.get_stream(name).await.map_err(|error| self.fail(Chain(&error).to_string()))?;
+            if is_leaders(stream.cached_info()) {
+                return Ok(stream);
+            }
+            tokio::time::sleep(RETRY_MIN).await;
+        }
+        Err(self.fail("it has no leader; look at the cluster".to_owned()))
     }
 
     async fn again(&mut self) -> Result<(), TailError> {

@@ -86,6 +86,12 @@ pub enum StreamError {
         /// What went wrong, and what to do.
         reason: String,
     },
+    /// Not its leader has answered: that server's copy may be behind.
+    #[error("the server that answered for stream {name} does not lead it, and may be behind; asking again")]
+    NotTheLeader {
+        /// The stream.
+        name: String,
+    },
 }
 
 impl fmt::Display for Difference {
@@ -103,6 +109,9 @@ pub async fn ensure(client: &async_nats::Client, settings: &Nats) -> Result<Stre
     let wanted = config(settings, takes_batches(&client.server_info().version));
     let stream = &settings.jetstream;
     match context.get_stream(&stream.stream_name).await {
+        Ok(found) if !is_leaders(found.cached_info()) => {
+            Err(StreamError::NotTheLeader { name: stream.stream_name.clone() })
+        }
         Ok(found) => Ok(report(stream, &wanted, found.cached_info(), false)),
         Err(error) if is_missing(&error) => match stream.manage {
             Manage::Create => create(&context, stream, wanted).await,
@@ -111,6 +120,15 @@ pub async fn ensure(client: &async_nats::Client, settings: &Nats) -> Result<Stre
         },
         Err(error) => Err(StreamError::Look { name: stream.stream_name.clone(), reason: look_reason(&error) }),
     }
+}
+
+/// Whether the stream's leader has answered. In a cluster a server that has just come back answers as well, with what
+/// its own copy had when it went: it knows no leader, or names another server as the leader.
+pub(super) fn is_leaders(info: &Info) -> bool {
+    info.cluster.as_ref().is_none_or(|cluster| {
+        let leader = cluster.leader.as_deref().unwrap_or_default();
+        !leader.is_empty() && cluster.replicas.iter().all(|replica| replica.name != leader)
+    })
 }
 
 /// The stream as the settings want it; `batches` says whether the server knows fast-ingest batches.
@@ -286,6 +304,28 @@ mod tests {
         settings.jetstream.max_bytes_per_subject = 0.into();
         assert_eq!(messages_per_subject(&settings), None);
         assert_eq!(config(&settings, true).max_messages_per_subject, -1);
+    }
+
+    #[test]
+    fn a_copy_that_may_be_behind_is_told_from_the_leader() {
+        let info = |cluster: &str| -> Info {
+            let text = format!(
+                r#"{{"created":"2026-01-31T08:00:00Z","config":{{"name":"S","retention":"limits","storage":"file",
+                "discard":"old","num_replicas":3,"max_consumers":-1,"max_msgs":-1,"max_bytes":-1,"max_age":0,
+                "max_msgs_per_subject":-1}},"state":{{"messages":0,"bytes":0,"first_seq":1,
+                "first_ts":"2026-01-31T08:00:00Z","last_seq":0,"last_ts":"2026-01-31T08:00:00Z",
+                "consumer_count":0}}{cluster}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let copies = |names: [&str; 2]| {
+            names.map(|name| format!(r#"{{"name":"{name}","current":true,"active":1}}"#)).join(",")
+        };
+        let led = |leader: &str| format!(r#","cluster":{{"name":"c"{leader},"replicas":[{}]}}"#, copies(["n1", "n2"]));
+        assert!(is_leaders(&info("")), "a server of its own");
+        assert!(is_leaders(&info(&led(r#","leader":"n0""#))));
+        assert!(!is_leaders(&info(&led(""))), "a server that has just come back knows no leader");
+        assert!(!is_leaders(&info(&led(r#","leader":"n2""#))), "a copy names the leader among the others");
     }
 
     #[test]
