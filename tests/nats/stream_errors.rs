@@ -8,15 +8,25 @@ use data_manager::transport::nats::stream_manager::ensure;
 use crate::kit::{VERSIONS, settings};
 use crate::support::{Cluster, Server, client};
 
+/// A server that has just begun, on a busy machine, may not answer in time: it is asked again so often.
+const ATTEMPTS: usize = 10;
+
 /// What `ensure` says with these settings.
 async fn refused(url: &str, change: impl FnOnce(&mut JetStream)) -> String {
     let mut settings = settings(url);
     change(&mut settings.jetstream);
     let client = dial(&settings).await.unwrap();
-    match ensure(&client, &settings).await {
-        Ok(report) => panic!("there is a stream: {report:?}"),
-        Err(error) => error.to_string(),
+    let mut said = String::new();
+    for _ in 0..ATTEMPTS {
+        match ensure(&client, &settings).await {
+            Ok(report) => panic!("there is a stream: {report:?}"),
+            Err(error) => said = error.to_string(),
+        }
+        if !said.contains("timed out") {
+            break;
+        }
     }
+    said
 }
 
 fn says(text: &str, words: &[&str]) {
