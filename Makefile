@@ -16,9 +16,6 @@ NIGHTLY ?= nightly
 CARGO_DENY_VERSION = 0.20.2
 CARGO_DENY = .tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
-# Says that scripts/fetch-clang has found or fetched a clang, for the tests of the C client.
-CLANG_STAMP = .tools/clang.stamp
-
 .DEFAULT_GOAL := help
 .PHONY: help run test test-slow chaos chaos-quick bench bench-quick fuzz fuzz-quick loom miri tsan lint fmt deny advisories tools clean-tools
 
@@ -96,13 +93,9 @@ advisories: $(CARGO_DENY) ## known vulnerabilities of the dependencies; needs th
 $(CARGO_DENY):
 	$(CARGO) install --locked --root .tools/cargo-deny-$(CARGO_DENY_VERSION) cargo-deny@$(CARGO_DENY_VERSION)
 
-tools: $(CLANG_STAMP) ## fetches the nats-servers that the tests start, and a clang where PATH has none, into .tools/
+tools: ## fetches the nats-servers that the tests start, and a clang where PATH has none, into .tools/
 	@python3 scripts/fetch-nats-server $(NATS_VERSIONS) > /dev/null
-
-# Once a version of the script: a clang that goes from PATH later is missed by the test, which says so.
-$(CLANG_STAMP): scripts/fetch-clang
 	@python3 scripts/fetch-clang > /dev/null
-	@mkdir -p $(@D) && touch $@
 
 clean-tools: ## removes .tools/ and .cache/
 	rm -rf .tools .cache
