@@ -48,13 +48,23 @@ pub(crate) fn build_of(build: &Build, sources: &[&str], name: &str, flags: &[&st
     // Renamed at the end: another test may run the program of the same name meanwhile.
     let scratch = tempfile::tempdir_in(directory).unwrap();
     let fresh = scratch.path().join(name);
-    let mut command = Command::new(find(build.compiler));
-    command.args(WARNINGS).args(build.flags).args(flags).arg("-I").arg(root().join("clients/c"));
-    command.args(sources.iter().map(|source| root().join(source))).arg("-o").arg(&fresh);
-    let done = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(done.status.success(), "{command:?}:\n{}", String::from_utf8_lossy(&done.stderr));
+    compile(Command::new(find(build.compiler)).args(build.flags).args(flags).arg("-o").arg(&fresh), sources);
     fs::rename(&fresh, &target).unwrap();
     target
+}
+
+/// Holds that a source takes no warning with these flags, in place of the build's own; nothing is written.
+pub(crate) fn accepts(build: &Build, source: &str, flags: &[&str]) {
+    compile(Command::new(find(build.compiler)).arg("-fsyntax-only").args(flags), &[source]);
+}
+
+fn compile(command: &mut Command, sources: &[&str]) {
+    // In front, so that a dialect of the build's own comes behind and wins.
+    let mut whole = Command::new(command.get_program());
+    whole.args(WARNINGS).args(command.get_args()).arg("-I").arg(root().join("clients/c"));
+    whole.args(sources.iter().map(|source| root().join(source)));
+    let done = whole.output().unwrap_or_else(|error| panic!("{whole:?}: {error}"));
+    assert!(done.status.success(), "{whole:?}:\n{}", String::from_utf8_lossy(&done.stderr));
 }
 
 /// A compiler on PATH, or the clang that `make tools` provides.

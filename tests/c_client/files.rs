@@ -126,7 +126,8 @@ fn any_header_is_judged_as_the_daemon_judges_it() {
         let mut bytes = good.clone();
         for _ in 0..random.usize(1..4) {
             // The fixed part, and now and then the words that change.
-            let at = random.usize(if random.u8(..4) == 0 { 8..layout::AT_WAITING } else { 24..layout::AT_HEAD });
+            let range = if random.u8(..4) == 0 { 8..layout::AT_WAITING } else { 24..layout::AT_HEAD };
+            let at = random.usize(range);
             bytes[at] = match random.u8(..4) {
                 0 => random.u8(..),
                 1 => bytes[at] ^ (1 << random.u8(..8)),

@@ -13,7 +13,7 @@ use data_manager::market::{Flags, GapMsg, GapReason, GapStrength, Record, Side, 
 use data_manager::transport::ipc::{Writer, WriterConfig, segment_path};
 use tempfile::TempDir;
 
-use crate::compiler::{CLANG, GCC, GCC_CHECKED, build, build_of};
+use crate::compiler::{Build, CLANG, GCC, GCC_CHECKED, build, build_of};
 
 /// Long enough for any machine; reached only when something is broken.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -31,7 +31,7 @@ pub(crate) struct Programs {
 pub(crate) fn programs() -> &'static [Programs] {
     static BUILT: LazyLock<Vec<Programs>> = LazyLock::new(|| {
         let both = ["tests/c_client/probe.c", "tests/c_client/other.c"];
-        let of = |one| Programs {
+        let of = |one: &Build| Programs {
             name: one.name,
             dump: build(one, "clients/c/examples/dump.c"),
             probe: build_of(one, &both, "probe", &[]),
@@ -91,8 +91,9 @@ pub(crate) struct Ring {
 impl Ring {
     pub(crate) fn new(capacity: u64) -> Self {
         let directory = tempfile::Builder::new().prefix("data-manager-test-c-").tempdir().unwrap();
-        let ring = Self::in_directory(directory.path(), "/c_", capacity);
-        Self { directory: Some(directory), ..ring }
+        let mut ring = Self::in_directory(directory.path(), "/c_", capacity);
+        ring.directory = Some(directory);
+        ring
     }
 
     pub(crate) fn in_directory(directory: &Path, prefix: &str, capacity: u64) -> Self {

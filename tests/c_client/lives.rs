@@ -191,14 +191,13 @@ fn a_killed_writer_falls_silent_and_its_successor_is_followed() {
         let mut other = Other::start(test, &directory);
         let mut probe = Probe::start(programs, ring.path());
         for _ in 0..2 {
-            assert!(probe.ask("poll").starts_with("record "));
+            let found = probe.ask("poll");
+            assert!(found.starts_with("record ") || found.starts_with("lagged "), "{found}");
             assert_eq!(check(&mut probe, SECOND), "alive");
             other.kill();
             // Its last sign of life may have come behind the check above.
-            assert_eq!(
-                check(&mut probe, 10 * SECOND).as_str().trim_start_matches("silent").trim_start_matches("alive"),
-                ""
-            );
+            let found = check(&mut probe, 10 * SECOND);
+            assert!(found == "silent" || found == "alive", "{found}");
             assert_eq!(check(&mut probe, 20 * SECOND), "silent");
             assert!(probe.ask("drain").ends_with(" empty"), "killed, not closed");
             assert_eq!(probe.ask("reopen"), "same");
