@@ -1,4 +1,4 @@
-//! The C client against rings that the crate's own writer has written: every byte, every loss, every end, every refusal.
+//! The C client against rings that the crate itself has written: every byte, every loss, every end, every refusal.
 //!
 //! Header, examples and a driven reader are compiled by gcc, by gcc with sanitizers and by clang; no test here looks at
 //! how long anything takes.
