@@ -73,6 +73,19 @@ fn a_reader_that_is_overtaken_counts_exactly() {
 }
 
 #[test]
+fn whatever_the_writer_does_between_two_loads_no_torn_record_comes_out() {
+    for one in [&GCC, &GCC_CHECKED, &CLANG] {
+        let program = build(one, "tests/c_client/steps.c");
+        let mut ring = Ring::new(64);
+        ring.write(64);
+        let done = run(Command::new(program).arg(ring.path()));
+        let said = String::from_utf8_lossy(&done.out);
+        // Four records, the head brought up to date or trailing, 105 pairs of loads, nine ways to divide eight stores.
+        assert_eq!((done.code, said.as_ref()), (Some(0), "7560 schedules, 0 wrong\n"), "{}{}", one.name, done.err);
+    }
+}
+
+#[test]
 fn json_is_what_tail_prints() {
     let prefix = format!("/data_manager_test_c_{}_", std::process::id());
     let mut ring = Ring::in_directory(Path::new("/dev/shm"), &prefix, 1 << 12);

@@ -62,7 +62,7 @@ pub(crate) fn accepts(build: &Build, source: &str, flags: &[&str]) {
     );
 }
 
-fn compile(command: &mut Command, sources: &[&str]) {
+fn compile(command: &Command, sources: &[&str]) {
     // In front, so that a dialect of the build's own comes behind and wins.
     let mut whole = Command::new(command.get_program());
     whole.args(WARNINGS).args(command.get_args()).arg("-I").arg(root().join("clients/c"));

@@ -99,7 +99,7 @@ fn what_may_not_be_read_is_told_with_the_cure() {
     fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     let path = directory.path().join("secret");
     fs::write(&path, segment()).unwrap();
-    fs::set_permissions(&path, Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o000)).unwrap();
     // The programs of the build may lie where only their owner gets.
     let program = directory.path().join("dump");
     fs::copy(&programs()[0].dump, &program).unwrap();

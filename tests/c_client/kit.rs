@@ -150,7 +150,7 @@ impl Ring {
     pub(crate) fn write_until(&mut self, mut end: impl FnMut() -> bool) -> u64 {
         let writer = self.writer.as_mut().unwrap();
         let Record::Trade(first) = record(0) else { unreachable!("record 0 is a trade") };
-        while self.written % 4_096 != 0 || !end() {
+        while !self.written.is_multiple_of(4_096) || !end() {
             let trade = TradeMsg { trade_id: self.written, size: !self.written, ..first };
             writer.push(&Record::Trade(trade));
             self.written += 1;
