@@ -17,7 +17,9 @@ use crate::compiler::{Build, CLANG, GCC, GCC_CHECKED, build, build_of};
 
 /// Long enough for any machine; reached only when something is broken.
 const DEADLINE: Duration = Duration::from_secs(120);
-pub(crate) const EXCHANGE: &str = "okx";
+/// Begins the names of rings in a directory of their own.
+pub(crate) const PREFIX: &str = "/c_";
+const EXCHANGE: &str = "okx";
 const SYMBOLS_MAX: u32 = 300;
 
 /// The programs of one compiler.
@@ -79,6 +81,18 @@ pub(crate) fn record(n: u64) -> Record {
     })
 }
 
+/// What a ring of these tests is to be.
+pub(crate) fn config(directory: &Path, prefix: &str, capacity: u64) -> WriterConfig {
+    WriterConfig {
+        directory: directory.to_owned(),
+        path_prefix: prefix.to_owned(),
+        exchange: EXCHANGE.to_owned(),
+        capacity,
+        symbols_max: SYMBOLS_MAX,
+        ..WriterConfig::default()
+    }
+}
+
 /// A ring with its writer, in a directory of its own.
 pub(crate) struct Ring {
     pub(crate) config: WriterConfig,
@@ -91,20 +105,13 @@ pub(crate) struct Ring {
 impl Ring {
     pub(crate) fn new(capacity: u64) -> Self {
         let directory = tempfile::Builder::new().prefix("data-manager-test-c-").tempdir().unwrap();
-        let mut ring = Self::in_directory(directory.path(), "/c_", capacity);
+        let mut ring = Self::in_directory(directory.path(), PREFIX, capacity);
         ring.directory = Some(directory);
         ring
     }
 
     pub(crate) fn in_directory(directory: &Path, prefix: &str, capacity: u64) -> Self {
-        let config = WriterConfig {
-            directory: directory.to_owned(),
-            path_prefix: prefix.to_owned(),
-            exchange: EXCHANGE.to_owned(),
-            capacity,
-            symbols_max: SYMBOLS_MAX,
-            ..WriterConfig::default()
-        };
+        let config = config(directory, prefix, capacity);
         let path = segment_path(directory, prefix, EXCHANGE).unwrap();
         let mut ring = Self { config, path, writer: None, written: 0, directory: None };
         ring.start();

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use data_manager::transport::ipc::{Wait, Writer};
 
-use crate::kit::{Dump, Probe, Ring, programs, record};
+use crate::kit::{Dump, PREFIX, Probe, Ring, config, programs, record};
 
 /// Tells a test that it is the other process, and in which directory it writes.
 const CHILD: &str = "DATA_MANAGER_TEST_C_CHILD";
@@ -212,11 +212,7 @@ fn a_killed_writer_falls_silent_and_its_successor_is_followed() {
 
 /// The other end of the test above.
 fn write_for_ever(directory: &Path) {
-    let mut ring = Ring::new(64);
-    ring.close();
-    ring.config.directory = directory.to_owned();
-    ring.config.capacity = 1 << 12;
-    let mut writer = Writer::create(&ring.config, []).unwrap();
+    let mut writer = Writer::create(&config(directory, PREFIX, 1 << 12), []).unwrap();
     let mut out = std::io::stdout();
     for n in 0..1_000_000 {
         writer.push(&record(n));
