@@ -93,8 +93,9 @@ advisories: $(CARGO_DENY) ## known vulnerabilities of the dependencies; needs th
 $(CARGO_DENY):
 	$(CARGO) install --locked --root .tools/cargo-deny-$(CARGO_DENY_VERSION) cargo-deny@$(CARGO_DENY_VERSION)
 
-tools: ## fetches the nats-servers that the tests start, digests checked, into .tools/
+tools: ## fetches the nats-servers that the tests start, and a clang where PATH has none, into .tools/
 	@python3 scripts/fetch-nats-server $(NATS_VERSIONS) > /dev/null
+	@python3 scripts/fetch-clang > /dev/null
 
 clean-tools: ## removes .tools/ and .cache/
 	rm -rf .tools .cache

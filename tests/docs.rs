@@ -13,7 +13,15 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-const DOCUMENTS: [&str; 4] = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "docs/reliability.md"];
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "docs/reliability.md",
+    "docs/trade-msg.md",
+    "docs/ipc-segment.md",
+    "clients/c/README.md",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -21,6 +29,15 @@ fn root() -> &'static Path {
 
 fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// The path from the root that a link of a document leads to; without one, the document itself.
+fn beside(document: &str, link: &str) -> String {
+    match (link, document.rsplit_once('/')) {
+        ("", _) => document.to_owned(),
+        (link, Some((folder, _))) => format!("{folder}/{link}"),
+        (link, None) => link.to_owned(),
+    }
 }
 
 /// The lines of all fenced blocks of a language.
@@ -130,9 +147,10 @@ fn every_link_leads_somewhere() {
                 continue;
             }
             let (path, anchor) = target.split_once('#').unwrap_or((target, ""));
-            assert!(path.is_empty() || root().join(path).exists(), "{document} links to {path}, which is not there");
+            let path = beside(document, path);
+            assert!(root().join(&path).exists(), "{document} links to {path}, which is not there");
             if !anchor.is_empty() {
-                let page = if path.is_empty() { text.clone() } else { read(path) };
+                let page = read(&path);
                 let slug = |line: &str| line.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
                 let found = page.lines().any(|line| line.starts_with('#') && slug(line) == anchor);
                 assert!(found, "{document} links to {target}: no such heading");

@@ -303,4 +303,16 @@ mod tests {
         message_id(b"short", &mut id);
         assert_eq!(id, "");
     }
+
+    #[test]
+    fn message_ids_are_those_of_the_document() {
+        let document = include_str!("../../../docs/trade-msg.md");
+        let mut id = String::new();
+        for block in document.split("```hex\n").skip(1) {
+            let (hex, rest) = block.split_once("```").unwrap();
+            let bytes: Vec<u8> = hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect();
+            message_id(&bytes, &mut id);
+            assert!(rest.contains(&format!("Its message id is\n`{id}`.")), "{id}");
+        }
+    }
 }
