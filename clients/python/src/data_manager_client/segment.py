@@ -127,11 +127,8 @@ class Segment:
             return
         self._release()
         del self._head, self._heartbeat, self._state, self._symbol_count, self._entries, self.slots, self.words
-        try:
-            self._map.close()
-        except BufferError:
-            # A caller's view holds it; it goes with the last of them.
-            pass
+        # Not closed by force: a caller's view may hold it, and it goes with the last of them.
+        del self._map
 
     def __del__(self) -> None:
         self._release()
