@@ -32,12 +32,16 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recording]:
     try:
         with ending(Daemon(home / "daemon", nats=server.url, rate=6000)) as daemon:
             for exchange in ("binance", "okx"):
-                with RingReader.open(exchange, daemon.prefix) as reader:
-                    wait_until(f"{RECORDS} records of {exchange}", lambda r=reader: r.behind >= RECORDS, daemon.log)
+                _wait_for_records(daemon, exchange)
             assert daemon.process.terminate() == 0, daemon.log.read_text()[-3000:]
             yield Recording(daemon, server)
     finally:
         server.process.end()
+
+
+def _wait_for_records(daemon: Daemon, exchange: str) -> None:
+    with RingReader.open(exchange, daemon.prefix) as reader:
+        wait_until(f"{RECORDS} records of {exchange}", lambda: reader.behind >= RECORDS, daemon.log)
 
 
 @pytest.fixture

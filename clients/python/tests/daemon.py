@@ -126,7 +126,7 @@ class Daemon:
 [exchanges.binance]
 symbols = ["BTCUSDT", "ETHUSDT"]
 [exchanges.okx]
-symbols = ["BTCUSDT", "BTCUSDT-SWAP"]
+symbols = ["BTCUSDT", "ETHUSDT"]
 [transport.ipc]
 shm_path_prefix = "{self.prefix}"
 capacity = {capacity}
@@ -141,14 +141,20 @@ listen = ""
         self.start()
 
     def start(self) -> None:
+        before = self._rings()
         command = [daemon_binary(), "serve", "--sim", "--rate", str(self._rate), "--ipc"]
         command += ["--nats", self.nats] if self.nats else []
         self.process = Process([*command, "--config", str(self.config)], self.log)
-        wait_until("the daemon has made its rings", self._has_rings, self.log)
+        # A daemon before this one has left its rings under the same names.
+        wait_until("the daemon has made its rings", lambda: self._has_made(before), self.log)
 
-    def _has_rings(self) -> bool:
+    def _has_made(self, before: set[int]) -> bool:
         assert self.process.child.poll() is None, self.log.read_text()
-        return all(self.segment(name).exists() for name in ("binance", "okx"))
+        return len(self._rings() - before) == 2
+
+    def _rings(self) -> set[int]:
+        paths = [self.segment(name) for name in ("binance", "okx")]
+        return {path.stat().st_ino for path in paths if path.exists()}
 
     def segment(self, exchange: str) -> Path:
         return SHM / f"{self.prefix[1:]}{exchange}"

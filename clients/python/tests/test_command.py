@@ -16,9 +16,8 @@ from segments import Writer
 @pytest.mark.parametrize("form", ["json", "csv", "raw"])
 def test_a_ring_is_printed_as_the_daemon_s_command_does(recording: Recording, form: str) -> None:
     count = RECORDS if form == "raw" else 3000
-    ours = client(
-        "--ipc", "okx", "--prefix", recording.daemon.prefix, "--since", "oldest", "--format", form, "--count", str(count)
-    )
+    chosen = ("--since", "oldest", "--format", form, "--count", str(count))
+    ours = client("--ipc", "okx", "--prefix", recording.daemon.prefix, *chosen)
     assert (ours.returncode, ours.stderr) == (0, b"")
     args = ("--ipc", "--exchange", "okx", "--since", "start", "--count", str(count), "--format", form)
     assert ours.stdout == recording.daemon.tail(*args)
@@ -37,17 +36,18 @@ def test_a_stream_is_printed_as_the_daemon_s_command_does(recording: Recording, 
 
 
 def test_symbols_of_a_ring_are_chosen(recording: Recording) -> None:
-    args = ("--since", "oldest", "--format", "raw", "--count", "500", "--symbols", "BTCUSDT-SWAP")
+    args = ("--since", "oldest", "--format", "raw", "--count", "500", "--symbols", "ETHUSDT")
     ours = client("--ipc", "okx", "--prefix", recording.daemon.prefix, *args)
-    theirs = ("--ipc", "--exchange", "okx", "--since", "start", "--count", "500", "--symbols", "BTCUSDT-SWAP")
+    theirs = ("--ipc", "--exchange", "okx", "--since", "start", "--count", "500", "--symbols", "ETHUSDT")
     assert ours.stdout == recording.daemon.tail(*theirs, "--format", "raw")
 
 
 def test_a_live_ring_is_printed_from_its_beginning(tmp_path: Path) -> None:
     with ending(Daemon(tmp_path)) as daemon:
-        done = client("--ipc", "binance", "--prefix", daemon.prefix, "--since", "oldest", "--format", "raw", "--count", "5000")
+        ring = ("--ipc", "binance", "--prefix", daemon.prefix, "--format", "raw")
+        done = client(*ring, "--since", "oldest", "--count", "5000")
         assert (done.returncode, len(done.stdout), done.stderr) == (0, 48 * 5000, b"")
-        new = client("--ipc", "binance", "--prefix", daemon.prefix, "--format", "raw", "--count", "10")
+        new = client(*ring, "--count", "10")
         assert new.returncode == 0 and len(new.stdout) == 480 and new.stdout not in done.stdout
 
 
@@ -131,9 +131,8 @@ def test_help_teaches() -> None:
 @pytest.mark.parametrize("form", ["json", "raw"])
 def test_a_reader_that_has_had_enough_is_no_error(recording: Recording, form: str) -> None:
     command = [sys.executable, "-m", "data_manager_client", "--ipc", "okx", "--prefix", recording.daemon.prefix]
-    child = subprocess.Popen(
-        [*command, "--since", "oldest", "--format", form], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
-    )
+    command += ["--since", "oldest", "--format", form]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment())
     assert child.stdout is not None and child.stderr is not None
     assert len(child.stdout.read(100)) == 100
     child.stdout.close()

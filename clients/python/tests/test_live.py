@@ -35,7 +35,7 @@ def test_a_ring_is_what_the_command_prints(recording: Recording) -> None:
 
 def test_names_are_the_daemon_s(recording: Recording) -> None:
     with recording.ring("okx") as reader:
-        assert set(reader.symbols.values()) == {"BTCUSDT", "BTCUSDT-SWAP"}
+        assert set(reader.symbols.values()) == {"BTCUSDT", "ETHUSDT"}
         assert reader.exchange == "okx" and reader.capacity == 65536
         trades, _ = dm.split(reader.read().records)
         assert set(trades["instrument_id"].tolist()) <= set(reader.symbols)

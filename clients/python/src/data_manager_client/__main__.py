@@ -22,6 +22,7 @@ from .text import CSV_HEADER, csv_line, json_line
 
 _NAP = 0.001
 _CHECK_EVERY = 0.1
+_OPEN_TIMEOUT = 3.0
 _KNOWN = (KIND_TRADE, KIND_GAP)
 
 _EXAMPLES = """\
@@ -165,6 +166,7 @@ async def _stream(args: argparse.Namespace, out: Printer) -> None:
         exchanges=args.exchange or [],
         symbols=args.symbols,
         start="all" if args.since == "oldest" else "new",
+        open_timeout=_OPEN_TIMEOUT,
     )
     async with reader:
         silent_since = time.monotonic()
