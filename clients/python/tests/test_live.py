@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 from conftest import RECORDS, Recording
-from daemon import Daemon, ending, wait_until
+from daemon import Daemon, ending, environment, wait_until
 
 import data_manager_client as dm
 from data_manager_client import Gone, Lost, RingReader, Trade
@@ -147,3 +149,15 @@ def test_following_tells_what_a_new_ring_has_lost_already(tmp_path: Path) -> Non
             if read + lost == total:
                 break
         assert reader.position == read + lost == total
+
+
+def test_the_example_draws_a_picture(tmp_path: Path) -> None:
+    example = Path(__file__).parent.parent / "examples" / "price_and_lag.py"
+    picture = tmp_path / "picture.png"
+    with ending(Daemon(tmp_path)) as daemon:
+        command = [sys.executable, str(example), "--ipc", "binance", "--prefix", daemon.prefix, "--seconds", "1"]
+        done = subprocess.run(
+            [*command, "-o", str(picture)], capture_output=True, text=True, timeout=60, check=False, env=environment()
+        )
+    assert done.returncode == 0, done.stderr
+    assert picture.read_bytes().startswith(b"\x89PNG") and "trades" in done.stdout

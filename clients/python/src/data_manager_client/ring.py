@@ -10,11 +10,11 @@ looks found ``2n+2``.
 
 Memory order
     Python has no fences. On x86-64 a processor makes loads in program order, so the two looks enclose the copy and a
-    record that passes is whole. On machines that may reorder loads (aarch64) the second look still finds every slot
-    that was overwritten before the copy began and is seen so, but nothing in the language forbids that the copy's
-    loads are made before the first look or after the second one: a torn or a stale record could pass. The hundreds of
-    instructions that the interpreter runs between the steps make that unlikely, not impossible. Where that matters,
-    read the stream, or the ring with the Rust reader. Single words are aligned and read in one access everywhere.
+    record that passes is whole. On machines that may reorder loads (aarch64) the second look is the only guard: it
+    finds a slot whose sequence it sees changed, but nothing forbids that the copy's own loads are made before the
+    first look or after the second one, and then a stale or torn record could pass. The hundreds of instructions that
+    the interpreter runs between the steps make that unlikely, not impossible. Where that matters, read the stream, or
+    the ring with the Rust reader. That an aligned word is read in one access is taken for granted.
 
 A reader belongs to one thread at a time.
 """
