@@ -81,16 +81,17 @@ class Process:
 class NatsServer:
     """One nats-server with JetStream, on a port that it keeps over restarts."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, more: str = "") -> None:
         home.mkdir(parents=True, exist_ok=True)
-        self._home = home
+        self._home, self._more = home, more
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self.start()
 
     def start(self) -> None:
         config = self._home / "server.conf"
-        config.write_text(f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{self._home / "store"}" }}\n')
+        store = self._home / "store"
+        config.write_text(f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{store}" }}\n{self._more}\n')
         command = [binary("NATS_SERVER_BIN", "a nats-server (make tools, then .tools/nats-server-*/nats-server)")]
         self.process = Process([*command, "-c", str(config)], self._home / "server.log")
         wait_until("the nats-server is ready", self._is_ready, self.process.log)

@@ -313,6 +313,21 @@ def test_what_cannot_be_read_is_told(server: NatsServer) -> None:
     run(work())
 
 
+def test_authentication_goes_to_the_connection(tmp_path: Path) -> None:
+    server = NatsServer(tmp_path / "nats", more='authorization { user: "reader", password: "secret" }')
+
+    async def work() -> None:
+        with pytest.raises(dm.ConnectFailed, match="Authorization"):
+            await StreamReader(server.url, stream="S", user="reader", password="wrong", open_timeout=2.0).open()
+        with pytest.raises(dm.StreamMissing):
+            await StreamReader(server.url, stream="S", user="reader", password="secret").open()
+
+    try:
+        run(work())
+    finally:
+        server.process.end()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"kinds": ["books"]}, {"symbols": "BTCUSDT"}, {"replay": "x"}, {"start": datetime(2026, 1, 1)}, {"start": "x"}],

@@ -338,6 +338,8 @@ class RingReader:
 
     def _ready(self, max_records: int) -> int:
         """How many records from the position on are whole."""
+        if self._sequence() != 2 * self._position + 2:
+            return 0
         # The slots' own sequences decide. `head` may trail them, so it only says how many are worth a look.
         hint = max(self._segment.head() - self._position, 64)
         count = max(0, min(max_records, hint, self.capacity))
@@ -345,7 +347,11 @@ class RingReader:
 
     def _is_lapped(self) -> bool:
         """Whether the slot of the next record holds a later one."""
-        return int(self._sequences(self._position, 1)[0]) > 2 * self._position + 2
+        return self._sequence() > 2 * self._position + 2
+
+    def _sequence(self) -> int:
+        """The sequence in the slot of the next record."""
+        return int(self._segment.words[self._position & (self.capacity - 1), 0])
 
     def _skip(self) -> int:
         """Leaves what has been overwritten; how many records that loses."""
