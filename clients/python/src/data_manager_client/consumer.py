@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from .errors import StreamError, StreamMissing
@@ -188,6 +188,8 @@ def _config(plan: Plan, position: int | None) -> ConsumerConfig:
     if position is not None:
         return config.evolve(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=max(position, 1))
     if isinstance(plan.start, datetime):
-        return config.evolve(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=plan.start)
+        # As text: not every version of nats-py turns a datetime into it.
+        start = plan.start.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+        return config.evolve(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=start)
     policies = {"new": DeliverPolicy.NEW, "all": DeliverPolicy.ALL, "last": DeliverPolicy.LAST_PER_SUBJECT}
     return config.evolve(deliver_policy=policies[str(plan.start)])

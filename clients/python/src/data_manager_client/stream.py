@@ -171,7 +171,11 @@ class StreamReader:
                 await client.flush()
         except Exception as error:  # A connection that is going: the server delivers again what it did not hear of.
             _log.debug("closing: %s", error)
-        await client.close()
+        try:
+            await client.close()
+        except AttributeError:
+            # Some versions of nats-py trip over a connection that never came to be.
+            _log.debug("closing a client that was never connected")
 
     def __aiter__(self) -> AsyncIterator[Message]:
         return self
