@@ -194,7 +194,8 @@ def test_a_deleted_consumer_is_made_anew_in_its_place(server: NatsServer) -> Non
 def test_a_durable_goes_on_behind_what_was_acknowledged(server: NatsServer) -> None:
     async def work() -> None:
         await publish(server.url, 100)
-        options: dict[str, Any] = {"stream": "S", "subject_prefix": "m", "start": "all", "durable": "d", "batch": 10, "ack_wait": 1.0}
+        options: dict[str, Any] = {"stream": "S", "subject_prefix": "m", "start": "all", "durable": "d"}
+        options |= {"batch": 10, "ack_wait": 1.0}
         async with StreamReader(server.url, **options) as reader:
             assert [m.sequence for m in await take(reader, 30)] == list(range(1, 31))
             await reader.ack()
@@ -218,7 +219,8 @@ def test_a_durable_goes_on_behind_what_was_acknowledged(server: NatsServer) -> N
 def test_a_redelivered_message_is_not_yielded_twice(server: NatsServer) -> None:
     async def work() -> None:
         await publish(server.url, 20)
-        options: dict[str, Any] = {"stream": "S", "subject_prefix": "m", "start": "all", "durable": "d", "batch": 10, "ack_wait": 0.3}
+        options: dict[str, Any] = {"stream": "S", "subject_prefix": "m", "start": "all", "durable": "d"}
+        options |= {"batch": 10, "ack_wait": 0.3}
         async with StreamReader(server.url, **options) as reader:
             # So many that the reader has asked for more, which the server answers with what it delivers again.
             sequences = [message.sequence for message in await take(reader, 12)]
