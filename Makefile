@@ -16,8 +16,13 @@ NIGHTLY ?= nightly
 CARGO_DENY_VERSION = 0.20.2
 CARGO_DENY = .tools/cargo-deny-$(CARGO_DENY_VERSION)/bin/cargo-deny
 
+# What `make test-python` runs in: made on first use, and anew when what it is made of changes.
+PYTHON_ENV = $(CURDIR)/.tools/python
+PYTHON_STAMP = $(PYTHON_ENV)/requirements-test.stamp
+PYTHON_NEEDS = clients/python/requirements-test.txt
+
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow chaos chaos-quick bench bench-quick fuzz fuzz-quick loom miri tsan lint fmt deny advisories tools clean-tools
+.PHONY: help run test test-slow test-python chaos chaos-quick bench bench-quick fuzz fuzz-quick loom miri tsan lint fmt deny advisories tools clean-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +36,19 @@ test: tools ## unit, property, real nats-server, real processes, two processes o
 test-slow: tools ## outages, pairs, lines; three times as many seeded fault schedules, or DST_SEEDS=n of them
 	DST_SEEDS=$(DST_SEEDS) $(CARGO) test $(LOCKED) --test dst
 	$(CARGO) test $(LOCKED) --test e2e slow:: -- --test-threads=$(TEST_THREADS)
+
+test-python: tools $(PYTHON_STAMP) ## the Python client against the real daemon
+	$(CARGO) build $(LOCKED)
+	cd clients/python && $(PYTHON_ENV)/bin/mypy --strict src tests
+	cd clients/python && DATA_MANAGER_BIN=$(CURDIR)/target/debug/data-manager \
+	  NATS_SERVER_BIN=$(CURDIR)/.tools/nats-server-$(firstword $(NATS_VERSIONS))/nats-server \
+	  $(PYTHON_ENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+$(PYTHON_STAMP): $(PYTHON_NEEDS)
+	rm -rf $(PYTHON_ENV)
+	python3 -m venv $(PYTHON_ENV)
+	$(PYTHON_ENV)/bin/python -m pip install --quiet --disable-pip-version-check -r $(PYTHON_NEEDS)
+	touch $@
 
 # The figures of the last run, a line a row.
 CHAOS_FIGURES = $(CURDIR)/target/chaos.jsonl
