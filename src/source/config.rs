@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{SourceError, TradeSource};
 #[cfg(feature = "nats")]
+use crate::config::Secret;
+#[cfg(feature = "nats")]
 use crate::config::settings::{JetStream, Nats, Tls};
 use crate::config::units::Span;
-#[cfg(feature = "nats")]
-use crate::config::Secret;
 #[cfg(feature = "nats")]
 use crate::transport::nats::consumer::Replay;
 
@@ -267,7 +267,8 @@ pub fn open_file(path: &Path) -> Result<Box<dyn TradeSource + Send>, SourceError
         std::fs::read_to_string(path).map_err(|error| refuse(format!("cannot read {}: {error}", path.display())))?;
     // Without the text that toml would quote: a secret may stand there.
     let file: File = toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        let line =
+            error.span().map_or(1, |span| 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count());
         refuse(format!("{}, line {line}: {}", path.display(), error.message()))
     })?;
     open(&file.data_source)

@@ -11,9 +11,9 @@ use tokio::runtime::Runtime;
 
 use super::config::NatsConfig;
 use super::{Event, Gap, Lost, Place, SourceError, Trade, TradeSource};
-use crate::market::Record;
 #[cfg(feature = "ipc")]
 use crate::config::settings::Nats;
+use crate::market::Record;
 use crate::telemetry::clock;
 #[cfg(feature = "ipc")]
 use crate::transport::nats::consumer::last_records;
@@ -93,7 +93,8 @@ impl NatsSource {
     /// [`SourceError`] when there is no server, no stream or no right, or the configuration cannot be used.
     pub fn open(config: &NatsConfig) -> Result<Self, SourceError> {
         check(config)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SourceError::Runtime)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SourceError::Runtime)?;
         let settings = config.settings();
         let upper = config.symbols.iter().map(|symbol| symbol.trim().to_ascii_uppercase());
         let filter = Filter { exchanges: config.exchanges.clone(), symbols: upper.collect(), kind: None };

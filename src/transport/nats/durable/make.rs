@@ -77,7 +77,11 @@ impl Durable {
             return differs("it reads", filters.join(" "), wanted.filter_subjects.join(" "));
         }
         if there.ack_policy != wanted.ack_policy {
-            return differs("it acknowledges by", format!("{:?}", there.ack_policy), format!("{:?}", wanted.ack_policy));
+            return differs(
+                "it acknowledges by",
+                format!("{:?}", there.ack_policy),
+                format!("{:?}", wanted.ack_policy),
+            );
         }
         if there.replay_policy != wanted.replay_policy {
             let names = |policy| format!("{policy:?}");

@@ -183,7 +183,8 @@ impl Durable {
 
     async fn take_ready(&mut self) {
         for _ in 0..BURST {
-            let Some(Some(Ok(message))) = self.link.as_mut().and_then(|link| link.messages.next().now_or_never()) else {
+            let Some(Some(Ok(message))) = self.link.as_mut().and_then(|link| link.messages.next().now_or_never())
+            else {
                 return;
             };
             self.take(message).await;

@@ -52,14 +52,7 @@ pub(super) struct Order<M> {
 impl<M> Order<M> {
     /// Nothing has arrived; the caller has everything up to `last`.
     pub(super) const fn new(last: u64) -> Self {
-        Self {
-            last,
-            acknowledged: last,
-            delivered: 0,
-            held: BTreeMap::new(),
-            arrived: BTreeMap::new(),
-            doubt: true,
-        }
+        Self { last, acknowledged: last, delivered: 0, held: BTreeMap::new(), arrived: BTreeMap::new(), doubt: true }
     }
 
     /// A connection begins: what was on its way over an earlier one will come again.
