@@ -16,20 +16,37 @@
 //! | [`sim`] | simulated venues in their real wire format |
 //! | [`feed`] | the life of one venue connection |
 //! | [`exchange`] | what is particular to a venue, and nothing else |
+//! | [`source`] | reading it back: rings and stream behind one trait |
 //! | [`transport`] | the ring in shared memory, and JetStream |
 //! | [`market`] | the nouns: trade, gap, decimal, symbol, instrument, subject |
 //! | [`config`] | settings, their origins, secrets |
 //! | [`telemetry`] | metrics, logs, build info, the clock |
+//!
+//! # For a program that only reads
+//!
+//! [`source`] is all that it needs, and the features `ipc` (the ring alone: no runtime, no TLS) and `nats` (the stream)
+//! are all that it compiles:
+//!
+//! ```toml
+//! data-manager = { version = "0.1", default-features = false, features = ["ipc"] }
+//! ```
 
+#[cfg(feature = "daemon")]
 pub mod cli;
 
+#[cfg(feature = "daemon")]
 pub mod app;
 
+#[cfg(feature = "daemon")]
 pub mod sim;
 
+#[cfg(feature = "daemon")]
 pub mod feed;
 
+#[cfg(feature = "daemon")]
 pub mod exchange;
+
+pub mod source;
 
 pub mod transport;
 

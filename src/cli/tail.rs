@@ -5,8 +5,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::format::{self, Format, Place};
 use super::settings::{self, ConfigArgs, VenueArgs};
@@ -239,24 +237,9 @@ fn is_older(record: &Record, since: Since) -> bool {
     }
 }
 
-/// Reads what a flag says of a place: `now`, `start`, `5m`, a time or `#sequence`.
+/// Reads what a flag says of a place.
 pub(super) fn moment(flag: &str, text: &str, now_ns: u64) -> Result<Since, String> {
-    if let Some(sequence) = text.strip_prefix('#') {
-        return sequence.parse().map(Since::Sequence).map_err(|_| format!("{flag} {text}: no sequence"));
-    }
-    match text {
-        "now" => return Ok(Since::Now),
-        "start" => return Ok(Since::Start),
-        _ => {}
-    }
-    if let Ok(ago) = humantime::parse_duration(text) {
-        let ago = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
-        return Ok(Since::Time(now_ns.saturating_sub(ago)));
-    }
-    let time =
-        OffsetDateTime::parse(text, &Rfc3339).ok().and_then(|time| u64::try_from(time.unix_timestamp_nanos()).ok());
-    time.map(Since::Time)
-        .ok_or_else(|| format!("{flag} {text:?} is neither `now`, `start`, `5m`, `2026-01-31T08:00:00Z` nor `#1000`"))
+    Since::parse(text, now_ns).map_err(|error| format!("{flag} {error}"))
 }
 
 /// Writes lines until there are enough.

@@ -1,7 +1,10 @@
 //! Where records go. No transport knows which venue a trade came from beyond its exchange token.
 
+#[cfg(feature = "ipc")]
 mod files;
+#[cfg(feature = "ipc")]
 pub mod ipc;
+#[cfg(feature = "nats")]
 pub mod nats;
 
 use crate::market::Record;

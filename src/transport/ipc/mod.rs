@@ -32,6 +32,7 @@ mod open;
 pub mod reader;
 mod ring;
 mod segment;
+#[cfg(feature = "daemon")]
 pub mod sink;
 mod symbols;
 pub mod writer;
@@ -43,6 +44,7 @@ pub use create::CreateError;
 pub use open::OpenError;
 pub use reader::{Gone, Next, Reader, ReaderStats, Reopened, Wait};
 pub use segment::{DIRECTORY, NameError, segment_path, segments};
+#[cfg(feature = "daemon")]
 pub use sink::{IpcError, IpcTransport};
 pub use symbols::SymbolTableError;
 pub use writer::{Writer, WriterConfig, WriterStats};

@@ -2,23 +2,28 @@
 //!
 //! It keeps nothing on the server: an ordered consumer goes when its reader goes.
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, Message};
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::connect::{self, Chain, ConnectError};
+use super::take::{Queue, Subjects};
 use crate::config::settings::Nats;
-use crate::market::trade::RECORD_BYTES;
 use crate::market::{Record, SubjectKind, subject};
 
 /// First wait before a lost connection is made anew; it doubles up to [`RETRY_MAX`].
-const RETRY_MIN: Duration = Duration::from_millis(200);
-const RETRY_MAX: Duration = Duration::from_secs(5);
+pub(super) const RETRY_MIN: Duration = Duration::from_millis(200);
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Records that are taken at a time where they have arrived.
+const BURST: usize = 512;
 
 /// What to read. Empty lists mean all.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +48,28 @@ pub enum Since {
     Time(u64),
     /// This stream sequence.
     Sequence(u64),
+    /// The last record of each subject, then what comes from now on.
+    Last,
+}
+
+/// How fast what is stored comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replay {
+    /// As fast as it is read.
+    #[default]
+    Instant,
+    /// At the rate at which it was stored.
+    Original,
+}
+
+impl Replay {
+    pub(super) const fn policy(self) -> ReplayPolicy {
+        match self {
+            Self::Instant => ReplayPolicy::Instant,
+            Self::Original => ReplayPolicy::Original,
+        }
+    }
 }
 
 impl Filter {
@@ -64,11 +91,38 @@ impl Filter {
 }
 
 impl Since {
+    /// Reads what people write of a place: `now` (or `new`), `start` (or `all`), `last`, a time ago (`5m`), a time
+    /// (`2026-01-31T08:00:00Z`) or a sequence (`#1000`). `now_ns` is in nanoseconds since the Unix epoch.
+    ///
+    /// # Errors
+    /// What is wrong with it, and what can stand there.
+    pub fn parse(text: &str, now_ns: u64) -> Result<Self, String> {
+        if let Some(sequence) = text.strip_prefix('#') {
+            return sequence.parse().map(Self::Sequence).map_err(|_| format!("{text}: no sequence"));
+        }
+        match text {
+            "now" | "new" => return Ok(Self::Now),
+            "start" | "all" => return Ok(Self::Start),
+            "last" => return Ok(Self::Last),
+            _ => {}
+        }
+        if let Ok(ago) = humantime::parse_duration(text) {
+            let ago = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
+            return Ok(Self::Time(now_ns.saturating_sub(ago)));
+        }
+        let time =
+            OffsetDateTime::parse(text, &Rfc3339).ok().and_then(|time| u64::try_from(time.unix_timestamp_nanos()).ok());
+        time.map(Self::Time).ok_or_else(|| {
+            format!("{text:?} is neither `now`, `start`, `last`, `5m`, `2026-01-31T08:00:00Z` nor `#1000`")
+        })
+    }
+
     /// Where a consumer begins; `from` is the sequence to go on from, once one is known.
     pub(super) fn policy(self, from: Option<u64>) -> DeliverPolicy {
         match (from, self) {
             (None, Self::Now) => DeliverPolicy::New,
             (None, Self::Start) => DeliverPolicy::All,
+            (None, Self::Last) => DeliverPolicy::LastPerSubject,
             (Some(start_sequence), _) | (None, Self::Sequence(start_sequence)) => {
                 DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) }
             }
@@ -84,9 +138,9 @@ impl Since {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Item {
     /// The exchange's token.
-    pub exchange: String,
+    pub exchange: Arc<str>,
     /// The canonical symbol.
-    pub symbol: String,
+    pub symbol: Arc<str>,
     /// The message's stream sequence.
     pub sequence: u64,
     /// The record.
@@ -118,6 +172,37 @@ pub enum TailError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The durable consumer cannot be used.
+    #[error("consumer {consumer} of stream {stream}: {reason}")]
+    Consumer {
+        /// The stream.
+        stream: String,
+        /// The durable's name.
+        consumer: String,
+        /// What is wrong, and what would help.
+        reason: String,
+    },
+    /// Messages that the stream has removed before they were read. Whether any of them was asked for is not known.
+    #[error("sequences {first} to {last} were removed from the stream before they were read")]
+    Removed {
+        /// The first of them.
+        first: u64,
+        /// The last of them.
+        last: u64,
+    },
+    /// A message came behind younger ones that were handed out already.
+    #[error(
+        "sequence {sequence} on {subject} came behind younger ones: does another process read consumer {consumer}? one \
+         reader only, or each its own name"
+    )]
+    Late {
+        /// Its stream sequence.
+        sequence: u64,
+        /// Its subject.
+        subject: String,
+        /// The durable's name.
+        consumer: String,
+    },
 }
 
 /// A reader of the stream.
@@ -125,10 +210,14 @@ pub struct Tail {
     settings: Nats,
     filter: Filter,
     since: Since,
+    replay: Replay,
+    subjects: Subjects,
     messages: Option<Ordered>,
     /// The sequence to read from; the server says it when the first consumer is made.
     from: Option<u64>,
-    items: VecDeque<Item>,
+    queue: Queue,
+    /// The sequence of the last record that was handed out.
+    popped: u64,
     retry: Duration,
 }
 
@@ -138,13 +227,24 @@ impl Tail {
     /// # Errors
     /// [`TailError`] when there is no server, no stream, or no right to read it.
     pub async fn open(settings: &Nats, filter: Filter, since: Since) -> Result<Self, TailError> {
+        Self::open_at(settings, filter, since, Replay::Instant).await
+    }
+
+    /// As [`Self::open`], at this speed.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub async fn open_at(settings: &Nats, filter: Filter, since: Since, replay: Replay) -> Result<Self, TailError> {
         let mut tail = Self {
             settings: settings.clone(),
+            subjects: Subjects::new(&settings.jetstream.subject_prefix),
             filter,
             since,
+            replay,
             messages: None,
             from: None,
-            items: VecDeque::new(),
+            queue: Queue::new(),
+            popped: 0,
             retry: RETRY_MIN,
         };
         tail.begin().await?;
@@ -157,9 +257,37 @@ impl Tail {
     /// [`TailError::Message`] for a message that holds no records; the next call goes on behind it.
     pub async fn next(&mut self) -> Result<Item, TailError> {
         loop {
-            if let Some(item) = self.items.pop_front() {
-                return Ok(item);
+            if let Some(next) = self.pop() {
+                return next;
             }
+            self.fill().await;
+        }
+    }
+
+    /// A record that has arrived already, or as [`Self::next`] what is wrong with a message.
+    pub fn pop(&mut self) -> Option<Result<Item, TailError>> {
+        let next = self.queue.pop_front();
+        if let Some(Ok(item)) = &next {
+            self.popped = item.sequence;
+        }
+        next
+    }
+
+    /// The sequence from which it reads on.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.from.unwrap_or(0)
+    }
+
+    /// The sequence of the next record, where it has arrived.
+    #[must_use]
+    pub fn front(&self) -> Option<u64> {
+        self.queue.front().and_then(|next| next.as_ref().ok()).map(|item| item.sequence)
+    }
+
+    /// Waits until something has arrived; what has arrived with it is taken too.
+    pub async fn fill(&mut self) {
+        while self.queue.is_empty() {
             let Some(messages) = &mut self.messages else {
                 self.again().await;
                 continue;
@@ -167,7 +295,10 @@ impl Tail {
             match messages.next().await {
                 // The client makes its consumer anew after a silence, at the stream's start when nothing was read yet.
                 Some(Ok(message)) if self.is_before(&message) => self.messages = None,
-                Some(Ok(message)) => self.take(&message)?,
+                Some(Ok(message)) => {
+                    self.take(&message);
+                    self.take_ready();
+                }
                 Some(Err(error)) => {
                     tracing::warn!(err = %Chain(&error), "reading the stream was interrupted, trying again");
                     self.messages = None;
@@ -177,9 +308,25 @@ impl Tail {
         }
     }
 
+    /// Takes what has arrived besides, up to a burst.
+    fn take_ready(&mut self) {
+        while self.queue.len() < BURST {
+            let next = self.messages.as_mut().and_then(|messages| messages.next().now_or_never());
+            match next {
+                Some(Some(Ok(message))) if !self.is_before(&message) => self.take(&message),
+                Some(_) => {
+                    self.messages = None;
+                    break;
+                }
+                None => break,
+            }
+        }
+    }
+
     /// Whether the message that the last record came from holds more of them.
+    #[cfg(feature = "daemon")]
     pub(super) fn is_within_message(&self) -> bool {
-        !self.items.is_empty()
+        self.front() == Some(self.popped)
     }
 
     async fn again(&mut self) {
@@ -201,6 +348,7 @@ impl Tail {
         let config = OrderedConfig {
             filter_subjects: self.filter.subjects(&self.settings.jetstream.subject_prefix),
             deliver_policy: self.since.policy(self.from),
+            replay_policy: self.replay.policy(),
             ..OrderedConfig::default()
         };
         let consumer = stream.create_consumer(config).await.map_err(|e| fail(Chain(&e).to_string()))?;
@@ -215,21 +363,34 @@ impl Tail {
         message.info().is_ok_and(|info| self.from.is_some_and(|from| info.stream_sequence < from))
     }
 
-    fn take(&mut self, message: &Message) -> Result<(), TailError> {
+    fn take(&mut self, message: &Message) {
         let sequence = message.info().map_or_else(|_| self.from.unwrap_or(1), |info| info.stream_sequence);
         self.from = Some(sequence + 1);
-        let subject = message.subject.as_str();
-        let fail = |reason: String| TailError::Message { sequence, subject: subject.to_owned(), reason };
-        let parts = subject::parse(&self.settings.jetstream.subject_prefix, subject)
-            .ok_or_else(|| fail("the subject is none of ours".to_owned()))?;
-        if message.payload.is_empty() || !message.payload.len().is_multiple_of(RECORD_BYTES) {
-            return Err(fail(format!("{} bytes are no records of {RECORD_BYTES}", message.payload.len())));
-        }
-        for bytes in message.payload.chunks_exact(RECORD_BYTES) {
-            let record = Record::from_bytes(bytes).map_err(|error| fail(error.to_string()))?;
-            let (exchange, symbol) = (parts.exchange.clone(), parts.symbol.clone());
-            self.items.push_back(Item { exchange, symbol, sequence, record });
-        }
-        Ok(())
+        self.subjects.take(sequence, &message.subject, &message.payload, &mut self.queue);
     }
+}
+
+/// The last trades of some instruments (exchange and symbol), each as its last message has it; none of those of which
+/// nothing is stored.
+///
+/// # Errors
+/// [`TailError`] when the server does not say.
+pub async fn last_records(settings: &Nats, names: &[(String, String)]) -> Result<Vec<Item>, TailError> {
+    let name = &settings.jetstream.stream_name;
+    let fail = |reason: String| TailError::Read { stream: name.clone(), reason };
+    let client = connect::dial(settings).await?;
+    let stream = jetstream::new(client).get_stream_no_info(name).await.map_err(|e| fail(Chain(&e).to_string()))?;
+    let prefix = &settings.jetstream.subject_prefix;
+    let (mut subjects, mut queue) = (Subjects::new(prefix), Queue::new());
+    let mut found = Vec::new();
+    for (exchange, symbol) in names {
+        let subject = subject::subject(prefix, exchange, symbol, SubjectKind::Trades);
+        match stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => subjects.take(message.sequence, &message.subject, &message.payload, &mut queue),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
+            Err(error) => return Err(fail(Chain(&error).to_string())),
+        }
+        found.extend(queue.drain(..).next_back().and_then(Result::ok));
+    }
+    Ok(found)
 }

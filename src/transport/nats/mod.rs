@@ -10,26 +10,47 @@
 //! | `backlog`, [`spool`] | what does not fit into memory: a thread, and its store on disk |
 //! | `link`, `read`, `past`, `wire` | one connection; what is stored; subjects and answers |
 //! | [`consumer`] | reading back, for as long as records come |
+//! | [`durable`] | the same, by a consumer that the server remembers |
+//! | `take` | what a message holds |
 //! | [`scan`] | reading what is stored, once |
 
+#[cfg(feature = "daemon")]
 mod backlog;
 pub mod connect;
 pub mod consumer;
+pub mod durable;
+#[cfg(feature = "daemon")]
 mod lease;
+#[cfg(feature = "daemon")]
 mod link;
+#[cfg(feature = "daemon")]
 mod past;
+#[cfg(feature = "daemon")]
 pub mod publisher;
+#[cfg(feature = "daemon")]
 mod read;
+#[cfg(feature = "daemon")]
 pub mod scan;
+#[cfg(feature = "daemon")]
 pub mod spool;
+#[cfg(feature = "daemon")]
 mod status;
+#[cfg(feature = "daemon")]
 pub mod stream_manager;
+mod take;
+#[cfg(feature = "daemon")]
 pub mod window;
+#[cfg(feature = "daemon")]
 mod wire;
 
+#[cfg(feature = "daemon")]
 pub use backlog::{BacklogStats, Worker as SpoolWorker};
 pub use connect::ConnectError;
+#[cfg(feature = "daemon")]
 pub use past::Past;
+#[cfg(feature = "daemon")]
 pub use publisher::{NatsTransport, Publisher};
+#[cfg(feature = "daemon")]
 pub use status::{DrainReport, NatsState, NatsStatus};
+#[cfg(feature = "daemon")]
 pub use stream_manager::{Difference, StreamError, StreamReport};

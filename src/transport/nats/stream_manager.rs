@@ -318,9 +318,8 @@ mod tests {
             );
             serde_json::from_str(&text).unwrap()
         };
-        let copies = |names: [&str; 2]| {
-            names.map(|name| format!(r#"{{"name":"{name}","current":true,"active":1}}"#)).join(",")
-        };
+        let copies =
+            |names: [&str; 2]| names.map(|name| format!(r#"{{"name":"{name}","current":true,"active":1}}"#)).join(",");
         let led = |leader: &str| format!(r#","cluster":{{"name":"c"{leader},"replicas":[{}]}}"#, copies(["n1", "n2"]));
         assert!(is_leaders(&info("")), "a server of its own");
         assert!(is_leaders(&info(&led(r#","leader":"n0""#))));

@@ -88,7 +88,7 @@ async fn walk(
     loop {
         let sequence = match tokio::time::timeout(SILENCE, reader.next()).await.map_err(late)? {
             Ok(Item { exchange, symbol, sequence, record }) => {
-                if let Some(route) = names.get(&(exchange, symbol)) {
+                if let Some(route) = names.get(&(exchange.to_string(), symbol.to_string())) {
                     take(*route, sequence, &record);
                 }
                 sequence

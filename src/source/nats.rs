@@ -1,0 +1,322 @@
+//! The stream as a source: by a durable consumer, or in order and without any.
+//!
+//! It has a runtime of its own, which runs while the caller waits in `next` and in `commit`: no thread stands between
+//! the socket and the caller. A caller that stays away for minutes loses its connection, and nothing else.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+
+use super::config::NatsConfig;
+use super::{Event, Gap, Lost, Place, SourceError, Trade, TradeSource};
+#[cfg(feature = "ipc")]
+use crate::config::settings::Nats;
+use crate::market::Record;
+use crate::telemetry::clock;
+#[cfg(feature = "ipc")]
+use crate::transport::nats::consumer::last_records;
+use crate::transport::nats::consumer::{Filter, Item, Since, Tail, TailError};
+use crate::transport::nats::durable::{Acks, Durable, Spec};
+
+/// How long the last records are asked for.
+#[cfg(feature = "ipc")]
+const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// The runtime is given its turn after so many records that were there already: it answers the server's pings.
+const TURN_EVERY: u32 = 4_096;
+
+/// Reads the stream.
+pub struct NatsSource {
+    runtime: Runtime,
+    reader: State,
+    acks: Option<Commits>,
+    /// What was handed out last: the caller looks at it until it asks for the next one.
+    item: Option<Item>,
+    since_turn: u32,
+    #[cfg(feature = "ipc")]
+    settings: Nats,
+    /// The sequence at which reading began.
+    #[cfg(feature = "ipc")]
+    started: u64,
+}
+
+/// The reader itself, or what it is about while it waits for the server.
+enum State {
+    Idle(Reader),
+    Waiting(Pin<Box<dyn Future<Output = Reader> + Send>>),
+    /// Between the two.
+    Moved,
+}
+
+enum Reader {
+    Ordered(Box<Tail>),
+    Durable(Box<Durable>),
+}
+
+/// What was handed out and is to be acknowledged.
+struct Commits {
+    acks: Acks,
+    auto: bool,
+    every: usize,
+    interval: Duration,
+    /// The message that the record handed out last came from.
+    handed: u64,
+    /// The last message of which all records are dealt with.
+    done: u64,
+    /// The last one that was acknowledged, and when something was.
+    said: u64,
+    said_at: Option<Instant>,
+}
+
+impl Reader {
+    fn pop(&mut self) -> Option<Result<Item, TailError>> {
+        match self {
+            Self::Ordered(tail) => tail.pop(),
+            Self::Durable(durable) => durable.pop(),
+        }
+    }
+
+    async fn fill(mut self) -> Self {
+        match &mut self {
+            Self::Ordered(tail) => tail.fill().await,
+            Self::Durable(durable) => durable.fill().await,
+        }
+        self
+    }
+}
+
+impl NatsSource {
+    /// Connects, and begins to read.
+    ///
+    /// # Errors
+    /// [`SourceError`] when there is no server, no stream or no right, or the configuration cannot be used.
+    pub fn open(config: &NatsConfig) -> Result<Self, SourceError> {
+        check(config)?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SourceError::Runtime)?;
+        let settings = config.settings();
+        let upper = config.symbols.iter().map(|symbol| symbol.trim().to_ascii_uppercase());
+        let filter = Filter { exchanges: config.exchanges.clone(), symbols: upper.collect(), kind: None };
+        let since = Since::parse(&config.start, clock::wall_ns())
+            .map_err(|error| SourceError::Config { message: format!("data_source.nats.start: {error}") })?;
+        let since = config.after.map_or(since, |after| Since::Sequence(after + 1));
+        let (reader, acks) = if config.durable.is_empty() {
+            let tail = runtime.block_on(Tail::open_at(&settings, filter, since, config.replay));
+            (Reader::Ordered(Box::new(tail.map_err(SourceError::Stream)?)), None)
+        } else {
+            let spec = Spec {
+                durable: config.durable.clone(),
+                filter,
+                since,
+                replay: config.replay,
+                after: config.after,
+                ack_wait: config.ack_wait.duration(),
+                max_ack_pending: config.max_ack_pending,
+            };
+            let durable = runtime.block_on(Durable::open(&settings, spec)).map_err(SourceError::Stream)?;
+            let acks = Commits::new(durable.acks(), config);
+            (Reader::Durable(Box::new(durable)), Some(acks))
+        };
+        Ok(Self {
+            runtime,
+            #[cfg(feature = "ipc")]
+            started: reader.started(),
+            #[cfg(feature = "ipc")]
+            settings,
+            reader: State::Idle(reader),
+            acks,
+            item: None,
+            since_turn: 0,
+        })
+    }
+
+    /// As [`TradeSource::next`], without the names: the item stays until the next call.
+    pub(super) fn advance(&mut self, wait: Duration) -> Result<Option<&Item>, SourceError> {
+        self.note_done();
+        if self.acks.as_ref().is_some_and(|acks| acks.auto && acks.is_due(clock::now())) {
+            self.acknowledge();
+        }
+        self.since_turn += 1;
+        if self.since_turn >= TURN_EVERY {
+            self.since_turn = 0;
+            self.runtime.block_on(tokio::task::yield_now());
+        }
+        let mut next = self.pop();
+        if next.is_none() {
+            self.wait(wait);
+            next = self.pop();
+        }
+        match next {
+            Some(Ok(item)) => Ok(Some(self.item.insert(item))),
+            Some(Err(error)) => Err(SourceError::Stream(error)),
+            None => Ok(None),
+        }
+    }
+
+    /// The last records of these instruments, as far as they were stored before the place where reading began.
+    #[cfg(feature = "ipc")]
+    pub(super) fn stored_before_start(&self, names: &[(String, String)]) -> Vec<Record> {
+        let ask = async || tokio::time::timeout(ASK_TIMEOUT, last_records(&self.settings, names)).await;
+        match self.runtime.block_on(ask()) {
+            Ok(Ok(items)) => {
+                items.into_iter().filter(|item| item.sequence < self.started).map(|item| item.record).collect()
+            }
+            // It is asked again; until then the stream is read on.
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        }
+    }
+
+    /// What was handed out last.
+    pub(super) fn current(&self) -> Option<Event<'_>> {
+        let whole = self.is_whole();
+        self.item.as_ref().map(|item| event(item, whole))
+    }
+
+    /// Whether the record that was handed out last is the last one of its message.
+    fn is_whole(&self) -> bool {
+        let (State::Idle(reader), Some(item)) = (&self.reader, &self.item) else { return true };
+        reader.front() != Some(item.sequence)
+    }
+
+    fn pop(&mut self) -> Option<Result<Item, TailError>> {
+        match &mut self.reader {
+            State::Idle(reader) => reader.pop(),
+            _ => None,
+        }
+    }
+
+    /// Waits for records, so long at most. What is not done by then goes on at the next call.
+    fn wait(&mut self, wait: Duration) {
+        self.since_turn = 0;
+        let mut waiting = match std::mem::replace(&mut self.reader, State::Moved) {
+            State::Idle(reader) => Box::pin(reader.fill()) as Pin<Box<dyn Future<Output = Reader> + Send>>,
+            State::Waiting(waiting) => waiting,
+            State::Moved => return,
+        };
+        let done = self.runtime.block_on(async {
+            // The connection has its turn first, so that a wait of zero sees what has arrived.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+            tokio::time::timeout(wait, waiting.as_mut()).await.ok()
+        });
+        self.reader = done.map_or(State::Waiting(waiting), State::Idle);
+    }
+
+    /// What was handed out before the caller came back is dealt with, where its message was whole.
+    fn note_done(&mut self) {
+        let whole = self.is_whole();
+        let Some(item) = self.item.take() else { return };
+        if let Some(acks) = &mut self.acks {
+            acks.handed = acks.handed.max(item.sequence);
+            acks.done = if whole { acks.handed } else { acks.done };
+        }
+    }
+
+    /// Says what is dealt with.
+    fn acknowledge(&mut self) {
+        let Some(acks) = &mut self.acks else { return };
+        acks.said_at = Some(clock::now());
+        if acks.said < acks.done {
+            acks.said = acks.done;
+            let (sending, upto) = (acks.acks.clone(), acks.done);
+            self.runtime.block_on(async move { sending.acknowledge(upto).await });
+        }
+    }
+}
+
+impl Reader {
+    /// The sequence at which reading began.
+    #[cfg(feature = "ipc")]
+    fn started(&self) -> u64 {
+        match self {
+            Self::Ordered(tail) => tail.position(),
+            Self::Durable(_) => 0,
+        }
+    }
+
+    /// The sequence of the record that comes next, where it has arrived.
+    fn front(&self) -> Option<u64> {
+        match self {
+            Self::Ordered(tail) => tail.front(),
+            Self::Durable(durable) => durable.front(),
+        }
+    }
+}
+
+impl Commits {
+    fn new(acks: Acks, config: &NatsConfig) -> Self {
+        Self {
+            acks,
+            auto: config.auto_commit,
+            every: config.ack_every as usize,
+            interval: config.ack_interval.duration(),
+            handed: 0,
+            done: 0,
+            said: 0,
+            said_at: None,
+        }
+    }
+
+    /// Whether it is time to say what is dealt with.
+    fn is_due(&self, now: Instant) -> bool {
+        self.done > self.said
+            && (self.acks.open() >= self.every
+                || self.said_at.is_none_or(|at| now.saturating_duration_since(at) >= self.interval))
+    }
+}
+
+impl TradeSource for NatsSource {
+    fn next(&mut self, wait: Duration) -> Result<Option<Event<'_>>, SourceError> {
+        match self.advance(wait) {
+            Ok(None) => Ok(None),
+            Ok(Some(_)) => Ok(self.current()),
+            Err(error) => removed(error).map(Some),
+        }
+    }
+
+    fn commit(&mut self) -> Result<(), SourceError> {
+        self.note_done();
+        self.acknowledge();
+        if let Some(acks) = &self.acks {
+            let sending = acks.acks.clone();
+            self.runtime.block_on(async move { sending.flush().await });
+        }
+        Ok(())
+    }
+}
+
+/// What the stream has removed is told as a loss.
+pub(super) fn removed<'a>(error: SourceError) -> Result<Event<'a>, SourceError> {
+    match error {
+        SourceError::Stream(TailError::Removed { first, last }) => Ok(Event::Lost(Lost::Removed { first, last })),
+        error => Err(error),
+    }
+}
+
+/// An item as the caller sees it.
+fn event(item: &Item, whole: bool) -> Event<'_> {
+    let (exchange, symbol) = (&*item.exchange, &*item.symbol);
+    let place = Place::Stream { sequence: item.sequence, whole };
+    match item.record {
+        Record::Trade(msg) => Event::Trade(Trade { msg, exchange, symbol, place }),
+        Record::Gap(msg) => Event::Gap(Gap { msg, exchange, symbol, place }),
+    }
+}
+
+fn check(config: &NatsConfig) -> Result<(), SourceError> {
+    let refuse = |message: &str| Err(SourceError::Config { message: format!("data_source.nats.{message}") });
+    if !(1..=1_000_000).contains(&config.max_ack_pending) {
+        return refuse("max_ack_pending is out of 1..=1000000");
+    }
+    if config.ack_every == 0 || config.ack_every > config.max_ack_pending {
+        return refuse("ack_every is out of 1..=max_ack_pending: the server would wait for acknowledgements for ever");
+    }
+    if !(Duration::from_millis(100)..=Duration::from_secs(3_600)).contains(&config.ack_wait.duration()) {
+        return refuse("ack_wait is out of 100ms..=1h");
+    }
+    if config.durable.contains(['.', '*', '>', '/', '\\', ' ', '\t']) {
+        return refuse("durable holds a character that a consumer's name cannot have: write letters, digits, - and _");
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! Acknowledging what was handed out, by whoever holds the other end.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_nats::{Client, Subject};
+use bytes::Bytes;
+
+/// Acknowledges what was handed out. It may be used while the reader waits.
+#[derive(Clone, Default)]
+pub struct Acks(Arc<Mutex<Acking>>);
+
+#[derive(Default)]
+pub(super) struct Acking {
+    pub(super) client: Option<Client>,
+    /// What was handed out and is not acknowledged: sequences, and where to say so.
+    pub(super) open: VecDeque<(u64, Subject)>,
+    /// The last one that was acknowledged.
+    pub(super) last: Option<(u64, Subject)>,
+}
+
+impl Acks {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Acking> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Messages that were handed out and are not acknowledged.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.lock().open.len()
+    }
+
+    /// Acknowledges everything up to this sequence, and waits until that is on its way. Without a connection it is said
+    /// when there is one.
+    pub async fn acknowledge(&self, sequence: u64) {
+        let said = {
+            let mut acking = self.lock();
+            let before = acking.open.partition_point(|(at, _)| *at <= sequence);
+            let Some(last) = acking.open.drain(..before).next_back() else { return };
+            acking.last = Some(last);
+            acking.client.clone().zip(acking.last.clone())
+        };
+        if let Some((client, (_, reply))) = said {
+            // Lost, it is delivered again, known here, and acknowledged again.
+            let _ = client.publish(reply, Bytes::new()).await;
+        }
+    }
+
+    /// Waits until what was acknowledged has left this process.
+    pub async fn flush(&self) {
+        let client = self.lock().client.clone();
+        if let Some(client) = client {
+            let _ = client.flush().await;
+        }
+    }
+
+    /// Says the last acknowledgement again.
+    pub(super) async fn repeat(&self) {
+        let said = {
+            let acking = self.lock();
+            acking.client.clone().zip(acking.last.clone())
+        };
+        if let Some((client, (_, reply))) = said {
+            let _ = client.publish(reply, Bytes::new()).await;
+            let _ = client.flush().await;
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! Reading the stream by a durable consumer: the server remembers how far its reader came.
+//!
+//! The server delivers at least once, and out of order where something is delivered again; what is handed out here is in
+//! the stream's order, each record once. Across lives of the process that holds from the last acknowledgement, or from
+//! the sequence that the caller itself has kept: see [`Spec::after`].
+
+mod acks;
+mod make;
+mod order;
+
+use std::time::{Duration, Instant};
+
+use async_nats::Subject;
+use async_nats::jetstream::consumer::Consumer;
+use async_nats::jetstream::consumer::pull::{Config, Stream};
+use async_nats::jetstream::{self, Message};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _};
+
+pub use self::acks::Acks;
+use self::make::PULL;
+use self::order::{Order, Standing, Taken};
+use super::connect::{self, Chain};
+use super::consumer::{Filter, Item, RETRY_MAX, RETRY_MIN, Replay, Since, TailError};
+use super::take::{Queue, Subjects};
+use crate::config::settings::Nats;
+use crate::telemetry::clock;
+
+/// Records that are taken at a time where they have arrived.
+const BURST: usize = 512;
+/// In doubt the consumer is asked how it stands this often.
+const ASK_EVERY: Duration = Duration::from_millis(50);
+/// A doubt that lasts is told this often.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+/// The stream is asked this often whether it has removed something unread.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What to read, and how.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// The consumer's name on the server.
+    pub durable: String,
+    /// What to read.
+    pub filter: Filter,
+    /// Where to begin, where the consumer is made: one that is there goes on where it is.
+    pub since: Since,
+    /// How fast what is stored comes.
+    pub replay: Replay,
+    /// The last sequence that the caller has dealt with, as it has kept it together with what it made of it. With it,
+    /// what was not acknowledged in time is not handed out again.
+    pub after: Option<u64>,
+    /// A message that is not acknowledged for so long is delivered again.
+    pub ack_wait: Duration,
+    /// Messages that may be delivered and not acknowledged.
+    pub max_ack_pending: u32,
+}
+
+/// A reader of the stream whose place the server remembers.
+pub struct Durable {
+    settings: Nats,
+    spec: Spec,
+    subjects: Subjects,
+    link: Option<Link>,
+    order: Order<Arrived>,
+    queue: Queue,
+    acks: Acks,
+    retry: Duration,
+    doubt: Doubt,
+    look: Look,
+}
+
+struct Link {
+    consumer: Consumer<Config>,
+    messages: Stream,
+}
+
+/// A message that has arrived.
+#[derive(Debug)]
+struct Arrived {
+    sequence: u64,
+    subject: Subject,
+    payload: Bytes,
+    reply: Subject,
+}
+
+#[derive(Default)]
+struct Doubt {
+    since: Option<Instant>,
+    asked: Option<Instant>,
+    told: Option<Instant>,
+}
+
+/// Whether the stream has removed what was not read yet.
+#[derive(Default)]
+struct Look {
+    at: Option<Instant>,
+    /// How far reading was at the last look.
+    reached: u64,
+    /// The server does not let us ask.
+    denied: bool,
+}
+
+impl Durable {
+    /// Begins to read; makes the consumer where it is not there.
+    ///
+    /// # Errors
+    /// [`TailError`] when there is no server, no stream or no right, the consumer is another one than asked for, or it
+    /// has acknowledged more than [`Spec::after`].
+    pub async fn open(settings: &Nats, spec: Spec) -> Result<Self, TailError> {
+        let mut reader = Self {
+            settings: settings.clone(),
+            subjects: Subjects::new(&settings.jetstream.subject_prefix),
+            order: Order::new(spec.after.unwrap_or(0)),
+            spec,
+            link: None,
+            queue: Queue::new(),
+            acks: Acks::default(),
+            retry: RETRY_MIN,
+            doubt: Doubt::default(),
+            look: Look::default(),
+        };
+        reader.begin(true).await?;
+        Ok(reader)
+    }
+
+    /// What acknowledges the records of this reader.
+    #[must_use]
+    pub fn acks(&self) -> Acks {
+        self.acks.clone()
+    }
+
+    /// A record that has arrived already, or what is wrong with a message.
+    pub fn pop(&mut self) -> Option<Result<Item, TailError>> {
+        self.queue.pop_front()
+    }
+
+    /// The sequence of the next record, where it has arrived.
+    #[must_use]
+    pub fn front(&self) -> Option<u64> {
+        self.queue.front().and_then(|next| next.as_ref().ok()).map(|item| item.sequence)
+    }
+
+    /// Waits until something has arrived; what has arrived with it is taken too. A lost connection is made anew.
+    pub async fn fill(&mut self) {
+        while self.queue.is_empty() {
+            self.release();
+            if !self.queue.is_empty() {
+                return;
+            }
+            let Some(link) = &mut self.link else {
+                self.again().await;
+                continue;
+            };
+            let wait = if self.order.is_in_doubt() { ASK_EVERY } else { LOOK_EVERY };
+            match tokio::time::timeout(wait, link.messages.next()).await {
+                Ok(Some(Ok(message))) => {
+                    self.take(message).await;
+                    self.take_ready().await;
+                }
+                Ok(Some(Err(error))) => {
+                    tracing::warn!(err = %Chain(&error), "reading the stream was interrupted, trying again");
+                    self.link = None;
+                }
+                Ok(None) => self.link = None,
+                Err(_) => {}
+            }
+            if self.link.is_some() && self.order.is_in_doubt() {
+                self.ask().await;
+            }
+            self.look().await;
+        }
+    }
+
+    /// Hands over what is in order.
+    fn release(&mut self) {
+        while self.queue.len() < BURST
+            && let Some(message) = self.order.next()
+        {
+            self.acks.lock().open.push_back((message.sequence, message.reply));
+            self.subjects.take(message.sequence, &message.subject, &message.payload, &mut self.queue);
+        }
+    }
+
+    async fn take_ready(&mut self) {
+        for _ in 0..BURST {
+            let Some(Some(Ok(message))) = self.link.as_mut().and_then(|link| link.messages.next().now_or_never())
+            else {
+                return;
+            };
+            self.take(message).await;
+        }
+    }
+
+    async fn take(&mut self, message: Message) {
+        let (sequence, delivery) = match message.info() {
+            Ok(info) => (info.stream_sequence, info.consumer_sequence),
+            Err(error) => {
+                tracing::warn!(err = %error, "a message came without its place");
+                return;
+            }
+        };
+        let Message { message, .. } = message;
+        let Some(reply) = message.reply else { return };
+        let subject = message.subject.clone();
+        self.note_acknowledged();
+        let arrived = Arrived { sequence, subject: message.subject, payload: message.payload, reply };
+        match self.order.take(sequence, delivery, arrived) {
+            Taken::New => {}
+            // Its acknowledgement may have been lost.
+            Taken::Again => self.acks.repeat().await,
+            Taken::Late => {
+                let consumer = self.spec.durable.clone();
+                self.queue.push_back(Err(TailError::Late { sequence, subject: subject.into_string(), consumer }));
+            }
+        }
+    }
+
+    fn note_acknowledged(&mut self) {
+        if let Some((sequence, _)) = &self.acks.lock().last {
+            self.order.acknowledge(*sequence);
+        }
+    }
+
+    /// Asks how the consumer stands, and ends the doubt where nothing is missing.
+    async fn ask(&mut self) {
+        let now = clock::now();
+        if self.doubt.asked.is_some_and(|at| now.saturating_duration_since(at) < ASK_EVERY) {
+            return;
+        }
+        self.doubt.asked = Some(now);
+        let since = *self.doubt.since.get_or_insert(now);
+        let Some(standing) = self.standing().await else {
+            self.link = None;
+            return;
+        };
+        self.note_acknowledged();
+        let lasted = now.saturating_duration_since(since);
+        self.order.settle(standing, lasted > 2 * self.spec.ack_wait + PULL);
+        if !self.order.is_in_doubt() {
+            self.doubt = Doubt::default();
+        } else if lasted > TELL_EVERY
+            && self.doubt.told.is_none_or(|at| now.saturating_duration_since(at) >= TELL_EVERY)
+        {
+            self.doubt.told = Some(now);
+            tracing::warn!(
+                consumer = %self.spec.durable, held = self.order.held(), pending = standing.pending,
+                "waiting for messages that were delivered elsewhere to come again; does another process read this \
+                 consumer?"
+            );
+        }
+    }
+
+    async fn standing(&mut self) -> Option<Standing> {
+        let link = self.link.as_mut()?;
+        let info = match link.consumer.info().await {
+            Ok(info) => info.clone(),
+            Err(error) => {
+                tracing::warn!(err = %Chain(&error), consumer = %self.spec.durable, "the consumer does not answer");
+                return None;
+            }
+        };
+        Some(Standing {
+            delivered: info.delivered.consumer_sequence,
+            floor: info.ack_floor.stream_sequence,
+            pending: info.num_ack_pending as u64,
+            first: self.first().await.unwrap_or(0),
+        })
+    }
+
+    /// The oldest sequence of the stream, where we may ask for it.
+    async fn first(&mut self) -> Option<u64> {
+        if self.look.denied {
+            return None;
+        }
+        let client = self.acks.lock().client.clone()?;
+        let mut context = jetstream::new(client);
+        context.set_timeout(LOOK_EVERY);
+        match context.get_stream(&self.settings.jetstream.stream_name).await {
+            Ok(stream) => Some(stream.cached_info().state.first_sequence),
+            Err(_) => {
+                self.look.denied = true;
+                None
+            }
+        }
+    }
+
+    /// Tells what the stream has removed unread, as far as that can be known.
+    async fn look(&mut self) {
+        let now = clock::now();
+        let reached = self.order.reached();
+        let due = self.look.at.is_none_or(|at| now.saturating_duration_since(at) >= LOOK_EVERY);
+        if !due || self.link.is_none() || reached == self.look.reached && self.look.at.is_some() {
+            return;
+        }
+        self.look.at = Some(now);
+        let before = std::mem::replace(&mut self.look.reached, reached);
+        if let Some(first) = self.first().await
+            && before > 0
+            && first > before + 1
+        {
+            self.queue.push_back(Err(TailError::Removed { first: before + 1, last: first - 1 }));
+        }
+    }
+
+    async fn again(&mut self) {
+        match self.begin(false).await {
+            Ok(()) => self.retry = RETRY_MIN,
+            Err(error) => {
+                tracing::warn!(err = %error, retry_in = ?self.retry, "cannot read the stream");
+                tokio::time::sleep(self.retry).await;
+                self.retry = (self.retry * 2).min(RETRY_MAX);
+            }
+        }
+    }
+
+    async fn begin(&mut self, first: bool) -> Result<(), TailError> {
+        let client = connect::dial(&self.settings).await?;
+        let consumer = self.consumer(&client).await?;
+        self.acks.lock().client = Some(client);
+        self.acks.repeat().await;
+        self.link = Some(Link { messages: self.pull(&consumer).await?, consumer });
+        self.look.denied = false;
+        let Some(standing) = self.standing().await else {
+            self.link = None;
+            return Err(self.fail("it does not say how it stands".to_owned()));
+        };
+        match self.spec.after {
+            Some(after) if first && after < standing.floor => {
+                return Err(self.fail(format!(
+                    "it has acknowledged everything up to {}, and is to go on behind {after}: what is in between would \
+                     be missed; give it another name, and `start = \"#{}\"`",
+                    standing.floor,
+                    after + 1
+                )));
+            }
+            _ => {}
+        }
+        self.note_acknowledged();
+        self.doubt = Doubt::default();
+        if first {
+            self.look.reached = self.spec.after.unwrap_or(0).max(standing.floor);
+        }
+        self.look.at = None;
+        self.order.begin(standing);
+        Ok(())
+    }
+}
