@@ -169,6 +169,15 @@ fn documents_are_finished() {
 }
 
 #[test]
+fn the_example_configuration_of_a_reader_holds() {
+    let text = blocks(&read("README.md"), "toml reader").join("\n");
+    let table: toml::Table = text.parse().unwrap_or_else(|error| panic!("README.md: {error}"));
+    let read = table["data_source"].clone().try_into::<data_manager::source::DataSource>();
+    let read = read.unwrap_or_else(|error| panic!("README.md: {error}"));
+    assert!(read.ipc.is_some() && read.nats.is_some_and(|nats| !nats.durable.is_empty()));
+}
+
+#[test]
 fn the_example_configuration_in_the_readme_holds() {
     let example = blocks(&read("README.md"), "toml").join("\n");
     let settings: data_manager::config::Settings =

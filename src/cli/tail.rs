@@ -25,7 +25,8 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// What `tail` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
---since takes `now`, `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, with --nats, a sequence (`#1000`).
+--since takes `now`, `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, with --nats, a sequence (`#1000`)
+or `last`: the last record of each symbol first.
 
 Examples:
   data-manager tail --ipc --format pretty
@@ -109,8 +110,9 @@ struct Ring {
 }
 
 fn rings(settings: &Settings, args: &Args, since: Since, out: &mut Printer) -> Result<(), Failure> {
-    if let Since::Sequence(_) = since {
-        return Err(Failure::usage("--since with a sequence is for --nats; a ring has `now`, `start` and times"));
+    if let Since::Sequence(_) | Since::Last = since {
+        let text = "--since with a sequence, or `last`, is for --nats; a ring has `now`, `start` and times";
+        return Err(Failure::usage(text));
     }
     let prefix = &settings.transport.ipc.shm_path_prefix;
     let directory = Path::new(DIRECTORY);

@@ -142,6 +142,9 @@ impl Bounds {
             let text = "--since and --until with a sequence are for the stream; rings and recordings have times";
             return Err(Failure::usage(text));
         }
+        if since == Since::Last || until == Some(Since::Last) {
+            return Err(Failure::usage("`last` is for `tail --nats`: an audit is of all that lies between two places"));
+        }
         if since == Since::Now {
             return Err(Failure::usage("--since now: nothing is stored from now on; what is there ends now"));
         }

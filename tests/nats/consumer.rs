@@ -69,7 +69,7 @@ async fn reading_begins_where_it_is_told_to() {
         let mut tail = open(&settings, Since::Start).await;
         let items = take(&mut tail, 300).await;
         assert_eq!(brief(&items), filled(1..=300), "{version}");
-        assert_eq!((items[4].exchange.as_str(), items[4].symbol.as_str()), ("binance", symbol(1).as_str()));
+        assert_eq!((&*items[4].exchange, &*items[4].symbol), ("binance", symbol(1).as_str()));
         assert!(is_at_end(&mut tail).await, "{version}");
 
         let mut tail = open(&settings, Since::Sequence(201)).await;
@@ -148,7 +148,7 @@ async fn only_what_is_asked_for_is_read() {
         assert!(items.is_sorted_by_key(|item| item.sequence));
         items.into_iter().map(|item| (item.exchange, item.symbol)).collect::<std::collections::BTreeSet<_>>()
     };
-    let pair = |exchange: &str, symbol: &str| (exchange.to_owned(), symbol.to_owned());
+    let pair = |exchange: &str, symbol: &str| (exchange.into(), symbol.into());
     assert_eq!(read(&["okx"], &[], 20).await.len(), 2);
     assert_eq!(read(&["okx"], &["BTCUSDT"], 10).await, [pair("okx", "BTCUSDT")].into());
     let odd = [pair("binance", "BTC.X USDT"), pair("okx", "BTC.X USDT")];
@@ -166,7 +166,7 @@ async fn packed_messages_are_unpacked_in_order() {
     let items = take(&mut tail, 1_000).await;
     assert!(items.last().unwrap().sequence < 300, "{:?}", items.last());
     for route in 0..3_u32 {
-        let of: Vec<Item> = items.iter().filter(|item| item.symbol == symbol(route)).cloned().collect();
+        let of: Vec<Item> = items.iter().filter(|item| *item.symbol == symbol(route)).cloned().collect();
         let ids: Vec<u64> = brief(&of).into_iter().map(|(_, id)| id).collect();
         assert!(ids.iter().copied().eq(1_000..1_000 + ids.len() as u64), "{ids:?}");
     }

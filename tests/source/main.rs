@@ -6,7 +6,6 @@ mod durable;
 mod ring;
 mod stream;
 #[path = "../support/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "each test takes what it needs")]
 mod support;
 
 use std::time::{Duration, Instant};

@@ -5,8 +5,8 @@
 //! stream has brought of it already is left out. Late trades stand behind younger ones in a ring, and may be stored in
 //! front of them: the last trade and the last late one are both waited for.
 //!
-//! Where the stream does not bring them (it is read from a later place, or has removed them), the seam stays open unless
-//! it is known that they were stored: reading the stream is slower, and misses nothing.
+//! Where the stream does not bring them (it is read from a later place, or has removed them), the seam stays open
+//! unless it is known that they were stored: reading the stream is slower, and misses nothing.
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,7 +1,7 @@
 //! Reading the stream by a durable consumer: the server remembers how far its reader came.
 //!
-//! The server delivers at least once, and out of order where something is delivered again; what is handed out here is in
-//! the stream's order, each record once. Across lives of the process that holds from the last acknowledgement, or from
+//! The server delivers at least once, and out of order where something is delivered again; what is handed out here is
+//! in the stream's order, each record once. Across lives of the process that holds from the last acknowledgement, or from
 //! the sequence that the caller itself has kept: see [`Spec::after`].
 
 mod acks;
