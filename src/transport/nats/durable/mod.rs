@@ -1,8 +1,8 @@
 //! Reading the stream by a durable consumer: the server remembers how far its reader came.
 //!
 //! The server delivers at least once, and out of order where something is delivered again; what is handed out here is
-//! in the stream's order, each record once. Across lives of the process that holds from the last acknowledgement, or from
-//! the sequence that the caller itself has kept: see [`Spec::after`].
+//! in the stream's order, each record once. Across lives of the process that holds from the last acknowledgement, or
+//! from the sequence that the caller itself has kept: see [`Spec::after`].
 
 mod acks;
 mod make;
