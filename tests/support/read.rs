@@ -42,6 +42,9 @@ pub async fn read_all_within(client: &async_nats::Client, stream: &str, limit: D
     read
 }
 
+/// A reader to which nothing comes for so long is given up, and reading begins anew.
+const STALLED: Duration = Duration::from_secs(20);
+
 /// How far the reading of a stream is.
 struct Reader {
     read: Vec<Read>,
@@ -76,7 +79,8 @@ impl Reader {
         self.read.reserve(usize::try_from(state.messages).unwrap());
         let consumer = stream.create_consumer(OrderedConfig::default()).await.map_err(|error| error.to_string())?;
         let mut messages = consumer.messages().await.map_err(|error| error.to_string())?;
-        while let Some(message) = messages.next().await {
+        while let Ok(next) = tokio::time::timeout(STALLED, messages.next()).await {
+            let Some(message) = next else { return Err("the reader ended early".to_owned()) };
             let message = message.map_err(|error| error.to_string())?;
             let info = message.info().unwrap();
             let (sequence, pending) = (info.stream_sequence, info.pending);
@@ -92,6 +96,6 @@ impl Reader {
                 };
             }
         }
-        Err("the reader ended early".to_owned())
+        Err(format!("nothing came for {STALLED:?} behind message {} of {}", self.read.len(), state.messages))
     }
 }
