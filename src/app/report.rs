@@ -120,7 +120,9 @@ fn nats(status: &NatsStatus) -> Value {
         "last_ack_ns": status.last_ack_ns,
         "acked": window.acked,
         "waiting": window.waiting,
+        "waiting_bytes": window.waiting_bytes,
         "in_flight": window.in_flight,
+        "in_flight_records": window.in_flight_records,
         "retained": window.retained,
         "resent": window.resent,
         "duplicates": window.duplicates,
@@ -138,8 +140,16 @@ fn nats(status: &NatsStatus) -> Value {
             "broken": spool.broken,
             "last_error": (!spool.error.is_empty()).then_some(&spool.error),
         })),
+        "ack_latency": ack_latency(window),
         "differences": differences,
     })
+}
+
+/// Messages by the time from send to acknowledgement, in buckets that do not overlap; the last one has no bound.
+fn ack_latency(window: &Stats) -> Vec<Value> {
+    let micros = |bound: &std::time::Duration| u64::try_from(bound.as_micros()).ok();
+    let bounds = LATENCY_BOUNDS.iter().map(micros).chain([None]);
+    bounds.zip(window.ack_latency).map(|(bound, messages)| json!({"le_us": bound, "messages": messages})).collect()
 }
 
 /// A counter and where its total comes from.

@@ -10,6 +10,8 @@ mod settings;
 mod sim;
 mod symbols;
 mod tail;
+#[cfg(feature = "tui")]
+mod top;
 mod verify;
 
 use std::fmt;
@@ -30,6 +32,7 @@ Examples:
   data-manager serve --sim --nats --ipc            try it; wants a nats-server
   data-manager serve --exchange binance --symbols BTCUSDT,ETHUSDT --ipc
   data-manager tail --ipc --format pretty          see what it writes
+  data-manager top                                 watch it, live
   data-manager verify --nats                       whether the stream is whole
   data-manager config show                         every setting, and its origin
 
@@ -56,6 +59,9 @@ enum Command {
     Capture(capture::Args),
     /// Read trades back from shared memory or from the stream.
     Tail(tail::Args),
+    /// Watch it live: rates, lags, gaps, sinks.
+    #[cfg(feature = "tui")]
+    Top(top::Args),
     /// Audit a stream, a ring or a recording: gaps, doubles, order, by the venue's own ids.
     Verify(verify::Args),
     /// Show or check the configuration.
@@ -123,6 +129,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Decode(args) => decode::run(&args),
         Command::Capture(args) => capture::run(&args),
         Command::Tail(args) => tail::run(&args),
+        #[cfg(feature = "tui")]
+        Command::Top(args) => top::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Symbols(args) => symbols::run(&args),

@@ -86,7 +86,7 @@ const CONFINED: [Confined; 6] = [
 ];
 
 /// Code that decides and does no IO: it takes time, bytes and events, and returns actions.
-const PURE: [&str; 17] = [
+const PURE: [&str; 25] = [
     "src/market/",
     "src/exchange/",
     "src/feed/session",
@@ -99,6 +99,14 @@ const PURE: [&str; 17] = [
     "src/feed/backfill/job",
     "src/feed/backfill/watch",
     "src/app/gate",
+    "src/cli/top/arrange",
+    "src/cli/top/columns",
+    "src/cli/top/footer",
+    "src/cli/top/meter",
+    "src/cli/top/model",
+    "src/cli/top/screen",
+    "src/cli/top/status",
+    "src/cli/top/text",
     "src/source/handover/seam",
     "src/transport/nats/durable/order",
     "src/transport/nats/window",

@@ -1,0 +1,203 @@
+//! Brings records from the rings or the stream to the model. Rings are mapped read-only: their writers notice nothing.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::Args;
+use super::model::Model;
+use super::snapshot::RingRow;
+use crate::cli::Failure;
+use crate::config::settings::{Nats, Settings};
+use crate::source::{
+    Begin, Event, IpcConfig, IpcSource, Lost, NatsConfig, NatsSource, SourceError, TradeSource, Waiting,
+};
+use crate::telemetry::clock;
+use crate::transport::ipc::{DIRECTORY, OpenError, segments};
+
+/// Records that are taken of one source before keys and clocks have their turn.
+const BURST: u32 = 65_536;
+/// Between two looks for rings that were not there yet.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Where records come from.
+pub(super) enum Intake {
+    Rings(Rings),
+    Stream(Box<NatsSource>),
+}
+
+/// The rings of this host.
+pub(super) struct Rings {
+    config: IpcConfig,
+    /// Whether rings that nobody named are read too.
+    all: bool,
+    /// By exchange; those that were named are waited for.
+    open: BTreeMap<String, Option<IpcSource>>,
+    look_at: Instant,
+}
+
+impl Intake {
+    /// Opens what the arguments name.
+    pub(super) fn open(settings: &Settings, args: &Args, model: &mut Model) -> Result<Self, Failure> {
+        if args.nats.is_some() {
+            let config = stream_config(&settings.transport.nats, args);
+            let source = NatsSource::open(&config).map_err(|error| Failure::failed(told(&error)))?;
+            return Ok(Self::Stream(Box::new(source)));
+        }
+        Rings::open(settings, args, model).map(Self::Rings)
+    }
+
+    /// What is read, for people.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Rings(_) => "ring",
+            Self::Stream(_) => "stream",
+        }
+    }
+
+    /// Takes what is there; waits for the stream so long at most. Whether there may be more at once.
+    pub(super) fn take(&mut self, model: &mut Model, wait: Duration) -> Result<bool, Failure> {
+        match self {
+            Self::Stream(source) => Ok(drain(source.as_mut(), model, wait)),
+            Self::Rings(rings) => {
+                rings.look(model)?;
+                let mut more = false;
+                for source in rings.open.values_mut().flatten() {
+                    more |= drain(source, model, Duration::ZERO);
+                }
+                Ok(more)
+            }
+        }
+    }
+
+    /// How the rings stand.
+    pub(super) fn rings(&self) -> Vec<RingRow> {
+        let Self::Rings(rings) = self else { return Vec::new() };
+        let rows = rings.open.iter().filter_map(|(exchange, source)| {
+            let reader = source.as_ref()?.readers().next()?;
+            let unread = reader.behind();
+            let written = reader.position() + unread;
+            Some(RingRow { exchange: exchange.clone(), capacity: reader.capacity(), written, unread })
+        });
+        rows.collect()
+    }
+}
+
+impl Rings {
+    fn open(settings: &Settings, args: &Args, model: &mut Model) -> Result<Self, Failure> {
+        let config = IpcConfig {
+            symbols: args.venues.symbols.clone(),
+            shm_path_prefix: settings.transport.ipc.shm_path_prefix.clone(),
+            begin: Begin::Newest,
+            wait: Waiting::Yield,
+            ..IpcConfig::default()
+        };
+        let all = args.venues.exchanges.is_empty();
+        let mut this = Self {
+            open: args.venues.exchanges.iter().map(|exchange| (exchange.clone(), None)).collect(),
+            all,
+            look_at: clock::now(),
+            config,
+        };
+        this.look(model)?;
+        if this.open.is_empty() {
+            let prefix = &this.config.shm_path_prefix;
+            let hint = "start `data-manager serve --ipc`, or name the exchange to wait for it";
+            return Err(Failure::failed(format!("no segment {DIRECTORY}{prefix}* in shared memory; {hint}")));
+        }
+        // What appears from here on is new in all of it.
+        this.config.begin = Begin::Oldest;
+        Ok(this)
+    }
+
+    /// Opens rings that have appeared.
+    fn look(&mut self, model: &mut Model) -> Result<(), Failure> {
+        let now = clock::now();
+        if now < self.look_at {
+            return Ok(());
+        }
+        self.look_at = now + LOOK_EVERY;
+        if self.all {
+            let found = segments(Path::new(DIRECTORY), &self.config.shm_path_prefix).map_err(Failure::failed)?;
+            for exchange in found {
+                self.open.entry(exchange).or_default();
+            }
+        }
+        for (exchange, source) in self.open.iter_mut().filter(|(_, source)| source.is_none()) {
+            match IpcSource::open(&IpcConfig { exchanges: vec![exchange.clone()], ..self.config.clone() }) {
+                Ok(opened) => {
+                    model.writer(exchange, "");
+                    *source = Some(opened);
+                }
+                Err(SourceError::Ring(OpenError::Missing { .. })) => model.writer(exchange, "no ring yet"),
+                Err(error @ SourceError::Ring(_)) => model.writer(exchange, &told(&error)),
+                Err(error) => return Err(Failure::usage(told(&error))),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Takes what is there, up to a burst; whether there may be more.
+fn drain(source: &mut dyn TradeSource, model: &mut Model, mut wait: Duration) -> bool {
+    for _ in 0..BURST {
+        match source.next(wait) {
+            Ok(Some(event)) => take(&event, model),
+            Ok(None) => return false,
+            Err(error) => {
+                model.note(Some(told(&error)));
+                // What cannot be read at all must not keep a core busy.
+                return false;
+            }
+        }
+        wait = Duration::ZERO;
+    }
+    true
+}
+
+fn take(event: &Event<'_>, model: &mut Model) {
+    match event {
+        Event::Trade(trade) => {
+            model.trade(trade.exchange, &named(trade.symbol, trade.msg.instrument_id), &trade.msg);
+        }
+        Event::Gap(gap) => model.gap(gap.exchange, &named(gap.symbol, gap.msg.instrument_id), &gap.msg),
+        Event::Lost(Lost::Lagged { records, .. }) => model.lagged(*records),
+        Event::Lost(Lost::Removed { first, last }) => model.removed(*first, *last),
+        Event::WriterGone { exchange, reason } => model.writer(exchange, &reason.to_string()),
+        Event::WriterChanged { exchange, .. } => model.writer(exchange, ""),
+    }
+}
+
+/// The symbol, or the number of an instrument that the ring has not named.
+fn named(symbol: &str, instrument: u32) -> std::borrow::Cow<'_, str> {
+    if symbol.is_empty() { format!("#{instrument}").into() } else { symbol.into() }
+}
+
+/// An error in the words of the daemon's settings, which are what this command reads.
+fn told(error: &SourceError) -> String {
+    error.to_string().replace("data_source.", "transport.")
+}
+
+/// What is new in the stream, in order, without anything that stays on the server.
+fn stream_config(nats: &Nats, args: &Args) -> NatsConfig {
+    let nats = nats.clone();
+    NatsConfig {
+        servers: nats.servers,
+        name: "data-manager-top".to_owned(),
+        inbox_prefix: nats.inbox_prefix,
+        token: nats.token,
+        user: nats.user,
+        password: nats.password,
+        nkey: nats.nkey,
+        jwt: nats.jwt,
+        seed: nats.seed,
+        credentials: nats.credentials,
+        tls: nats.tls,
+        stream_name: nats.jetstream.stream_name,
+        subject_prefix: nats.jetstream.subject_prefix,
+        exchanges: args.venues.exchanges.clone(),
+        symbols: args.venues.symbols.clone(),
+        start: "new".to_owned(),
+        ..NatsConfig::default()
+    }
+}

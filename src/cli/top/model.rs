@@ -1,0 +1,347 @@
+//! What has been read, as numbers: it takes records, what the daemon says of itself, and the time; it gives snapshots.
+//! It does no IO: it neither reads nor draws.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use super::meter::Meter;
+use super::snapshot::{ExchangeRow, Figures, Lost, RingRow, Snapshot, SymbolRow};
+use super::status::{Acks, Status};
+use crate::market::decimal::SCALE_MAX;
+use crate::market::{Decimal, Flags, GapMsg, TradeMsg};
+
+/// Declared gaps of a symbol that are remembered, so that a later word of their being filled is understood.
+const OPEN_MAX: usize = 256;
+
+/// All that has been read since the start.
+#[derive(Debug)]
+pub(super) struct Model {
+    exchanges: Named<Exchange>,
+    ticked: Instant,
+    interval_ns: u64,
+    lost: Lost,
+    status: Option<Result<Status, String>>,
+    acks: Acks,
+    note: Option<String>,
+}
+
+#[derive(Debug)]
+struct Exchange {
+    symbols: Named<Symbol>,
+    meter: Meter,
+    /// What is wrong with the writer of its ring; empty: nothing.
+    writer: String,
+    /// When the running interval began.
+    start: Instant,
+}
+
+#[derive(Debug)]
+struct Symbol {
+    meter: Meter,
+    last: Option<TradeMsg>,
+    direction: Ordering,
+    lags: Lags,
+    gaps: u64,
+    filled: u64,
+    missing: u64,
+    /// Gaps of which nobody knows how many trades are missing.
+    unknown: u64,
+    /// First and last id and number of trades of gaps that may be filled yet.
+    open: VecDeque<(u64, u64, u64)>,
+}
+
+/// Lags of live trades: of the running interval, and of the last one that had any.
+#[derive(Debug, Default)]
+struct Lags {
+    running: Lag,
+    shown: Lag,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Lag {
+    sum_ns: i128,
+    count: u64,
+    worst_ns: i64,
+}
+
+impl Model {
+    /// Nothing read yet.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            exchanges: Named::default(),
+            ticked: now,
+            interval_ns: 0,
+            lost: Lost::default(),
+            status: None,
+            acks: Acks::default(),
+            note: None,
+        }
+    }
+
+    /// A trade was read.
+    pub(super) fn trade(&mut self, exchange: &str, symbol: &str, trade: &TradeMsg) {
+        let exchange = self.exchange(exchange);
+        exchange.meter.total += 1;
+        exchange.symbol(symbol).trade(trade);
+    }
+
+    /// A declared gap was read.
+    pub(super) fn gap(&mut self, exchange: &str, symbol: &str, gap: &GapMsg) {
+        self.exchange(exchange).symbol(symbol).gap(gap);
+    }
+
+    /// The writer of a ring has overtaken this view.
+    pub(super) fn lagged(&mut self, records: u64) {
+        self.lost.records += records;
+        self.lost.laps += 1;
+    }
+
+    /// The stream has removed messages before they were read.
+    pub(super) fn removed(&mut self, first: u64, last: u64) {
+        self.lost.removed += last.saturating_sub(first) + 1;
+    }
+
+    /// What there is to say of a ring's writer; empty: nothing.
+    pub(super) fn writer(&mut self, exchange: &str, text: &str) {
+        text.clone_into(&mut self.exchange(exchange).writer);
+    }
+
+    /// Something went wrong with reading; `None`: it is well again.
+    pub(super) fn note(&mut self, text: Option<String>) {
+        self.note = text;
+    }
+
+    /// What the daemon says of itself, or why it says nothing. Symbols that it has and nobody has seen yet get a row.
+    pub(super) fn status(&mut self, now: Instant, answer: Result<Status, String>, wanted: impl Fn(&str, &str) -> bool) {
+        if let Ok(status) = &answer {
+            self.acks.observe(now, &status.ack_counts);
+            for connection in &status.connections {
+                for symbol in connection.symbols.iter().filter(|symbol| wanted(&connection.exchange, symbol)) {
+                    self.exchange(&connection.exchange).symbol(symbol);
+                }
+            }
+        }
+        self.status = Some(answer);
+    }
+
+    /// An interval ends.
+    pub(super) fn tick(&mut self, now: Instant) {
+        for exchange in &mut self.exchanges.list {
+            exchange.meter.tick(now);
+            exchange.start = now;
+            for symbol in &mut exchange.symbols.list {
+                symbol.meter.tick(now);
+                symbol.lags.tick();
+            }
+        }
+        let interval = now.saturating_duration_since(self.ticked);
+        self.interval_ns = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        self.ticked = now;
+    }
+
+    /// All of it, as of the last tick; `now_ns` is wall time, to tell how old things are.
+    pub(super) fn snapshot(&self, now_ns: u64, source: &str, rings: Vec<RingRow>) -> Snapshot {
+        let status = self.status.as_ref();
+        let told = status.and_then(|status| status.as_ref().ok());
+        let exchanges: Vec<ExchangeRow> = self
+            .exchanges
+            .iter()
+            .map(|(name, exchange)| {
+                let (state, live) = told.map_or_else(|| (String::new(), true), |status| status.state_of(name));
+                exchange.row(name, state, live, now_ns)
+            })
+            .collect();
+        Snapshot {
+            now_ns,
+            interval_ns: self.interval_ns,
+            source: source.to_owned(),
+            total: Figures::sum(exchanges.iter().map(|row| &row.figures)),
+            exchanges,
+            rings,
+            lost: self.lost,
+            note: self.note.clone(),
+            daemon: told.cloned(),
+            ack_p50: told.and_then(|_| self.acks.quantile(0.5)),
+            ack_p99: told.and_then(|_| self.acks.quantile(0.99)),
+            daemon_error: match status {
+                None => Some("not asked yet".to_owned()),
+                Some(answer) => answer.as_ref().err().cloned(),
+            },
+        }
+    }
+
+    fn exchange(&mut self, name: &str) -> &mut Exchange {
+        let start = self.ticked;
+        self.exchanges.of(name, || Exchange {
+            symbols: Named::default(),
+            meter: Meter::new(start),
+            writer: String::new(),
+            start,
+        })
+    }
+}
+
+impl Exchange {
+    fn symbol(&mut self, name: &str) -> &mut Symbol {
+        // The intervals of its exchange are its own.
+        let start = self.start;
+        self.symbols.of(name, || Symbol::new(start))
+    }
+
+    fn row(&self, name: &str, state: String, live: bool, now_ns: u64) -> ExchangeRow {
+        let symbols: Vec<SymbolRow> = self.symbols.iter().map(|(name, symbol)| symbol.row(name, now_ns)).collect();
+        let mut figures = Figures::sum(symbols.iter().map(|row| &row.figures));
+        let lags = self.symbols.list.iter().map(|symbol| symbol.lags.shown);
+        figures.lag_ns = lags.fold(Lag::default(), Lag::with).mean();
+        let trend = self.meter.trend();
+        ExchangeRow { exchange: name.to_owned(), state, live, writer: self.writer.clone(), figures, trend, symbols }
+    }
+}
+
+impl Symbol {
+    fn new(start: Instant) -> Self {
+        Self {
+            meter: Meter::new(start),
+            last: None,
+            direction: Ordering::Equal,
+            lags: Lags::default(),
+            gaps: 0,
+            filled: 0,
+            missing: 0,
+            unknown: 0,
+            open: VecDeque::new(),
+        }
+    }
+
+    fn trade(&mut self, trade: &TradeMsg) {
+        self.meter.total += 1;
+        let flags = trade.flag_set();
+        let late = flags.has(Flags::BACKFILLED) || flags.has(Flags::SNAPSHOT);
+        if !late && trade.has_venue_time() {
+            self.lags.running.add(i128::from(trade.ts_recv) - i128::from(trade.ts_event));
+        }
+        // What comes out of a history is no news of the price, unless there is none yet.
+        if late && self.last.is_some() {
+            return;
+        }
+        if let Some(last) = &self.last {
+            let change = compare(trade, last);
+            // As a tape has it: a price that stays keeps the direction that it came from.
+            self.direction = if change.is_eq() { self.direction } else { change };
+        }
+        self.last = Some(*trade);
+    }
+
+    fn gap(&mut self, gap: &GapMsg) {
+        let ids = (gap.first_id, gap.last_id);
+        if Flags::from_bits(gap.flags).has(Flags::BACKFILLED) {
+            self.filled += 1;
+            if let Some(at) = self.open.iter().position(|(first, last, _)| (*first, *last) == ids) {
+                let missing = self.open.remove(at).map_or(0, |(_, _, missing)| missing);
+                self.missing = self.missing.saturating_sub(missing);
+            }
+            return;
+        }
+        self.gaps += 1;
+        self.missing = self.missing.saturating_add(gap.missing);
+        self.unknown += u64::from(gap.missing == 0);
+        if self.open.len() == OPEN_MAX {
+            self.open.pop_front();
+        }
+        self.open.push_back((ids.0, ids.1, gap.missing));
+    }
+
+    fn row(&self, name: &str, now_ns: u64) -> SymbolRow {
+        let last = self.last.as_ref();
+        SymbolRow {
+            symbol: name.to_owned(),
+            price: last.map(|last| Decimal::from_price(last.price, last.price_scale).to_string()),
+            direction: self.direction.into(),
+            size: last.map(|last| Decimal::from_size(last.size, last.size_scale).to_string()),
+            side: last.map(|last| last.side().as_str()),
+            trend: self.meter.trend(),
+            figures: Figures {
+                rate: self.meter.now(),
+                rate_10s: self.meter.smooth(),
+                trades: self.meter.total,
+                gaps: self.gaps,
+                filled: self.filled,
+                missing: self.missing,
+                unknown: self.unknown,
+                lag_ns: self.lags.shown.mean(),
+                lag_worst_ns: (self.lags.shown.count > 0).then_some(self.lags.shown.worst_ns),
+                age_ns: last.map(|last| now_ns.saturating_sub(last.ts_recv)),
+            },
+        }
+    }
+}
+
+impl Lags {
+    fn tick(&mut self) {
+        let running = std::mem::take(&mut self.running);
+        if running.count > 0 {
+            self.shown = running;
+        }
+    }
+}
+
+impl Lag {
+    fn add(&mut self, ns: i128) {
+        let worst = i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX });
+        self.worst_ns = if self.count == 0 { worst } else { self.worst_ns.max(worst) };
+        self.sum_ns += ns;
+        self.count += 1;
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self { sum_ns: self.sum_ns + other.sum_ns, count: self.count + other.count, worst_ns: 0 }
+    }
+
+    fn mean(self) -> Option<i64> {
+        (self.count > 0).then(|| i64::try_from(self.sum_ns / i128::from(self.count)).unwrap_or(i64::MAX))
+    }
+}
+
+/// Two prices, exact: neither leaves 128 bits at the finest scale that there is.
+fn compare(one: &TradeMsg, other: &TradeMsg) -> Ordering {
+    let at_18 = |trade: &TradeMsg| {
+        let shift = u32::from(SCALE_MAX.saturating_sub(trade.price_scale));
+        i128::from(trade.price) * 10_i128.pow(shift)
+    };
+    at_18(one).cmp(&at_18(other))
+}
+
+/// Things by name, found without copying the name.
+#[derive(Debug)]
+struct Named<T> {
+    places: BTreeMap<String, usize>,
+    list: Vec<T>,
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self { places: BTreeMap::new(), list: Vec::new() }
+    }
+}
+
+impl<T> Named<T> {
+    /// The one of this name, made where there is none.
+    fn of(&mut self, name: &str, make: impl FnOnce() -> T) -> &mut T {
+        let place = self.places.get(name).copied().unwrap_or_else(|| {
+            self.places.insert(name.to_owned(), self.list.len());
+            self.list.push(make());
+            self.list.len() - 1
+        });
+        &mut self.list[place]
+    }
+
+    /// In the order of their names.
+    fn iter(&self) -> impl Iterator<Item = (&String, &T)> {
+        self.places.iter().filter_map(|(name, place)| Some((name, self.list.get(*place)?)))
+    }
+}
+
+#[cfg(test)]
+#[path = "model_tests.rs"]
+mod tests;

@@ -1,0 +1,150 @@
+//! What is shown, as plain values: the view draws it, `--json` prints it, a pause keeps it.
+
+use std::cmp::Ordering;
+
+use serde::Serialize;
+
+use super::status::{AckBound, Status};
+
+/// All numbers at one moment.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Snapshot {
+    /// Wall time, ns since the Unix epoch.
+    #[serde(rename = "ts")]
+    pub(super) now_ns: u64,
+    /// How long the interval was that the rates are of.
+    pub(super) interval_ns: u64,
+    /// What is read.
+    pub(super) source: String,
+    pub(super) total: Figures,
+    pub(super) exchanges: Vec<ExchangeRow>,
+    pub(super) rings: Vec<RingRow>,
+    pub(super) lost: Lost,
+    /// What is wrong with reading.
+    pub(super) note: Option<String>,
+    pub(super) daemon: Option<Status>,
+    pub(super) ack_p50: Option<AckBound>,
+    pub(super) ack_p99: Option<AckBound>,
+    /// Why the daemon's own numbers are missing.
+    pub(super) daemon_error: Option<String>,
+}
+
+/// Counts since the start of this view, and rates.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(super) struct Figures {
+    pub(super) rate: f64,
+    pub(super) rate_10s: f64,
+    pub(super) trades: u64,
+    pub(super) gaps: u64,
+    /// Gaps that were declared filled.
+    pub(super) filled: u64,
+    /// Trades in gaps that were not filled since.
+    pub(super) missing: u64,
+    /// Gaps of which nobody knows how many trades are missing.
+    pub(super) unknown: u64,
+    /// Receive time less the venue's time, mean over the last interval with live trades.
+    pub(super) lag_ns: Option<i64>,
+    pub(super) lag_worst_ns: Option<i64>,
+    /// Since the last live trade was received.
+    pub(super) age_ns: Option<u64>,
+}
+
+/// An exchange: the sums of its symbols.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct ExchangeRow {
+    pub(super) exchange: String,
+    /// Its connections, as the daemon says; empty: nothing said.
+    pub(super) state: String,
+    /// Whether all its connections are live, or nothing is known.
+    pub(super) live: bool,
+    /// What is wrong with its ring's writer; empty: nothing.
+    pub(super) writer: String,
+    #[serde(flatten)]
+    pub(super) figures: Figures,
+    #[serde(skip)]
+    pub(super) trend: Vec<f64>,
+    pub(super) symbols: Vec<SymbolRow>,
+}
+
+/// A symbol.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct SymbolRow {
+    pub(super) symbol: String,
+    /// Exact.
+    pub(super) price: Option<String>,
+    pub(super) direction: Direction,
+    pub(super) size: Option<String>,
+    pub(super) side: Option<&'static str>,
+    #[serde(flatten)]
+    pub(super) figures: Figures,
+    #[serde(skip)]
+    pub(super) trend: Vec<f64>,
+}
+
+/// Which way the price went when it last changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Direction {
+    #[default]
+    None,
+    Up,
+    Down,
+}
+
+/// A ring, and where it is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct RingRow {
+    pub(super) exchange: String,
+    /// Records that it remembers.
+    pub(super) capacity: u64,
+    /// Records that were written to it.
+    pub(super) written: u64,
+    /// Records that are written and not read yet.
+    pub(super) unread: u64,
+}
+
+/// What this view did not get.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Lost {
+    /// Records of rings, exactly.
+    pub(super) records: u64,
+    /// How many times a writer has overtaken.
+    pub(super) laps: u64,
+    /// Messages that the stream has removed before they were read, wanted or not.
+    pub(super) removed: u64,
+}
+
+impl From<Ordering> for Direction {
+    fn from(order: Ordering) -> Self {
+        match order {
+            Ordering::Less => Self::Down,
+            Ordering::Equal => Self::None,
+            Ordering::Greater => Self::Up,
+        }
+    }
+}
+
+impl Figures {
+    /// The sum; the worst lag; the age of the youngest. A mean lag is no sum of means.
+    pub(super) fn sum<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
+        all.fold(Self::default(), |sum, one| Self {
+            rate: sum.rate + one.rate,
+            rate_10s: sum.rate_10s + one.rate_10s,
+            trades: sum.trades + one.trades,
+            gaps: sum.gaps + one.gaps,
+            filled: sum.filled + one.filled,
+            missing: sum.missing.saturating_add(one.missing),
+            unknown: sum.unknown + one.unknown,
+            lag_ns: None,
+            lag_worst_ns: sum.lag_worst_ns.max(one.lag_worst_ns),
+            age_ns: [sum.age_ns, one.age_ns].into_iter().flatten().min(),
+        })
+    }
+}
+
+impl RingRow {
+    /// How much of it holds records, in percent.
+    pub(super) fn fill(&self) -> u64 {
+        self.written.min(self.capacity) * 100 / self.capacity.max(1)
+    }
+}

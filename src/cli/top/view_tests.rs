@@ -1,0 +1,168 @@
+//! Screens drawn into cells: wide, narrow and tiny.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use ratatui::Terminal;
+use ratatui::backend::TestBackend;
+
+use super::super::snapshot::{ExchangeRow, Figures, Lost, RingRow, Snapshot, SymbolRow};
+use super::super::status::{Publisher, Status};
+use super::*;
+
+fn symbol(name: &str, price: &str) -> SymbolRow {
+    SymbolRow {
+        symbol: name.to_owned(),
+        price: Some(price.to_owned()),
+        direction: Direction::Up,
+        size: Some("0.0125".to_owned()),
+        side: Some("buy"),
+        figures: Figures {
+            rate: 12.5,
+            rate_10s: 1_250.0,
+            trades: 123_456,
+            gaps: 2,
+            filled: 1,
+            missing: 7,
+            unknown: 1,
+            lag_ns: Some(1_500_000),
+            lag_worst_ns: Some(90_000_000),
+            age_ns: Some(3_000_000_000),
+        },
+        trend: vec![1.0, 2.0, 3.0],
+    }
+}
+
+fn screen() -> Screen {
+    let exchange = |name: &str, count: usize| ExchangeRow {
+        exchange: name.to_owned(),
+        state: "live 1/2 connecting".to_owned(),
+        symbols: (0..count).map(|n| symbol(&format!("SYM{n:02}USDT"), "61837.63")).collect(),
+        ..ExchangeRow::default()
+    };
+    let wide = ExchangeRow {
+        exchange: "an-exchange-with-a-very-long-name-indeed".to_owned(),
+        symbols: vec![symbol("比特币比特币比特币比特币比特币比特币USDT", "0.123456789012345678901234567890")],
+        ..ExchangeRow::default()
+    };
+    let ring = RingRow { exchange: "aaa".to_owned(), capacity: 1_048_576, written: 524_288, unread: 3 };
+    let publisher = Publisher { state: "publishing".to_owned(), outbox_records: 1_234, ..Publisher::default() };
+    let daemon = Status {
+        version: "0.1.0".to_owned(),
+        uptime_seconds: 3_700,
+        ready: true,
+        publisher: Some(publisher),
+        ..Status::default()
+    };
+    let snapshot = Snapshot {
+        source: "ring".to_owned(),
+        exchanges: vec![exchange("aaa", 30), exchange("bbb", 2), wide],
+        rings: vec![ring],
+        daemon: Some(daemon),
+        ..Snapshot::default()
+    };
+    Screen { snapshot, utf8: true, ..Screen::default() }
+}
+
+/// Draws as the terminal does: settled, then drawn.
+fn drawn(screen: &mut Screen, width: u16, height: u16) -> Vec<String> {
+    screen.settle(Places::of(Rect::new(0, 0, width, height), screen).rows);
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    terminal.draw(|frame| draw(frame, screen)).unwrap();
+    let buffer = terminal.backend().buffer();
+    let cell = |x, y| buffer.cell((x, y)).map_or("", |cell| cell.symbol());
+    (0..height).map(|y| (0..width).map(|x| cell(x, y)).collect::<String>()).collect()
+}
+
+fn press(screen: &mut Screen, keys: &[KeyCode]) {
+    for key in keys {
+        assert!(screen.key(KeyEvent::new(*key, KeyModifiers::NONE), 18), "{key:?} ended it");
+    }
+}
+
+#[test]
+fn eighty_by_twenty_four_has_what_matters() {
+    let lines = drawn(&mut screen(), 80, 24);
+    assert!(lines[0].starts_with("data-manager 0.1.0  up 1h 1m  ready") && lines[0].contains("ring"), "{lines:#?}");
+    for title in ["SYMBOL▲", "TRADES/S", "10S AVG", "PRICE", "LAG", "AGE", "GAPS", "MISSING"] {
+        assert!(lines[1].contains(title), "{title}: {lines:#?}");
+    }
+    assert!(lines[2].starts_with("▾ aaa") && lines[2].contains("live 1/2"), "{lines:#?}");
+    assert!(lines[3].contains("SYM00USDT") && lines[3].contains("61837.63 ▲"), "{lines:#?}");
+    assert!(lines[3].contains("1.5ms") && lines[3].contains("3.0s") && lines[3].contains("7+?"), "{lines:#?}");
+    assert!(lines[21].starts_with("ring    lost 0") && lines[21].contains("aaa 50% at 524,288"), "{lines:#?}");
+    assert!(lines[22].contains("1,234 records") && lines[22].ends_with("publishing"), "{lines:#?}");
+    assert!(lines[23].contains("q quit"), "{lines:#?}");
+}
+
+#[test]
+fn two_hundred_by_fifty_has_all_of_it() {
+    let lines = drawn(&mut screen(), 200, 50);
+    for title in ["SIZE", "SIDE", "WORST", "FILLED", "TRADES", "TREND"] {
+        assert!(lines[1].contains(title), "{title}: {lines:#?}");
+    }
+    assert!(lines[3].contains("▃▅█") && lines[3].contains("123,456") && lines[3].contains("90ms"), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains("比特币") && line.contains('…')), "{lines:#?}");
+    assert!(lines[2].contains("live 1/2 connecting"), "{lines:#?}");
+}
+
+#[test]
+fn no_size_is_too_small_and_nothing_is_wrapped() {
+    for (width, height) in [(40, 10), (20, 5), (10, 3), (3, 2), (1, 1), (80, 4), (500, 100)] {
+        for keys in [vec![], vec![KeyCode::Char('?')], vec![KeyCode::Char('/')], vec![KeyCode::End]] {
+            let mut screen = screen();
+            screen.snapshot.note = Some("something is wrong ".repeat(20));
+            press(&mut screen, &keys);
+            let lines = drawn(&mut screen, width, height);
+            assert_eq!(lines.len(), usize::from(height));
+        }
+    }
+}
+
+#[test]
+fn without_colours_or_utf_8_it_says_the_same() {
+    let mut screen = Screen { utf8: false, ..screen() };
+    let lines = drawn(&mut screen, 80, 24);
+    assert!(lines[2].starts_with("- aaa") && lines[3].contains("61837.63 ^"), "{lines:#?}");
+    screen.snapshot.exchanges.pop();
+    let lines = drawn(&mut screen, 200, 50);
+    assert!(lines.iter().all(|line| line.is_ascii()), "{lines:#?}");
+}
+
+#[test]
+fn losses_and_a_silent_daemon_are_said() {
+    let mut screen = screen();
+    screen.snapshot.lost = Lost { records: 1_234, laps: 2, removed: 0 };
+    screen.snapshot.daemon = None;
+    screen.snapshot.daemon_error = Some("Connection refused".to_owned());
+    let lines = drawn(&mut screen, 80, 24);
+    assert!(lines[20].starts_with("LAPPED: this view lost 1,234 records, 2 times"), "{lines:#?}");
+    assert!(lines[22].contains("outbox  -") && lines[22].contains("Connection refused"), "{lines:#?}");
+    assert!(drawn(&mut screen, 40, 10)[9].starts_with("LAPPED"), "on a small screen too");
+}
+
+#[test]
+fn keys_fold_filter_sort_scroll_and_pause() {
+    let mut screen = screen();
+    press(&mut screen, &[KeyCode::Down, KeyCode::Down, KeyCode::Char('e')]);
+    let lines = drawn(&mut screen, 80, 24);
+    assert!(lines[2].starts_with("▸ aaa") && lines[3].starts_with("▸ ") || lines[3].starts_with("▾ "), "{lines:#?}");
+    assert_eq!(screen.selected, 0, "the exchange that was folded");
+    press(&mut screen, &[KeyCode::Char('e'), KeyCode::End]);
+    let lines = drawn(&mut screen, 80, 24);
+    assert!(lines.iter().any(|line| line.contains("SYM01USDT")), "{lines:#?}");
+    assert_eq!(screen.selected, screen.choice.rows(&screen.snapshot).len() - 1);
+    press(&mut screen, &[KeyCode::Char('/'), KeyCode::Char('q'), KeyCode::Backspace]);
+    press(&mut screen, &"sym03".chars().map(KeyCode::Char).collect::<Vec<_>>());
+    let lines = drawn(&mut screen, 80, 24);
+    assert!(lines[3].contains("SYM03USDT") && lines[4].trim().is_empty(), "{lines:#?}");
+    assert!(lines[23].starts_with("filter: sym03_"), "{lines:#?}");
+    press(&mut screen, &[KeyCode::Enter, KeyCode::Char('s'), KeyCode::Char('r'), KeyCode::Char('p')]);
+    screen.show(Snapshot::default());
+    let lines = drawn(&mut screen, 80, 24);
+    assert!(lines[0].contains("PAUSED") && lines[1].contains("TRADES/▲"), "{lines:#?}");
+    assert!(lines[23].starts_with("filter: sym03 "), "{lines:#?}");
+    press(&mut screen, &[KeyCode::Char('/'), KeyCode::Esc]);
+    assert_eq!(screen.choice.filter, "");
+    assert!(!screen.key(KeyEvent::new(KeyCode::Esc, KeyModifiers::NONE), 18));
+    press(&mut screen, &[KeyCode::Char('?')]);
+    assert!(!screen.key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL), 18), "everywhere");
+}
