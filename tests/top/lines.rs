@@ -197,7 +197,7 @@ async fn a_daemon_is_shown_with_what_it_says_of_itself() {
     };
     let line = running.until(whole);
     assert_eq!(line["exchanges"].as_array().unwrap().len(), 1, "the other exchange was not asked for: {line}");
-    assert_eq!(line["exchanges"][0]["state"], "live 1/1", "{line}");
+    assert_eq!(line["exchanges"][0]["state"], "1/1 live", "{line}");
     assert_eq!((&line["daemon"]["publisher"], &line["daemon_error"]), (&Value::Null, &Value::Null), "{line}");
     assert_eq!(line["daemon"]["version"], env!("CARGO_PKG_VERSION"));
     for name in sim.symbols("binance") {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::super::snapshot::Direction;
 use super::*;
 use crate::market::Side;
 use crate::market::trade::{KIND_GAP_V1, KIND_TRADE_V1};
@@ -162,7 +163,7 @@ fn symbols_that_the_daemon_has_get_a_row_before_their_first_trade() {
     model.status(clock::now(), Status::parse(text), |_, symbol| symbol != "B");
     let shown = snapshot(&model);
     let x = &shown.exchanges[0];
-    assert_eq!((x.symbols.len(), x.state.as_str(), x.live), (1, "live 1/1", true));
+    assert_eq!((x.symbols.len(), x.state.as_str(), x.live), (1, "1/1 live", true));
     assert_eq!((&x.symbols[0].price, x.symbols[0].figures.age_ns), (&None, None));
     model.status(clock::now(), Err("refused".to_owned()), |_, _| true);
     assert_eq!(snapshot(&model).daemon_error.as_deref(), Some("refused"));

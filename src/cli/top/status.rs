@@ -87,8 +87,8 @@ impl Status {
         let live = all.iter().filter(|state| **state == "live").count();
         match all.iter().find(|state| **state != "live") {
             None if all.is_empty() => ("not of this daemon".to_owned(), true),
-            None => (format!("live {live}/{}", all.len()), true),
-            Some(other) => (format!("live {live}/{} {other}", all.len()), false),
+            None => (format!("{live}/{} live", all.len()), true),
+            Some(other) => (format!("{live}/{} live, {other}", all.len()), false),
         }
     }
 }
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!((publisher.outbox_records, publisher.outbox_bytes), (30, Some(2_600)));
         assert_eq!((publisher.in_flight, publisher.dropped), (4, 4));
         assert_eq!(status.ack_counts, [(le(100), 2), (AckBound::default(), 4)]);
-        assert_eq!(status.state_of("x"), ("live 1/2 connecting".to_owned(), false));
+        assert_eq!(status.state_of("x"), ("1/2 live, connecting".to_owned(), false));
         assert_eq!(status.state_of("z"), ("not of this daemon".to_owned(), true));
         assert!(Status::parse("<html>").unwrap_err().contains("no JSON"));
         assert!(Status::parse("{}").unwrap_err().contains("another program"));

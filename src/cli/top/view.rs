@@ -147,7 +147,7 @@ fn table(buffer: &mut Buffer, area: Rect, screen: &Screen, height: u16, look: &L
             } else {
                 (exchange.writer.as_str(), true)
             };
-            let style = if wrong { look.alarm() } else { look.quiet() };
+            let style = if wrong { look.alarm() } else { Style::new() };
             state(buffer, (area.x, y), &columns, text, style, look);
         }
         if at == screen.selected {
@@ -210,7 +210,6 @@ fn style(column: Column, row: &Row<'_>, look: &Look) -> Style {
         (Column::Missing, _) if figures.missing + figures.unknown > 0 => look.alarm(),
         (Column::Price, Direction::Up) => look.paint(plain, Color::Green),
         (Column::Price, Direction::Down) => look.paint(plain, Color::Red),
-        (Column::Trend, _) => look.quiet(),
         _ => plain,
     }
 }

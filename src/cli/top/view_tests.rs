@@ -34,7 +34,7 @@ fn symbol(name: &str, price: &str) -> SymbolRow {
 fn screen() -> Screen {
     let exchange = |name: &str, count: usize| ExchangeRow {
         exchange: name.to_owned(),
-        state: "live 1/2 connecting".to_owned(),
+        state: "1/2 live, connecting".to_owned(),
         symbols: (0..count).map(|n| symbol(&format!("SYM{n:02}USDT"), "61837.63")).collect(),
         ..ExchangeRow::default()
     };
@@ -85,7 +85,7 @@ fn eighty_by_twenty_four_has_what_matters() {
     for title in ["SYMBOL▲", "TRADES/S", "10S AVG", "PRICE", "LAG", "AGE", "GAPS", "MISSING"] {
         assert!(lines[1].contains(title), "{title}: {lines:#?}");
     }
-    assert!(lines[2].starts_with("▾ aaa") && lines[2].contains("live 1/2"), "{lines:#?}");
+    assert!(lines[2].starts_with("▾ aaa") && lines[2].contains("1/2 live"), "{lines:#?}");
     assert!(lines[3].contains("SYM00USDT") && lines[3].contains("61837.63 ▲"), "{lines:#?}");
     assert!(lines[3].contains("1.5ms") && lines[3].contains("3.0s") && lines[3].contains("7+?"), "{lines:#?}");
     assert!(lines[21].starts_with("ring    lost 0") && lines[21].contains("aaa 50% at 524,288"), "{lines:#?}");
@@ -101,7 +101,7 @@ fn two_hundred_by_fifty_has_all_of_it() {
     }
     assert!(lines[3].contains("▃▅█") && lines[3].contains("123,456") && lines[3].contains("90ms"), "{lines:#?}");
     assert!(lines.iter().any(|line| line.contains("比特币") && line.contains('…')), "{lines:#?}");
-    assert!(lines[2].contains("live 1/2 connecting"), "{lines:#?}");
+    assert!(lines[2].contains("1/2 live, connecting"), "{lines:#?}");
 }
 
 #[test]
