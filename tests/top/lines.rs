@@ -140,6 +140,15 @@ fn a_writer_that_has_ended_is_told_and_its_successor_followed() {
 }
 
 #[test]
+fn a_writer_that_was_silent_and_is_back_is_well_again() {
+    let mut ring = Ring::new(&["BTCUSDT"], 64);
+    let mut running = Running::start(&ring.prefix, &["--interval", "100ms", "--status", ""]);
+    running.until(|line| line["exchanges"][0]["writer"].as_str().is_some_and(|text| text.contains("sign of life")));
+    ring.write(&[]);
+    running.until(|line| line["exchanges"][0]["writer"] == "");
+}
+
+#[test]
 fn a_pipe_that_is_closed_ends_it_quietly() {
     let ring = Ring::new(&["BTCUSDT"], 64);
     let mut running = Running::start(&ring.prefix, &["--interval", "100ms", "--status", ""]);

@@ -87,6 +87,16 @@ impl Pty {
         }
     }
 
+    /// Waits until this was written, as by a process that has ended since.
+    #[track_caller]
+    pub(crate) fn until_written(&self, text: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.written().contains(text) {
+            assert!(Instant::now() < deadline, "waited in vain for {text:?}: {:?}", self.written());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits for its end, and asserts that the terminal is as it was.
     #[track_caller]
     pub(crate) fn restored(&mut self) -> ExitStatus {

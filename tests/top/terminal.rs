@@ -35,7 +35,7 @@ fn keys_do_what_they_say() {
     pty.press("\r");
     pty.until("the filter kept", |screen| has(screen, "filter: eth ") && has(screen, "q quit"));
     pty.press("/\u{1b}");
-    pty.until("the filter cleared", |screen| !has(screen, "filter") && has(screen, "BTCUSDT"));
+    pty.until("the filter cleared", |screen| !has(screen, "filter: ") && has(screen, "BTCUSDT"));
     pty.press("s");
     pty.until("another order", |screen| screen[1].contains("TRADES/▼"));
     pty.press("Sr");
@@ -82,7 +82,7 @@ fn it_follows_the_size_of_its_terminal() {
     pty.resize(200, 50);
     pty.until("all columns", |screen| has(screen, "TREND") && has(screen, "0.0125"));
     pty.resize(20, 4);
-    pty.until("hardly anything", |screen| screen.len() == 4 && has(screen, "venue-a"));
+    pty.until("hardly anything", |screen| screen[1].trim_end().len() < 24 && has(screen, "venue-a"));
     pty.press("q");
     assert_eq!(pty.restored().code(), Some(0));
 }
@@ -107,5 +107,5 @@ fn json_is_for_terminals_too() {
     let ring = ring();
     let mut pty = Pty::start(&top(&ring.prefix, &["--json", "--count", "1", "--status", ""]), 80, 24);
     assert_eq!(pty.restored().code(), Some(0));
-    assert!(pty.written().contains("\"exchanges\""), "{:?}", pty.written());
+    pty.until_written("\"exchanges\"");
 }

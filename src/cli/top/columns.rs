@@ -64,7 +64,7 @@ const NAME: (usize, usize) = (14, 28);
 /// Prices, with their direction.
 const PRICE: (usize, usize) = (12, 24);
 const SIZE: (usize, usize) = (8, 20);
-/// A trend takes what is left.
+/// A trend takes what is left; its youngest rate stands at the right edge.
 const TREND: (usize, usize) = (12, 60);
 
 impl Column {
@@ -105,7 +105,7 @@ impl Column {
 
     /// Whether it begins at its left edge.
     pub(super) const fn is_left(self) -> bool {
-        matches!(self, Self::Name | Self::Side | Self::Trend)
+        matches!(self, Self::Name | Self::Side)
     }
 
     fn width(self, rows: &[Row<'_>]) -> usize {

@@ -1,6 +1,9 @@
 //! The lines above and below the table, as text.
 
+use std::collections::BTreeMap;
+
 use super::screen::{Mode, Screen};
+use super::snapshot::RingRow;
 use super::status::{AckBound, Publisher};
 use super::text;
 
@@ -29,8 +32,8 @@ pub(super) fn lines(screen: &Screen, width: usize, count: u16) -> Vec<(String, b
         (0, _) => Vec::new(),
         (1, Some(alert)) if screen.mode == Mode::Table => vec![(alert, true)],
         (1, _) => vec![keys],
-        (_, Some(alert)) => vec![(alert, true), (ring(screen), false), (publisher(screen), false), keys],
-        (_, None) => vec![(ring(screen), false), (publisher(screen), false), keys],
+        (_, Some(alert)) => vec![(alert, true), (ring(screen, width), false), (publisher(screen), false), keys],
+        (_, None) => vec![(ring(screen, width), false), (publisher(screen), false), keys],
     }
 }
 
@@ -46,52 +49,58 @@ pub(super) fn alert(screen: &Screen) -> Option<String> {
         all.push(format!("LOST: {} messages were removed from the stream unread", text::count(lost.removed, 15)));
     }
     all.extend(snapshot.note.clone());
-    all.extend(snapshot.exchanges.iter().filter(|row| !row.writer.is_empty()).map(|row| {
-        let (exchange, writer) = (&row.exchange, &row.writer);
-        format!("{exchange}: {writer}")
-    }));
     if let Some(daemon) = snapshot.daemon.as_ref().filter(|daemon| !daemon.ready) {
         all.push(format!("NOT READY: {}", daemon.reasons.join("; ")));
     }
+    let mut writers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for row in snapshot.exchanges.iter().filter(|row| !row.writer.is_empty()) {
+        writers.entry(&row.writer).or_default().push(&row.exchange);
+    }
+    all.extend(writers.iter().map(|(text, exchanges)| format!("{}: {text}", exchanges.join(", "))));
     (!all.is_empty()).then(|| all.join(" | "))
 }
 
-fn ring(screen: &Screen) -> String {
+fn ring(screen: &Screen, width: usize) -> String {
     let snapshot = &screen.snapshot;
-    if snapshot.rings.is_empty() {
+    let rings = &snapshot.rings;
+    let Some(fullest) = rings.iter().max_by_key(|ring| ring.fill()) else {
         return "ring    -  (none is read)".to_owned();
-    }
-    let unread: u64 = snapshot.rings.iter().map(|ring| ring.unread).sum();
-    let each: Vec<String> = snapshot
-        .rings
+    };
+    let sum = |of: fn(&RingRow) -> u64| text::count(rings.iter().map(of).sum(), 15);
+    let start = format!("ring    lost {}  unread {}", text::count(snapshot.lost.records, 15), sum(|ring| ring.unread));
+    let each: Vec<String> = rings
         .iter()
-        .map(|ring| format!("{} {}% at {}", ring.exchange, ring.fill(), text::count(ring.written, 11)))
+        .map(|ring| format!("{} {}% at {}", ring.exchange, ring.fill(), text::count(ring.written, 15)))
         .collect();
-    let lost = text::count(snapshot.lost.records, 11);
-    format!("ring    lost {lost}  unread {}  fill: {}", text::count(unread, 7), each.join("  "))
+    let long = format!("{start}  filled: {}", each.join("  "));
+    if long.chars().count() <= width {
+        return long;
+    }
+    let (written, count) = (sum(|ring| ring.written), rings.len());
+    format!("{start}  {count} rings, {written} written, fullest {} {}%", fullest.exchange, fullest.fill())
 }
 
 fn publisher(screen: &Screen) -> String {
     let snapshot = &screen.snapshot;
     let Some(daemon) = &snapshot.daemon else {
         let why = snapshot.daemon_error.as_deref().unwrap_or("not asked");
-        return format!("outbox  -  in flight -  ack -  publisher -  (/status: {why})");
+        return format!("nats    -  outbox -  in flight -  ack -  (/status: {why})");
     };
     let Some(Publisher { state, mode, outbox_records, outbox_bytes, in_flight, dropped, last_error }) =
         &daemon.publisher
     else {
-        return "outbox  -  in flight -  ack -  publisher -  (this daemon publishes to no stream)".to_owned();
+        return "nats    -  outbox -  in flight -  ack -  (this daemon publishes to no stream)".to_owned();
     };
     let bytes = outbox_bytes.map_or_else(|| "-".to_owned(), text::bytes);
     let dropped = if *dropped > 0 { format!("  DROPPED {}", text::count(*dropped, 11)) } else { String::new() };
-    let mode = mode.as_ref().map(|mode| format!(", {mode}")).unwrap_or_default();
+    let mode = mode.as_ref().map(|mode| format!("  ({mode})")).unwrap_or_default();
     let error = last_error.as_ref().filter(|_| state != "publishing").map(|error| format!(": {error}"));
     format!(
-        "outbox  {} records, {bytes}  in flight {in_flight}  ack p50 {} p99 {}{dropped}  {state}{mode}{}",
+        "nats    {state}{}{dropped}  outbox {} / {bytes}  in flight {in_flight}  ack p50 {} p99 {}{mode}",
+        error.unwrap_or_default(),
         text::count(*outbox_records, 11),
         latency(snapshot.ack_p50),
-        latency(snapshot.ack_p99),
-        error.unwrap_or_default()
+        latency(snapshot.ack_p99)
     )
 }
 

@@ -13,6 +13,7 @@ use crate::source::{
     Begin, Event, IpcConfig, IpcSource, Lost, NatsConfig, NatsSource, SourceError, TradeSource, Waiting,
 };
 use crate::telemetry::clock;
+use crate::transport::ipc::layout::State;
 use crate::transport::ipc::{DIRECTORY, OpenError, segments};
 
 /// Records that are taken of one source before keys and clocks have their turn.
@@ -33,6 +34,8 @@ pub(super) struct Rings {
     all: bool,
     /// By exchange; those that were named are waited for.
     open: BTreeMap<String, Option<IpcSource>>,
+    /// The signs of life that were seen last.
+    beats: BTreeMap<String, u64>,
     look_at: Instant,
 }
 
@@ -96,6 +99,7 @@ impl Rings {
         let mut this = Self {
             open: args.venues.exchanges.iter().map(|exchange| (exchange.clone(), None)).collect(),
             all,
+            beats: BTreeMap::new(),
             look_at: clock::now(),
             config,
         };
@@ -110,7 +114,7 @@ impl Rings {
         Ok(this)
     }
 
-    /// Opens rings that have appeared.
+    /// Opens rings that have appeared, and sees whether a writer that was silent is back.
     fn look(&mut self, model: &mut Model) -> Result<(), Failure> {
         let now = clock::now();
         if now < self.look_at {
@@ -121,6 +125,13 @@ impl Rings {
             let found = segments(Path::new(DIRECTORY), &self.config.shm_path_prefix).map_err(Failure::failed)?;
             for exchange in found {
                 self.open.entry(exchange).or_default();
+            }
+        }
+        for (exchange, source) in &self.open {
+            let Some(reader) = source.as_ref().and_then(|source| source.readers().next()) else { continue };
+            let beat = reader.heartbeat_ns();
+            if self.beats.insert(exchange.clone(), beat) != Some(beat) && reader.state() == Some(State::Live) {
+                model.writer(exchange, "");
             }
         }
         for (exchange, source) in self.open.iter_mut().filter(|(_, source)| source.is_none()) {

@@ -29,7 +29,7 @@ const HELP: [&str; 18] = [
     "AGE      since the last trade was received",
     "MISSING  in gaps not filled since; +? unknown",
     "TRADES, GAPS: since this view began",
-    "- nothing known; the last line says why",
+    "- nothing known; the line `nats` says why",
     "",
     "any key goes back",
 ];
@@ -151,7 +151,9 @@ fn table(buffer: &mut Buffer, area: Rect, screen: &Screen, height: u16, look: &L
             state(buffer, (area.x, y), &columns, text, style, look);
         }
         if at == screen.selected {
-            buffer.set_style(Rect::new(area.x, y, area.width, 1), Style::new().add_modifier(Modifier::REVERSED));
+            // The name alone: a bar over the whole row would hide what its colours say.
+            let name = columns.first().map_or(0, |(_, width)| u16::try_from(*width).unwrap_or(u16::MAX));
+            buffer.set_style(Rect::new(area.x, y, name, 1), Style::new().add_modifier(Modifier::REVERSED));
         }
     }
 }
