@@ -151,7 +151,7 @@ impl Top<'_> {
             let more = self.intake.take(&mut self.model, wait)?;
             match self.outside.turn(if more { Duration::ZERO } else { wait }) {
                 News::Stop => return Ok(()),
-                News::Status(answer) => self.answered(answer),
+                News::Status(answer) => self.answered(*answer),
                 News::Nothing => {}
             }
             if let Out::Terminal(live) = &mut self.out

@@ -30,7 +30,7 @@ pub(super) struct Outside {
 #[derive(Debug)]
 pub(super) enum News {
     Nothing,
-    Status(Result<Status, String>),
+    Status(Box<Result<Status, String>>),
     Stop,
 }
 
@@ -82,7 +82,7 @@ impl Outside {
                 tokio::select! {
                     biased;
                     () = any(signals) => News::Stop,
-                    answer = answer => News::Status(answer),
+                    answer = answer => News::Status(Box::new(answer)),
                 }
             };
             tokio::time::timeout(wait, news).await.unwrap_or(News::Nothing)

@@ -104,7 +104,7 @@ fn connection(value: &Value) -> Connection {
 
 fn publisher(shards: &[Value]) -> Option<Publisher> {
     let all: Vec<&Value> = shards.iter().map(|shard| &shard["nats"]).filter(|nats| nats.is_object()).collect();
-    let worst = all.iter().find(|nats| nats["state"] != "publishing").or(all.first())?;
+    let worst = all.iter().find(|nats| nats["state"] != "publishing").or_else(|| all.first())?;
     let sum = |of: &dyn Fn(&Value) -> u64| all.iter().map(|nats| of(nats)).sum::<u64>();
     let waiting = |nats: &Value| {
         number(&nats["waiting"]) + number(&nats["in_flight_records"]) + number(&nats["spool"]["waiting"])

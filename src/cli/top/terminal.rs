@@ -70,3 +70,54 @@ fn give_back() {
     let _ = ratatui::try_restore();
     let _ = execute!(stdout(), Show);
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read as _;
+    use std::process::{Command, Stdio};
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{Termios, tcgetattr};
+
+    use super::*;
+
+    /// Tells this test that it is the process on the terminal.
+    const CHILD: &str = "DATA_MANAGER_TEST_TOP_CHILD";
+    const NAME: &str = "cli::top::terminal::tests::a_panic_gives_the_terminal_back_and_is_seen";
+
+    #[test]
+    fn a_panic_gives_the_terminal_back_and_is_seen() {
+        if std::env::var_os(CHILD).is_some() {
+            let _terminal = Terminal::take().unwrap_or_else(|failure| panic!("{failure:?}"));
+            panic!("on purpose");
+        }
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&master).unwrap();
+        unlockpt(&master).unwrap();
+        let name = ptsname(&master, Vec::new()).unwrap();
+        let slave = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let modes = || {
+            let Termios { input_modes, output_modes, local_modes, .. } = tcgetattr(&slave).unwrap();
+            (input_modes, output_modes, local_modes)
+        };
+        let before = modes();
+        let io = || Stdio::from(slave.try_clone().unwrap());
+        let mut command = Command::new("setsid");
+        command.arg("--ctty").arg(std::env::current_exe().unwrap()).args(["--exact", NAME, "--nocapture"]);
+        command.env(CHILD, "1").env("RUST_BACKTRACE", "0").stdin(io()).stdout(io()).stderr(io());
+        let status = command.status().unwrap();
+        drop(command);
+        assert!(!status.success(), "it did not panic");
+        assert_eq!(modes(), before);
+        drop(slave);
+        let (mut written, mut master) = (Vec::new(), File::from(master));
+        // A terminal that nobody holds any more ends with an error.
+        let _ = master.read_to_end(&mut written);
+        let written = String::from_utf8_lossy(&written).into_owned();
+        let place = |text: &str| written.find(text).unwrap_or_else(|| panic!("no {text:?} in {written:?}"));
+        assert!(place("\u{1b}[?1049h") < place("\u{1b}[?1049l"), "{written:?}");
+        assert!(place("\u{1b}[?1049l") < place("on purpose"), "it was said on a screen that is gone: {written:?}");
+        assert!(written.contains("\u{1b}[?25h"), "{written:?}");
+    }
+}

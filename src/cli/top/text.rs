@@ -42,7 +42,7 @@ fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -62,12 +62,12 @@ pub(super) fn span(ns: i64) -> String {
     let ns = ns.unsigned_abs();
     let tenths = |unit: u64| format!("{}.{}", ns / unit, ns % unit * 10 / unit);
     let text = match ns {
-        0..10_000_000 if ns >= 1_000_000 => format!("{}ms", tenths(1_000_000)),
         0..1_000_000 => format!("{}us", ns / 1_000),
-        0..1_000_000_000 => format!("{}ms", ns / 1_000_000),
-        0..60_000_000_000 => format!("{}s", tenths(1_000_000_000)),
-        0..3_600_000_000_000 => format!("{}m", ns / 60_000_000_000),
-        0..86_400_000_000_000 => format!("{}h", ns / 3_600_000_000_000),
+        1_000_000..10_000_000 => format!("{}ms", tenths(1_000_000)),
+        10_000_000..1_000_000_000 => format!("{}ms", ns / 1_000_000),
+        1_000_000_000..60_000_000_000 => format!("{}s", tenths(1_000_000_000)),
+        60_000_000_000..3_600_000_000_000 => format!("{}m", ns / 60_000_000_000),
+        3_600_000_000_000..86_400_000_000_000 => format!("{}h", ns / 3_600_000_000_000),
         _ => format!("{}d", ns / 86_400_000_000_000),
     };
     format!("{sign}{text}")
