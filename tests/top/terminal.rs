@@ -29,7 +29,7 @@ fn ring() -> Ring {
 fn keys_do_what_they_say() {
     let mut ring = ring();
     let mut pty = start(&mut ring, &[], 80, 24);
-    pty.until("the header", |screen| screen[0].contains("ring") && screen[1].contains("TRADES/S"));
+    pty.until("the header", |screen| screen[0].contains("ring") && screen[1].contains("TRADE/S"));
     pty.press("/eth");
     pty.until("the filter", |screen| has(screen, "filter: eth_") && !has(screen, "BTCUSDT"));
     pty.press("\r");
@@ -37,7 +37,7 @@ fn keys_do_what_they_say() {
     pty.press("/\u{1b}");
     pty.until("the filter cleared", |screen| !has(screen, "filter: ") && has(screen, "BTCUSDT"));
     pty.press("s");
-    pty.until("another order", |screen| screen[1].contains("TRADES/▼"));
+    pty.until("another order", |screen| screen[1].contains("TRADE/S▼"));
     pty.press("Sr");
     pty.until("the order reversed", |screen| screen[1].contains("SYMBOL▼"));
     pty.press("\u{1b}[B\u{1b}[Be");

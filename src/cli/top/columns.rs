@@ -59,11 +59,13 @@ const IMPORTANCE: [Column; 14] = [
     Column::Trend,
 ];
 
-/// Columns of a name are at least and at most so wide.
-const NAME: (usize, usize) = (14, 28);
+/// A terminal of so many columns has room for long names and numbers; on a narrower one they are cut.
+const ROOMY: usize = 120;
+/// Columns of a name are at least so wide, at most so on a narrow terminal, and at most so on a roomy one.
+const NAME: [usize; 3] = [14, 16, 28];
 /// Prices, with their direction.
-const PRICE: (usize, usize) = (12, 24);
-const SIZE: (usize, usize) = (8, 20);
+const PRICE: [usize; 3] = [12, 16, 24];
+const SIZE: [usize; 3] = [8, 12, 20];
 /// A trend takes what is left; its youngest rate stands at the right edge.
 const TREND: (usize, usize) = (12, 60);
 
@@ -72,8 +74,8 @@ impl Column {
     pub(super) const fn title(self) -> &'static str {
         match self {
             Self::Name => "SYMBOL",
-            Self::Rate => "TRADES/S",
-            Self::Smooth => "10S AVG",
+            Self::Rate => "TRADE/S",
+            Self::Smooth => "AVG10S",
             Self::Price => "PRICE",
             Self::Size => "SIZE",
             Self::Side => "SIDE",
@@ -108,13 +110,15 @@ impl Column {
         matches!(self, Self::Name | Self::Side)
     }
 
-    fn width(self, rows: &[Row<'_>]) -> usize {
-        let widest = |of: &dyn Fn(&SymbolRow) -> usize, (least, most): (usize, usize)| {
+    fn width(self, rows: &[Row<'_>], roomy: bool) -> usize {
+        let bounded =
+            |wanted: usize, [least, narrow, most]: [usize; 3]| wanted.clamp(least, if roomy { most } else { narrow });
+        let widest = |of: &dyn Fn(&SymbolRow) -> usize| {
             let symbols = rows.iter().filter_map(|row| match row {
                 Row::Symbol(_, symbol) => Some(of(symbol)),
                 Row::Exchange(_) => None,
             });
-            symbols.max().unwrap_or(0).clamp(least, most)
+            symbols.max().unwrap_or(0)
         };
         match self {
             Self::Name => {
@@ -122,15 +126,15 @@ impl Column {
                     Row::Exchange(exchange) => Some(exchange.exchange.len() + 2),
                     Row::Symbol(..) => None,
                 });
-                widest(&|row| row.symbol.len() + 2, NAME).max(exchanges.max().unwrap_or(0)).min(NAME.1)
+                bounded(widest(&|row| row.symbol.len() + 2).max(exchanges.max().unwrap_or(0)), NAME)
             }
-            Self::Price => widest(&|row| row.price.as_ref().map_or(0, String::len) + 2, PRICE),
-            Self::Size => widest(&|row| row.size.as_ref().map_or(0, String::len), SIZE),
+            Self::Price => bounded(widest(&|row| row.price.as_ref().map_or(0, String::len) + 2), PRICE),
+            Self::Size => bounded(widest(&|row| row.size.as_ref().map_or(0, String::len)), SIZE),
             Self::Side => 4,
             Self::Gaps => 5,
             Self::Age | Self::Filled => 6,
-            Self::Lag | Self::Worst | Self::Smooth | Self::Missing => 7,
-            Self::Rate => 8,
+            Self::Lag | Self::Worst | Self::Smooth => 7,
+            Self::Rate | Self::Missing => 8,
             Self::Trades => 10,
             Self::Trend => TREND.0,
         }
@@ -147,7 +151,7 @@ impl Column {
                 continue;
             }
             let blank = usize::from(!chosen.is_empty());
-            let wanted = column.width(rows);
+            let wanted = column.width(rows, width >= ROOMY);
             if used + blank + wanted <= width {
                 chosen.push((column, wanted));
                 used += blank + wanted;

@@ -30,7 +30,7 @@ pub(super) fn count(number: u64, width: usize) -> String {
     for (unit, size) in [("k", 1_000), ("M", 1_000_000), ("G", 1_000_000_000), ("T", 1_000_000_000_000_u64)] {
         let (whole, rest) = (number / size, number % size);
         for text in [format!("{whole}.{:02}{unit}", rest * 100 / size), format!("{whole}{unit}")] {
-            if whole < 10_000 && text.len() <= width {
+            if whole < 1_000 && text.len() <= width {
                 return text;
             }
         }

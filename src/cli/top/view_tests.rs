@@ -82,7 +82,7 @@ fn press(screen: &mut Screen, keys: &[KeyCode]) {
 fn eighty_by_twenty_four_has_what_matters() {
     let lines = drawn(&mut screen(), 80, 24);
     assert!(lines[0].starts_with("data-manager 0.1.0  up 1h 1m  ready") && lines[0].contains("ring"), "{lines:#?}");
-    for title in ["SYMBOL▲", "TRADES/S", "10S AVG", "PRICE", "LAG", "AGE", "GAPS", "MISSING"] {
+    for title in ["SYMBOL▲", "TRADE/S", "AVG10S", "PRICE", "LAG", "AGE", "GAPS", "MISSING"] {
         assert!(lines[1].contains(title), "{title}: {lines:#?}");
     }
     assert!(lines[2].starts_with("▾ aaa") && lines[2].contains("1/2 live"), "{lines:#?}");
@@ -99,8 +99,8 @@ fn two_hundred_by_fifty_has_all_of_it() {
     for title in ["SIZE", "SIDE", "WORST", "FILLED", "TRADES", "TREND"] {
         assert!(lines[1].contains(title), "{title}: {lines:#?}");
     }
-    assert!(lines[3].contains("▃▅█") && lines[3].contains("123,456") && lines[3].contains("90ms"), "{lines:#?}");
-    assert!(lines.iter().any(|line| line.contains("比特币") && line.contains('…')), "{lines:#?}");
+    assert!(lines[3].contains("▃▆█") && lines[3].contains("123,456") && lines[3].contains("90ms"), "{lines:#?}");
+    assert!(lines.iter().any(|line| line.contains('比') && line.contains('…')), "{lines:#?}");
     assert!(lines[2].contains("1/2 live, connecting"), "{lines:#?}");
 }
 
@@ -144,7 +144,7 @@ fn keys_fold_filter_sort_scroll_and_pause() {
     let mut screen = screen();
     press(&mut screen, &[KeyCode::Down, KeyCode::Down, KeyCode::Char('e')]);
     let lines = drawn(&mut screen, 80, 24);
-    assert!(lines[2].starts_with("▸ aaa") && lines[3].starts_with("▸ ") || lines[3].starts_with("▾ "), "{lines:#?}");
+    assert!(lines[2].starts_with("▸ aaa") && lines[3].starts_with("▾ an-"), "{lines:#?}");
     assert_eq!(screen.selected, 0, "the exchange that was folded");
     press(&mut screen, &[KeyCode::Char('e'), KeyCode::End]);
     let lines = drawn(&mut screen, 80, 24);
@@ -158,7 +158,7 @@ fn keys_fold_filter_sort_scroll_and_pause() {
     press(&mut screen, &[KeyCode::Enter, KeyCode::Char('s'), KeyCode::Char('r'), KeyCode::Char('p')]);
     screen.show(Snapshot::default());
     let lines = drawn(&mut screen, 80, 24);
-    assert!(lines[0].contains("PAUSED") && lines[1].contains("TRADES/▲"), "{lines:#?}");
+    assert!(lines[0].contains("PAUSED") && lines[1].contains("TRADE/S▲"), "{lines:#?}");
     assert!(lines[23].starts_with("filter: sym03 "), "{lines:#?}");
     press(&mut screen, &[KeyCode::Char('/'), KeyCode::Esc]);
     assert_eq!(screen.choice.filter, "");
