@@ -122,7 +122,6 @@ fn nats(status: &NatsStatus) -> Value {
         "waiting": window.waiting,
         "waiting_bytes": window.waiting_bytes,
         "in_flight": window.in_flight,
-        "in_flight_records": window.in_flight_records,
         "retained": window.retained,
         "resent": window.resent,
         "duplicates": window.duplicates,

@@ -39,7 +39,7 @@ pub(super) struct Publisher {
     pub(super) state: String,
     pub(super) mode: Option<String>,
     pub(super) last_error: Option<String>,
-    /// Records that wait, in memory and on disk.
+    /// Records that wait to be sent, in memory and on disk.
     pub(super) outbox_records: u64,
     /// Their bytes; `None`: this daemon does not say.
     pub(super) outbox_bytes: Option<u64>,
@@ -106,9 +106,7 @@ fn publisher(shards: &[Value]) -> Option<Publisher> {
     let all: Vec<&Value> = shards.iter().map(|shard| &shard["nats"]).filter(|nats| nats.is_object()).collect();
     let worst = all.iter().find(|nats| nats["state"] != "publishing").or_else(|| all.first())?;
     let sum = |of: &dyn Fn(&Value) -> u64| all.iter().map(|nats| of(nats)).sum::<u64>();
-    let waiting = |nats: &Value| {
-        number(&nats["waiting"]) + number(&nats["in_flight_records"]) + number(&nats["spool"]["waiting"])
-    };
+    let waiting = |nats: &Value| number(&nats["waiting"]) + number(&nats["spool"]["waiting"]);
     let told = all.iter().all(|nats| nats["waiting_bytes"].is_u64());
     Some(Publisher {
         state: text_of(&worst["state"]),
@@ -198,7 +196,7 @@ mod tests {
             format!(
                 r#"{{"connections":[{{"name":"{name}/0","state":"live","symbols":[{{"symbol":"BTCUSDT"}}]}},
                 {{"name":"{name}/1","state":"connecting","symbols":[]}}],
-                "nats":{{"state":"{state}","waiting":3,"waiting_bytes":300,"in_flight":2,"in_flight_records":2,"dropped":1,
+                "nats":{{"state":"{state}","waiting":3,"waiting_bytes":300,"in_flight":2,"dropped":1,
                 "spool":{{"waiting":10,"bytes":1000,"dropped":1}},
                 "ack_latency":[{{"le_us":100,"messages":1}},{{"le_us":null,"messages":2}}]}}}}"#
             )
@@ -211,7 +209,7 @@ mod tests {
         let status = Status::parse(&text).unwrap();
         let publisher = status.publisher.clone().unwrap();
         assert_eq!(publisher.state, "reconciling", "the one that is worse off");
-        assert_eq!((publisher.outbox_records, publisher.outbox_bytes), (30, Some(2_600)));
+        assert_eq!((publisher.outbox_records, publisher.outbox_bytes), (26, Some(2_600)));
         assert_eq!((publisher.in_flight, publisher.dropped), (4, 4));
         assert_eq!(status.ack_counts, [(le(100), 2), (AckBound::default(), 4)]);
         assert_eq!(status.state_of("x"), ("1/2 live, connecting".to_owned(), false));
