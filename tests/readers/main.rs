@@ -1,5 +1,5 @@
-//! The same hundred thousand trades, read in four ways: the ring and the stream in Rust, by the Python client and by the
-//! C client. All of them get the same bytes.
+//! The same hundred thousand trades, read in four ways: the ring and the stream in Rust, by the Python client and by
+//! the C client. All of them get the same bytes.
 //!
 //! It needs what `make test-python` and `make tools` install, and is run by the former.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must stop")]
