@@ -292,9 +292,9 @@ class StreamReader:
             await asyncio.wait_for(client.connect(servers=self._servers, **options), self._open_timeout)
         except asyncio.TimeoutError:
             why = self._trouble or f"no answer within {self._open_timeout:g} s"
-            raise ConnectFailed(f"cannot connect to {servers}: {why}; is the server running there?") from None
+            raise ConnectFailed(f"cannot connect to {servers}: {why}; is the server running there, and may this user connect?") from None
         except (NatsError, OSError) as error:
-            raise ConnectFailed(f"cannot connect to {servers}: {error}; is the server running there?") from error
+            raise ConnectFailed(f"cannot connect to {servers}: {error}; is the server running there, and may this user connect?") from error
 
     def _on_error(self, also: Callable[[Exception], Any] | None) -> Callable[[Exception], Any]:
         async def on_error(error: Exception) -> None:
