@@ -172,6 +172,12 @@ impl Tail {
         self.from.unwrap_or(0)
     }
 
+    /// Whether the server has more that was stored when its last message came, or when reading began.
+    #[must_use]
+    pub const fn has_backlog(&self) -> bool {
+        self.backlog
+    }
+
     /// The sequence of the next record, where it has arrived.
     #[must_use]
     pub fn front(&self) -> Option<u64> {
@@ -255,7 +261,9 @@ impl Tail {
         };
         let consumer = stream.create_consumer(config).await.map_err(|e| fail(Chain(&e).to_string()))?;
         // Kept, so that a connection lost before the first message does not begin anew, at another place.
-        let from = consumer.cached_info().delivered.stream_sequence + 1;
+        let info = consumer.cached_info();
+        let from = info.delivered.stream_sequence + 1;
+        self.backlog = info.num_pending > 0;
         self.messages = Some(consumer.messages().await.map_err(|e| fail(Chain(&e).to_string()))?);
         self.from = Some(from);
         Ok(())

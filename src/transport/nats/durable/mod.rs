@@ -228,11 +228,16 @@ impl Durable {
         let Some(reply) = message.reply else { return };
         let subject = message.subject.clone();
         self.note_acknowledged();
+        let again = reply.clone();
         let arrived = Arrived { sequence, subject: message.subject, payload: message.payload, reply };
         match self.order.take(sequence, delivery, arrived) {
             Taken::New => {}
-            // Its acknowledgement may have been lost.
-            Taken::Again => self.acks.repeat().await,
+            // Its acknowledgement may have been lost, with the process that had dealt with it too. The server goes by
+            // the number of the delivery: the newest one counts.
+            Taken::Again => {
+                self.acks.renew(sequence, again, self.order.is_acknowledged(sequence));
+                self.acks.repeat().await;
+            }
             Taken::Late => {
                 let consumer = self.spec.durable.clone();
                 self.queue.push_back(Err(TailError::Late { sequence, subject: subject.into_string(), consumer }));
