@@ -82,7 +82,9 @@ impl HandoverSource {
 
     /// Goes over to the rings where the stream has brought what stood in them.
     fn hand_over(&mut self) {
-        while self.seam.is_closed() && self.stream.as_mut().is_some_and(NatsSource::is_caught_up) {
+        // Asked each time: while the stream is waited for, it cannot say.
+        let caught_up = self.stream.as_mut().is_some_and(NatsSource::is_caught_up);
+        while caught_up && self.seam.is_closed() && self.stream.is_some() {
             if self.ring.is_whole() {
                 self.stream = None;
                 self.overlap_until = Some(clock::now() + OVERLAP);
