@@ -86,7 +86,7 @@ const CONFINED: [Confined; 6] = [
 ];
 
 /// Code that decides and does no IO: it takes time, bytes and events, and returns actions.
-const PURE: [&str; 25] = [
+const PURE: [&str; 26] = [
     "src/market/",
     "src/exchange/",
     "src/feed/session",
@@ -102,6 +102,7 @@ const PURE: [&str; 25] = [
     "src/cli/top/arrange",
     "src/cli/top/columns",
     "src/cli/top/footer",
+    "src/cli/top/keys",
     "src/cli/top/meter",
     "src/cli/top/model",
     "src/cli/top/screen",

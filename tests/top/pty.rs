@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -16,7 +18,11 @@ const DEADLINE: Duration = Duration::from_secs(60);
 /// A process on a terminal; killed where it is dropped.
 pub(crate) struct Pty {
     pub(crate) child: Child,
-    master: File,
+    /// `None`: it has hung up.
+    master: Option<File>,
+    /// Reads what is written to it, until it is to hang up.
+    reader: Option<JoinHandle<()>>,
+    hangs_up: Arc<AtomicBool>,
     /// Keeps the terminal while nobody else has it.
     slave: OwnedFd,
     written: Arc<Mutex<Vec<u8>>>,
@@ -27,7 +33,13 @@ pub(crate) struct Pty {
 impl Pty {
     /// Starts a command on a terminal of so many columns and rows.
     pub(crate) fn start(command: &Command, columns: u16, rows: u16) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        Self::start_on(command, columns, rows, true)
+    }
+
+    /// As [`Self::start`]; a terminal that is not the session's own sends no signals.
+    pub(crate) fn start_on(command: &Command, columns: u16, rows: u16, controls: bool) -> Self {
+        // No child may hold this end, or it never hangs up.
+        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
         let name = ptsname(&master, Vec::new()).unwrap();
@@ -36,7 +48,7 @@ impl Pty {
         let before = tcgetattr(&slave).unwrap();
         // A session of its own, whose terminal this is: the tester's is not touched.
         let mut setsid = Command::new("setsid");
-        setsid.arg("--ctty").arg(command.get_program()).args(command.get_args());
+        setsid.args(controls.then_some("--ctty")).arg(command.get_program()).args(command.get_args());
         for (key, value) in command.get_envs() {
             match value {
                 Some(value) => setsid.env(key, value),
@@ -47,22 +59,37 @@ impl Pty {
         let child = setsid.stdin(io()).stdout(io()).stderr(io()).spawn().unwrap();
         let (written, master) = (Arc::<Mutex<Vec<u8>>>::default(), File::from(master));
         let (kept, mut from) = (Arc::clone(&written), master.try_clone().unwrap());
-        std::thread::spawn(move || {
+        let hangs_up = Arc::<AtomicBool>::default();
+        let ends = Arc::clone(&hangs_up);
+        let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4_096];
-            while let Ok(count @ 1..) = from.read(&mut bytes) {
+            while let Ok(count @ 1..) = from.read(&mut bytes)
+                && !ends.load(Ordering::Relaxed)
+            {
                 kept.lock().unwrap().extend_from_slice(&bytes[..count]);
             }
         });
-        Self { child, master, slave, written, before, size: (columns, rows) }
+        let size = (columns, rows);
+        Self { child, master: Some(master), reader: Some(reader), hangs_up, slave, written, before, size }
+    }
+
+    /// The terminal goes away, as one whose connection is lost, and its process ends.
+    #[track_caller]
+    pub(crate) fn hang_up(&mut self) -> ExitStatus {
+        self.hangs_up.store(true, Ordering::Relaxed);
+        // It looks up at what is written next.
+        self.reader.take().unwrap().join().unwrap();
+        self.master = None;
+        self.end()
     }
 
     pub(crate) fn press(&mut self, keys: &str) {
-        self.master.write_all(keys.as_bytes()).unwrap();
+        self.master.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
     }
 
     pub(crate) fn resize(&mut self, columns: u16, rows: u16) {
         self.size = (columns, rows);
-        resize(self.master.as_fd(), columns, rows);
+        resize(self.master.as_ref().unwrap(), columns, rows);
     }
 
     /// Everything that was written to the terminal.
@@ -90,9 +117,28 @@ impl Pty {
     /// Waits until this was written, as by a process that has ended since.
     #[track_caller]
     pub(crate) fn until_written(&self, text: &str) {
+        self.until_times(text, 1);
+    }
+
+    /// Waits until this was written so many times.
+    #[track_caller]
+    pub(crate) fn until_times(&self, text: &str, times: usize) {
         let deadline = Instant::now() + DEADLINE;
-        while !self.written().contains(text) {
-            assert!(Instant::now() < deadline, "waited in vain for {text:?}: {:?}", self.written());
+        while self.written().matches(text).count() < times {
+            assert!(Instant::now() < deadline, "waited in vain for {times} times {text:?}: {:?}", self.written());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "it does not end: {:#?}", self.screen());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -100,14 +146,7 @@ impl Pty {
     /// Waits for its end, and asserts that the terminal is as it was.
     #[track_caller]
     pub(crate) fn restored(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + DEADLINE;
-        let status = loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < deadline, "it does not end: {:#?}", self.screen());
-            std::thread::sleep(Duration::from_millis(10));
-        };
+        let status = self.end();
         let (now, before) = (tcgetattr(&self.slave).unwrap(), &self.before);
         let modes = |of: &Termios| (of.input_modes, of.output_modes, of.local_modes, of.control_modes);
         assert_eq!(modes(&now), modes(before), "its modes are not what they were");

@@ -57,7 +57,7 @@ fn keys_do_what_they_say() {
 
 #[test]
 fn every_way_out_gives_the_terminal_back() {
-    for keys in ["\u{1b}", "\u{3}"] {
+    for keys in ["q", "\u{3}"] {
         let mut ring = ring();
         let mut pty = start(&mut ring, &[], 80, 24);
         pty.press(keys);
@@ -71,6 +71,54 @@ fn every_way_out_gives_the_terminal_back() {
     }
     let mut ring = ring();
     let mut pty = start(&mut ring, &["--count", "50"], 80, 24);
+    assert_eq!(pty.restored().code(), Some(0));
+}
+
+#[test]
+fn a_terminal_that_hangs_up_is_an_end() {
+    // With a signal, and without one.
+    for controls in [true, false] {
+        let mut ring = ring();
+        let command = top(&ring.prefix, &["--interval", "100ms", "--status", ""]);
+        let mut pty = Pty::start_on(&command, 80, 24, controls);
+        pty.until("its first screen", |screen| has(screen, "q quit"));
+        ring.write(&[trade("BTCUSDT", 6_183_763, 1)]);
+        pty.hang_up();
+    }
+}
+
+#[test]
+fn half_a_key_holds_nothing_up() {
+    for half in ["\u{1b}[", "\u{1b}O", "\u{1b}[1;"] {
+        let mut ring = ring();
+        let mut pty = start(&mut ring, &[], 80, 24);
+        pty.press(half);
+        ring.write(&[trade("BTCUSDT", 7_000_000, 2)]);
+        pty.until("what came behind it", |screen| has(screen, "70000"));
+        // The first one may be the end of what began.
+        pty.press("qq");
+        assert_eq!(pty.restored().code(), Some(0), "{half:?}");
+    }
+}
+
+#[test]
+fn a_terminal_that_others_had_is_drawn_anew() {
+    let taken = "\u{1b}[?1049h";
+    let mut ring = ring();
+    let mut pty = start(&mut ring, &[], 80, 24);
+    pty.until_times(taken, 1);
+    let pid = Pid::from_child(&pty.child);
+    kill_process(pid, Signal::STOP).unwrap();
+    kill_process(pid, Signal::CONT).unwrap();
+    pty.until_times(taken, 2);
+    pty.press("\u{c}");
+    pty.until_times(taken, 3);
+    // Nobody could let it go on here, so it is not stopped; the terminal was given back nevertheless.
+    pty.press("\u{1a}");
+    pty.until_times(taken, 4);
+    pty.until_times("\u{1b}[?1049l", 3);
+    pty.until("the table", |screen| has(screen, "61837.63"));
+    pty.press("q");
     assert_eq!(pty.restored().code(), Some(0));
 }
 

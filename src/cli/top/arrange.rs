@@ -48,6 +48,16 @@ pub(super) enum Row<'a> {
     Symbol(&'a ExchangeRow, &'a SymbolRow),
 }
 
+impl Row<'_> {
+    /// Exchange and symbol; the symbol of an exchange's own row is empty.
+    pub(super) fn names(&self) -> (String, String) {
+        match self {
+            Row::Exchange(exchange) => (exchange.exchange.clone(), String::new()),
+            Row::Symbol(exchange, symbol) => (exchange.exchange.clone(), symbol.symbol.clone()),
+        }
+    }
+}
+
 impl Sort {
     /// The next one, round and round.
     pub(super) fn next(self) -> Self {

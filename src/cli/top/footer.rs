@@ -32,8 +32,8 @@ pub(super) fn lines(screen: &Screen, width: usize, count: u16) -> Vec<(String, b
         (0, _) => Vec::new(),
         (1, Some(alert)) if screen.mode == Mode::Table => vec![(alert, true)],
         (1, _) => vec![keys],
-        (_, Some(alert)) => vec![(alert, true), (ring(screen, width), false), (publisher(screen), false), keys],
-        (_, None) => vec![(ring(screen, width), false), (publisher(screen), false), keys],
+        (_, Some(alert)) => vec![(alert, true), (ring(screen, width), false), publisher(screen), keys],
+        (_, None) => vec![(ring(screen, width), false), publisher(screen), keys],
     }
 }
 
@@ -63,45 +63,43 @@ pub(super) fn alert(screen: &Screen) -> Option<String> {
 fn ring(screen: &Screen, width: usize) -> String {
     let snapshot = &screen.snapshot;
     let rings = &snapshot.rings;
-    let Some(fullest) = rings.iter().max_by_key(|ring| ring.fill()) else {
+    let Some(fullest) = rings.iter().max_by(|one, other| one.fill().total_cmp(&other.fill())) else {
         return "ring    -  (none is read)".to_owned();
     };
     let sum = |of: fn(&RingRow) -> u64| text::count(rings.iter().map(of).sum(), 15);
     let start = format!("ring    lost {}  unread {}", text::count(snapshot.lost.records, 15), sum(|ring| ring.unread));
-    let each: Vec<String> = rings
-        .iter()
-        .map(|ring| format!("{} {}% at {}", ring.exchange, ring.fill(), text::count(ring.written, 15)))
-        .collect();
-    let long = format!("{start}  filled: {}", each.join("  "));
+    let end = format!("written {}", sum(|ring| ring.written));
+    let fill = |ring: &RingRow| format!("{} {:.1}%", ring.exchange, ring.fill());
+    let long = format!("{start}  peak fill {}  {end}", rings.iter().map(fill).collect::<Vec<_>>().join(", "));
     if long.chars().count() <= width {
         return long;
     }
-    let (written, count) = (sum(|ring| ring.written), rings.len());
-    format!("{start}  {count} rings, {written} written, fullest {} {}%", fullest.exchange, fullest.fill())
+    format!("{start}  peak fill {} (of {})  {end}", fill(fullest), rings.len())
 }
 
-fn publisher(screen: &Screen) -> String {
+/// The way to the broker, and whether it loses anything.
+fn publisher(screen: &Screen) -> (String, bool) {
     let snapshot = &screen.snapshot;
+    let nothing = |why: &str| (format!("nats    -  outbox -  in flight -  ack -  ({why})"), false);
     let Some(daemon) = &snapshot.daemon else {
-        let why = snapshot.daemon_error.as_deref().unwrap_or("not asked");
-        return format!("nats    -  outbox -  in flight -  ack -  (/status: {why})");
+        return nothing(&format!("/status: {}", snapshot.daemon_error.as_deref().unwrap_or("not asked")));
     };
     let Some(Publisher { state, mode, outbox_records, outbox_bytes, in_flight, dropped, last_error }) =
         &daemon.publisher
     else {
-        return "nats    -  outbox -  in flight -  ack -  (this daemon publishes to no stream)".to_owned();
+        return nothing("this daemon publishes to no stream");
     };
+    let lost = if *dropped > 0 { format!("  DROPPED {}", text::count(*dropped, 11)) } else { String::new() };
+    let outbox = text::count(*outbox_records, 11);
     let bytes = outbox_bytes.map_or_else(|| "-".to_owned(), text::bytes);
-    let dropped = if *dropped > 0 { format!("  DROPPED {}", text::count(*dropped, 11)) } else { String::new() };
+    let acks = format!("p50 {} p99 {}", latency(snapshot.ack_p50), latency(snapshot.ack_p99));
     let mode = mode.as_ref().map(|mode| format!("  ({mode})")).unwrap_or_default();
-    let error = last_error.as_ref().filter(|_| state != "publishing").map(|error| format!(": {error}"));
-    format!(
-        "nats    {state}{}{dropped}  outbox {} / {bytes}  in flight {in_flight}  ack p50 {} p99 {}{mode}",
-        error.unwrap_or_default(),
-        text::count(*outbox_records, 11),
-        latency(snapshot.ack_p50),
-        latency(snapshot.ack_p99)
-    )
+    // The longest stands last: where there is little room, it is what is cut off.
+    let error = last_error.as_ref().filter(|_| state != "publishing").map(|error| format!("  {error}"));
+    let error = error.unwrap_or_default();
+    let text =
+        format!("nats    {state}{lost}  outbox {outbox} / {bytes}  in flight {in_flight}  ack {acks}{mode}{error}");
+    (text, *dropped > 0)
 }
 
 /// Latencies are counted in buckets: the bound of one is all that is known.

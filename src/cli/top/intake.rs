@@ -1,20 +1,21 @@
 //! Brings records from the rings or the stream to the model. Rings are mapped read-only: their writers notice nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Args;
 use super::model::Model;
 use super::snapshot::RingRow;
 use crate::cli::Failure;
+use crate::cli::settings::VenueArgs;
 use crate::config::settings::{Nats, Settings};
 use crate::source::{
     Begin, Event, IpcConfig, IpcSource, Lost, NatsConfig, NatsSource, SourceError, TradeSource, Waiting,
 };
 use crate::telemetry::clock;
 use crate::transport::ipc::layout::State;
-use crate::transport::ipc::{DIRECTORY, OpenError, segments};
+use crate::transport::ipc::{DIRECTORY, OpenError, Reader, segments};
+use crate::transport::nats::consumer::TailError;
 
 /// Records that are taken of one source before keys and clocks have their turn.
 const BURST: u32 = 65_536;
@@ -34,20 +35,32 @@ pub(super) struct Rings {
     all: bool,
     /// By exchange; those that were named are waited for.
     open: BTreeMap<String, Option<IpcSource>>,
+    /// Those that stood there when reading began and could not be opened: what is in them is older than this view.
+    old: BTreeSet<String>,
     /// The signs of life that were seen last.
     beats: BTreeMap<String, u64>,
+    /// The most that waited in a ring at any look since it was told last.
+    peaks: BTreeMap<String, u64>,
     look_at: Instant,
 }
 
 impl Intake {
-    /// Opens what the arguments name.
-    pub(super) fn open(settings: &Settings, args: &Args, model: &mut Model) -> Result<Self, Failure> {
-        if args.nats.is_some() {
-            let config = stream_config(&settings.transport.nats, args);
+    /// Opens what is named: the stream, or the rings.
+    pub(super) fn open(settings: &Settings, stream: bool, venues: &VenueArgs) -> Result<Self, Failure> {
+        if stream {
+            let config = stream_config(&settings.transport.nats, venues);
             let source = NatsSource::open(&config).map_err(|error| Failure::failed(told(&error)))?;
             return Ok(Self::Stream(Box::new(source)));
         }
-        Rings::open(settings, args, model).map(Self::Rings)
+        Ok(Self::Rings(Rings::new(settings, venues)))
+    }
+
+    /// Begins to read, from here on.
+    pub(super) fn begin(&mut self, model: &mut Model) -> Result<(), Failure> {
+        match self {
+            Self::Stream(_) => Ok(()),
+            Self::Rings(rings) => rings.begin(model),
+        }
     }
 
     /// What is read, for people.
@@ -65,7 +78,14 @@ impl Intake {
             Self::Rings(rings) => {
                 rings.look(model)?;
                 let mut more = false;
-                for source in rings.open.values_mut().flatten() {
+                for (exchange, source) in &mut rings.open {
+                    let Some(source) = source else { continue };
+                    let waiting = source.readers().next().map_or(0, Reader::behind);
+                    if let Some(peak) = rings.peaks.get_mut(exchange) {
+                        *peak = waiting.max(*peak);
+                    } else {
+                        rings.peaks.insert(exchange.clone(), waiting);
+                    }
                     more |= drain(source, model, Duration::ZERO);
                 }
                 Ok(more)
@@ -73,45 +93,57 @@ impl Intake {
         }
     }
 
-    /// How the rings stand.
-    pub(super) fn rings(&self) -> Vec<RingRow> {
+    /// How the rings stand; peaks are those since the last call.
+    pub(super) fn rings(&mut self) -> Vec<RingRow> {
         let Self::Rings(rings) = self else { return Vec::new() };
+        let peaks = std::mem::take(&mut rings.peaks);
         let rows = rings.open.iter().filter_map(|(exchange, source)| {
             let reader = source.as_ref()?.readers().next()?;
             let unread = reader.behind();
-            let written = reader.position() + unread;
-            Some(RingRow { exchange: exchange.clone(), capacity: reader.capacity(), written, unread })
+            Some(RingRow {
+                exchange: exchange.clone(),
+                capacity: reader.capacity(),
+                written: reader.position() + unread,
+                unread,
+                peak: peaks.get(exchange).copied().unwrap_or(0).max(unread),
+            })
         });
         rows.collect()
     }
 }
 
 impl Rings {
-    fn open(settings: &Settings, args: &Args, model: &mut Model) -> Result<Self, Failure> {
-        let config = IpcConfig {
-            symbols: args.venues.symbols.clone(),
-            shm_path_prefix: settings.transport.ipc.shm_path_prefix.clone(),
-            begin: Begin::Newest,
-            wait: Waiting::Yield,
-            ..IpcConfig::default()
-        };
-        let all = args.venues.exchanges.is_empty();
-        let mut this = Self {
-            open: args.venues.exchanges.iter().map(|exchange| (exchange.clone(), None)).collect(),
-            all,
+    fn new(settings: &Settings, venues: &VenueArgs) -> Self {
+        let exchanges = &venues.exchanges;
+        Self {
+            config: IpcConfig {
+                symbols: venues.symbols.clone(),
+                shm_path_prefix: settings.transport.ipc.shm_path_prefix.clone(),
+                begin: Begin::Newest,
+                wait: Waiting::Yield,
+                ..IpcConfig::default()
+            },
+            all: exchanges.is_empty(),
+            open: exchanges.iter().map(|exchange| (exchange.clone(), None)).collect(),
+            old: BTreeSet::new(),
             beats: BTreeMap::new(),
+            peaks: BTreeMap::new(),
             look_at: clock::now(),
-            config,
-        };
-        this.look(model)?;
-        if this.open.is_empty() {
-            let prefix = &this.config.shm_path_prefix;
+        }
+    }
+
+    /// Opens what is there.
+    fn begin(&mut self, model: &mut Model) -> Result<(), Failure> {
+        let prefix = &self.config.shm_path_prefix;
+        if self.all {
+            let found = segments(Path::new(DIRECTORY), prefix).map_err(Failure::failed)?;
+            self.open = found.into_iter().map(|exchange| (exchange, None)).collect();
+        }
+        if self.open.is_empty() {
             let hint = "start `data-manager serve --ipc`, or name the exchange to wait for it";
             return Err(Failure::failed(format!("no segment {DIRECTORY}{prefix}* in shared memory; {hint}")));
         }
-        // What appears from here on is new in all of it.
-        this.config.begin = Begin::Oldest;
-        Ok(this)
+        self.open_missing(model)
     }
 
     /// Opens rings that have appeared, and sees whether a writer that was silent is back.
@@ -122,9 +154,14 @@ impl Rings {
         }
         self.look_at = now + LOOK_EVERY;
         if self.all {
-            let found = segments(Path::new(DIRECTORY), &self.config.shm_path_prefix).map_err(Failure::failed)?;
-            for exchange in found {
-                self.open.entry(exchange).or_default();
+            match segments(Path::new(DIRECTORY), &self.config.shm_path_prefix) {
+                Ok(found) => {
+                    for exchange in found {
+                        self.open.entry(exchange).or_default();
+                    }
+                }
+                // What is open is read on.
+                Err(error) => model.note(now, "looks for rings failed", format!("{DIRECTORY}: {error}")),
             }
         }
         for (exchange, source) in &self.open {
@@ -134,17 +171,30 @@ impl Rings {
                 model.writer(exchange, "");
             }
         }
+        self.open_missing(model)
+    }
+
+    fn open_missing(&mut self, model: &mut Model) -> Result<(), Failure> {
+        let first = self.config.begin == Begin::Newest;
         for (exchange, source) in self.open.iter_mut().filter(|(_, source)| source.is_none()) {
-            match IpcSource::open(&IpcConfig { exchanges: vec![exchange.clone()], ..self.config.clone() }) {
+            let begin = if self.old.contains(exchange) { Begin::Newest } else { self.config.begin };
+            match IpcSource::open(&IpcConfig { exchanges: vec![exchange.clone()], begin, ..self.config.clone() }) {
                 Ok(opened) => {
                     model.writer(exchange, "");
                     *source = Some(opened);
                 }
                 Err(SourceError::Ring(OpenError::Missing { .. })) => model.writer(exchange, "no ring yet"),
-                Err(error @ SourceError::Ring(_)) => model.writer(exchange, &told(&error)),
+                Err(error @ SourceError::Ring(_)) => {
+                    if first {
+                        self.old.insert(exchange.clone());
+                    }
+                    model.writer(exchange, &told(&error));
+                }
                 Err(error) => return Err(Failure::usage(told(&error))),
             }
         }
+        // What appears from here on is new in all of it.
+        self.config.begin = Begin::Oldest;
         Ok(())
     }
 }
@@ -155,8 +205,12 @@ fn drain(source: &mut dyn TradeSource, model: &mut Model, mut wait: Duration) ->
         match source.next(wait) {
             Ok(Some(event)) => take(&event, model),
             Ok(None) => return false,
+            // It was passed over, and what stands behind it is not worse for it.
+            Err(error @ (SourceError::Kind { .. } | SourceError::Stream(TailError::Message { .. }))) => {
+                model.unreadable(clock::now(), told(&error));
+            }
             Err(error) => {
-                model.note(Some(told(&error)));
+                model.note(clock::now(), "reads failed", told(&error));
                 // What cannot be read at all must not keep a core busy.
                 return false;
             }
@@ -190,7 +244,7 @@ fn told(error: &SourceError) -> String {
 }
 
 /// What is new in the stream, in order, without anything that stays on the server.
-fn stream_config(nats: &Nats, args: &Args) -> NatsConfig {
+fn stream_config(nats: &Nats, venues: &VenueArgs) -> NatsConfig {
     let nats = nats.clone();
     NatsConfig {
         servers: nats.servers,
@@ -206,8 +260,8 @@ fn stream_config(nats: &Nats, args: &Args) -> NatsConfig {
         tls: nats.tls,
         stream_name: nats.jetstream.stream_name,
         subject_prefix: nats.jetstream.subject_prefix,
-        exchanges: args.venues.exchanges.clone(),
-        symbols: args.venues.symbols.clone(),
+        exchanges: venues.exchanges.clone(),
+        symbols: venues.symbols.clone(),
         start: "new".to_owned(),
         ..NatsConfig::default()
     }

@@ -4,6 +4,7 @@ mod arrange;
 mod columns;
 mod footer;
 mod intake;
+mod keys;
 mod meter;
 mod model;
 mod outside;
@@ -20,8 +21,8 @@ use std::time::{Duration, Instant};
 use self::arrange::{Choice, Sort};
 use self::intake::Intake;
 use self::model::Model;
-use self::outside::{News, Outside};
-use self::screen::Screen;
+use self::outside::{Heard, News, Outside};
+use self::screen::{Act, Screen};
 use self::snapshot::Snapshot;
 use self::terminal::{Input, Terminal};
 use super::Failure;
@@ -32,6 +33,8 @@ use crate::telemetry::clock;
 const STEP: Duration = Duration::from_millis(10);
 /// The shortest interval.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// The longest one.
+const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
 
 /// What `top` is told.
 #[derive(Debug, clap::Args)]
@@ -59,7 +62,7 @@ pub(crate) struct Args {
     status: Option<String>,
     #[command(flatten)]
     venues: VenueArgs,
-    /// Between two looks, 100ms at least.
+    /// Between two looks, from 100ms to 1h.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     interval: Duration,
     /// End after this many intervals.
@@ -83,6 +86,9 @@ fn interval(text: &str) -> Result<Duration, String> {
     if interval < INTERVAL_MIN {
         return Err("shorter than 100ms".to_owned());
     }
+    if interval > INTERVAL_MAX {
+        return Err("longer than 1h".to_owned());
+    }
     Ok(interval)
 }
 
@@ -96,12 +102,24 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if !live {
         super::log_warnings()?;
     }
+    // While it connects, a signal ends the process at once; heard from there on, it would wait.
+    let venues = spelled(&args.venues);
+    let mut intake = Intake::open(&loaded.settings, args.nats.is_some(), &venues)?;
+    // Time counts from where reading begins.
     let mut model = Model::new(clock::now());
+    intake.begin(&mut model)?;
     let outside = Outside::open(daemon(args.status.as_deref(), &loaded.settings.http.listen))?;
-    let intake = Intake::open(&loaded.settings, args, &mut model)?;
     let choice = Choice { sort: args.sort, filter: args.filter.clone(), ..Choice::default() };
     let out = if live { Out::Terminal(Box::new(Live::start(choice)?)) } else { Out::Lines(choice) };
-    Top { model, outside, intake, out, args }.run()
+    Top { out, model, outside, intake, venues, args }.run()
+}
+
+/// As the daemon spells them.
+fn spelled(venues: &VenueArgs) -> VenueArgs {
+    VenueArgs {
+        exchanges: venues.exchanges.iter().map(|name| name.trim().to_ascii_lowercase()).collect(),
+        symbols: venues.symbols.iter().map(|name| name.trim().to_ascii_uppercase()).collect(),
+    }
 }
 
 /// Where the daemon answers, or why it is not asked.
@@ -119,10 +137,12 @@ fn daemon(flag: Option<&str>, listen: &str) -> Result<String, String> {
 }
 
 struct Top<'a> {
+    /// The first to be dropped: whatever else takes time to end, the terminal is given back.
+    out: Out,
     model: Model,
     outside: Outside,
     intake: Intake,
-    out: Out,
+    venues: VenueArgs,
     args: &'a Args,
 }
 
@@ -150,7 +170,8 @@ impl Top<'_> {
             let wait = next.saturating_duration_since(clock::now()).min(STEP);
             let more = self.intake.take(&mut self.model, wait)?;
             match self.outside.turn(if more { Duration::ZERO } else { wait }) {
-                News::Stop => return Ok(()),
+                News::Signal(Heard::Stop) => return Ok(()),
+                News::Signal(heard) => self.out.heard(heard)?,
                 News::Status(answer) => self.answered(*answer),
                 News::Nothing => {}
             }
@@ -165,8 +186,7 @@ impl Top<'_> {
                     return Ok(());
                 }
                 left -= 1;
-                // A process that was stopped meanwhile has nothing to catch up with.
-                next = (next + self.args.interval).max(now);
+                next = following(next, self.args.interval, now);
             }
         }
         Ok(())
@@ -179,10 +199,9 @@ impl Top<'_> {
     }
 
     fn answered(&mut self, answer: Result<status::Status, String>) {
-        let venues = &self.args.venues;
-        let named = |all: &[String], name: &str| all.is_empty() || all.iter().any(|one| one.eq_ignore_ascii_case(name));
+        let named = |all: &[String], name: &str| all.is_empty() || all.iter().any(|one| one == name);
         self.model.status(clock::now(), answer, |exchange, symbol| {
-            named(&venues.exchanges, exchange) && named(&venues.symbols, symbol)
+            named(&self.venues.exchanges, exchange) && named(&self.venues.symbols, symbol)
         });
     }
 
@@ -198,6 +217,23 @@ impl Top<'_> {
                 live.draw().map(|()| true)
             }
         }
+    }
+}
+
+/// The end of the next interval. Whoever was late, as one that was stopped, has nothing to catch up with, and the next
+/// interval is a whole one: the rate of a moment would be none.
+fn following(end: Instant, interval: Duration, now: Instant) -> Instant {
+    let next = end + interval;
+    if next <= now { now + interval } else { next }
+}
+
+impl Out {
+    fn heard(&mut self, heard: Heard) -> Result<(), Failure> {
+        let Self::Terminal(live) = self else { return Ok(()) };
+        if heard == Heard::Continued {
+            live.terminal.take_again().map_err(Failure::failed)?;
+        }
+        live.draw()
     }
 }
 
@@ -222,12 +258,18 @@ impl Live {
     /// Looks at keys; whether to go on.
     fn input(&mut self) -> Result<bool, Failure> {
         let mut any = false;
-        while let Some(input) = self.terminal.input().map_err(Failure::failed)? {
+        loop {
+            let key = match self.terminal.input() {
+                Input::Key(key) => key,
+                Input::Nothing => break,
+                Input::Gone => return Ok(false),
+            };
             any = true;
-            if let Input::Key(key) = input
-                && !self.screen.key(key, self.terminal.height(&self.screen))
-            {
-                return Ok(false);
+            match self.screen.key(key, self.terminal.height(&self.screen)) {
+                Act::On => {}
+                Act::Quit => return Ok(false),
+                Act::Redraw => self.terminal.take_again().map_err(Failure::failed)?,
+                Act::Suspend => self.terminal.suspend().map_err(Failure::failed)?,
             }
         }
         if any {
@@ -244,5 +286,24 @@ fn print(snapshot: &Snapshot) -> Result<bool, Failure> {
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         result => result.map(|()| true).map_err(Failure::failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_that_was_late_is_followed_by_a_whole_one() {
+        let (start, second) = (clock::now(), Duration::from_secs(1));
+        assert_eq!(following(start, second, start + second / 10), start + second, "in step");
+        assert_eq!(following(start, second, start + second), start + second * 2);
+        assert_eq!(following(start, second, start + second * 9), start + second * 10);
+    }
+
+    #[test]
+    fn an_interval_has_its_bounds() {
+        assert_eq!(interval("1s"), Ok(Duration::from_secs(1)));
+        assert!(interval("99ms").is_err() && interval("61m").is_err() && interval("9999999999years").is_err());
     }
 }

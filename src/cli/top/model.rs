@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::meter::Meter;
 use super::snapshot::{ExchangeRow, Figures, Lost, RingRow, Snapshot, SymbolRow};
@@ -14,22 +14,36 @@ use crate::market::{Decimal, Flags, GapMsg, TradeMsg};
 /// Declared gaps of a symbol that are remembered, so that a later word of their being filled is understood.
 const OPEN_MAX: usize = 256;
 
+/// What is wrong with reading is shown so long after it was so last.
+const NOTE_KEPT: Duration = Duration::from_secs(60);
+
 /// All that has been read since the start.
 #[derive(Debug)]
 pub(super) struct Model {
     exchanges: Named<Exchange>,
+    lags: Lags,
     ticked: Instant,
     interval_ns: u64,
     lost: Lost,
     status: Option<Result<Status, String>>,
     acks: Acks,
-    note: Option<String>,
+    /// What is wrong with reading, by its kind.
+    notes: BTreeMap<&'static str, Note>,
+}
+
+/// What went wrong, how often since it is shown, and when last.
+#[derive(Debug)]
+struct Note {
+    count: u64,
+    last: String,
+    at: Instant,
 }
 
 #[derive(Debug)]
 struct Exchange {
     symbols: Named<Symbol>,
     meter: Meter,
+    lags: Lags,
     /// What is wrong with the writer of its ring; empty: nothing.
     writer: String,
     /// When the running interval began.
@@ -40,6 +54,8 @@ struct Exchange {
 struct Symbol {
     meter: Meter,
     last: Option<TradeMsg>,
+    /// When the last live trade was received, wall time.
+    live_ns: Option<u64>,
     direction: Ordering,
     lags: Lags,
     gaps: u64,
@@ -70,20 +86,24 @@ impl Model {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             exchanges: Named::default(),
+            lags: Lags::default(),
             ticked: now,
             interval_ns: 0,
             lost: Lost::default(),
             status: None,
             acks: Acks::default(),
-            note: None,
+            notes: BTreeMap::new(),
         }
     }
 
     /// A trade was read.
     pub(super) fn trade(&mut self, exchange: &str, symbol: &str, trade: &TradeMsg) {
+        let lag_ns = lag(trade);
         let exchange = self.exchange(exchange);
         exchange.meter.total += 1;
-        exchange.symbol(symbol).trade(trade);
+        exchange.lags.add(lag_ns);
+        exchange.symbol(symbol).trade(trade, lag_ns);
+        self.lags.add(lag_ns);
     }
 
     /// A declared gap was read.
@@ -107,9 +127,16 @@ impl Model {
         text.clone_into(&mut self.exchange(exchange).writer);
     }
 
-    /// Something went wrong with reading; `None`: it is well again.
-    pub(super) fn note(&mut self, text: Option<String>) {
-        self.note = text;
+    /// Something went wrong with reading.
+    pub(super) fn note(&mut self, now: Instant, what: &'static str, text: String) {
+        let note = self.notes.entry(what).or_insert(Note { count: 0, last: String::new(), at: now });
+        *note = Note { count: note.count + 1, last: text, at: now };
+    }
+
+    /// A record or message is not to be understood, and was passed over.
+    pub(super) fn unreadable(&mut self, now: Instant, text: String) {
+        self.lost.unreadable += 1;
+        self.note(now, "records unreadable", text);
     }
 
     /// What the daemon says of itself, or why it says nothing. Symbols that it has and nobody has seen yet get a row.
@@ -127,8 +154,11 @@ impl Model {
 
     /// An interval ends.
     pub(super) fn tick(&mut self, now: Instant) {
+        self.lags.tick();
+        self.notes.retain(|_, note| now.saturating_duration_since(note.at) < NOTE_KEPT);
         for exchange in &mut self.exchanges.list {
             exchange.meter.tick(now);
+            exchange.lags.tick();
             exchange.start = now;
             for symbol in &mut exchange.symbols.list {
                 symbol.meter.tick(now);
@@ -148,19 +178,20 @@ impl Model {
             .exchanges
             .iter()
             .map(|(name, exchange)| {
-                let (state, live) = told.map_or_else(|| (String::new(), true), |status| status.state_of(name));
+                let (state, live) = told.map_or_else(|| (String::new(), None), |status| status.state_of(name));
                 exchange.row(name, state, live, now_ns)
             })
             .collect();
+        let notes = self.notes.iter().map(|(what, note)| format!("{} {what}, last: {}", note.count, note.last));
         Snapshot {
             now_ns,
             interval_ns: self.interval_ns,
             source: source.to_owned(),
-            total: Figures::sum(exchanges.iter().map(|row| &row.figures)),
+            total: self.lags.on(Figures::sum(exchanges.iter().map(|row| &row.figures))),
             exchanges,
             rings,
             lost: self.lost,
-            note: self.note.clone(),
+            note: (!self.notes.is_empty()).then(|| notes.collect::<Vec<_>>().join(" | ")),
             daemon: told.cloned(),
             ack_p50: told.and_then(|_| self.acks.quantile(0.5)),
             ack_p99: told.and_then(|_| self.acks.quantile(0.99)),
@@ -176,6 +207,7 @@ impl Model {
         self.exchanges.of(name, || Exchange {
             symbols: Named::default(),
             meter: Meter::new(start),
+            lags: Lags::default(),
             writer: String::new(),
             start,
         })
@@ -189,11 +221,9 @@ impl Exchange {
         self.symbols.of(name, || Symbol::new(start))
     }
 
-    fn row(&self, name: &str, state: String, live: bool, now_ns: u64) -> ExchangeRow {
+    fn row(&self, name: &str, state: String, live: Option<bool>, now_ns: u64) -> ExchangeRow {
         let symbols: Vec<SymbolRow> = self.symbols.iter().map(|(name, symbol)| symbol.row(name, now_ns)).collect();
-        let mut figures = Figures::sum(symbols.iter().map(|row| &row.figures));
-        let lags = self.symbols.list.iter().map(|symbol| symbol.lags.shown);
-        figures.lag_ns = lags.fold(Lag::default(), Lag::with).mean();
+        let figures = self.lags.on(Figures::sum(symbols.iter().map(|row| &row.figures)));
         let trend = self.meter.trend();
         ExchangeRow { exchange: name.to_owned(), state, live, writer: self.writer.clone(), figures, trend, symbols }
     }
@@ -204,6 +234,7 @@ impl Symbol {
         Self {
             meter: Meter::new(start),
             last: None,
+            live_ns: None,
             direction: Ordering::Equal,
             lags: Lags::default(),
             gaps: 0,
@@ -214,12 +245,12 @@ impl Symbol {
         }
     }
 
-    fn trade(&mut self, trade: &TradeMsg) {
+    fn trade(&mut self, trade: &TradeMsg, lag_ns: Option<i128>) {
         self.meter.total += 1;
-        let flags = trade.flag_set();
-        let late = flags.has(Flags::BACKFILLED) || flags.has(Flags::SNAPSHOT);
-        if !late && trade.has_venue_time() {
-            self.lags.running.add(i128::from(trade.ts_recv) - i128::from(trade.ts_event));
+        self.lags.add(lag_ns);
+        let late = is_late(trade);
+        if !late {
+            self.live_ns = Some(trade.ts_recv);
         }
         // What comes out of a history is no news of the price, unless there is none yet.
         if late && self.last.is_some() {
@@ -240,6 +271,7 @@ impl Symbol {
             if let Some(at) = self.open.iter().position(|(first, last, _)| (*first, *last) == ids) {
                 let missing = self.open.remove(at).map_or(0, |(_, _, missing)| missing);
                 self.missing = self.missing.saturating_sub(missing);
+                self.unknown = self.unknown.saturating_sub(u64::from(missing == 0));
             }
             return;
         }
@@ -269,15 +301,38 @@ impl Symbol {
                 filled: self.filled,
                 missing: self.missing,
                 unknown: self.unknown,
-                lag_ns: self.lags.shown.mean(),
-                lag_worst_ns: (self.lags.shown.count > 0).then_some(self.lags.shown.worst_ns),
-                age_ns: last.map(|last| now_ns.saturating_sub(last.ts_recv)),
+                age_ns: self.live_ns.map(|at| now_ns.saturating_sub(at)),
+                ..self.lags.on(Figures::default())
             },
         }
     }
 }
 
+/// Whether it comes out of a history.
+const fn is_late(trade: &TradeMsg) -> bool {
+    let flags = trade.flag_set();
+    flags.has(Flags::BACKFILLED) || flags.has(Flags::SNAPSHOT)
+}
+
+/// How long a live trade was on its way; `None`: it is not live, or its venue gave it no time.
+fn lag(trade: &TradeMsg) -> Option<i128> {
+    let known = !is_late(trade) && trade.has_venue_time();
+    known.then(|| i128::from(trade.ts_recv) - i128::from(trade.ts_event))
+}
+
 impl Lags {
+    fn add(&mut self, lag_ns: Option<i128>) {
+        if let Some(ns) = lag_ns {
+            self.running.add(ns);
+        }
+    }
+
+    /// Figures with these lags.
+    fn on(&self, figures: Figures) -> Figures {
+        let worst = (self.shown.count > 0).then_some(self.shown.worst_ns);
+        Figures { lag_ns: self.shown.mean(), lag_worst_ns: worst, ..figures }
+    }
+
     fn tick(&mut self) {
         let running = std::mem::take(&mut self.running);
         if running.count > 0 {
@@ -292,10 +347,6 @@ impl Lag {
         self.worst_ns = if self.count == 0 { worst } else { self.worst_ns.max(worst) };
         self.sum_ns += ns;
         self.count += 1;
-    }
-
-    fn with(self, other: Self) -> Self {
-        Self { sum_ns: self.sum_ns + other.sum_ns, count: self.count + other.count, worst_ns: 0 }
     }
 
     fn mean(self) -> Option<i64> {

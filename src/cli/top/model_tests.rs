@@ -96,6 +96,8 @@ fn what_comes_out_of_a_history_is_no_news() {
     let mut model = Model::new(start);
     let old = Flags::new(Side::Sell).with(Flags::BACKFILLED);
     model.trade("x", "A", &trade(5, 0, old));
+    let row = snapshot(&model).exchanges[0].symbols[0].clone();
+    assert_eq!((row.price.as_deref(), row.figures.age_ns), (Some("5"), None), "a price, and no sign of life");
     model.trade("x", "A", &buy(7, 0));
     model.trade("x", "A", &trade(6, 0, old));
     model.trade("x", "A", &trade(6, 0, Flags::new(Side::Sell).with(Flags::SNAPSHOT)));
@@ -124,7 +126,13 @@ fn lags_are_of_the_last_interval_that_had_any() {
         assert_eq!(lags(&x.symbols[0].figures), (Some(2_000), Some(5_000)));
         assert_eq!(lags(&x.symbols[1].figures), (Some(10_000), Some(10_000)), "a stand-in for a time is no lag");
         assert_eq!(lags(&x.figures), (Some(4_000), Some(10_000)), "each trade weighs the same");
+        assert_eq!(lags(&snapshot(&model).total), lags(&x.figures));
     }
+    model.trade("x", "A", &lagging(1_000));
+    model.tick(start + Duration::from_secs(4));
+    let x = snapshot(&model).exchanges[0].clone();
+    assert_eq!((x.figures.lag_ns, x.figures.lag_worst_ns), (Some(1_000), Some(1_000)), "a quiet symbol's are history");
+    assert_eq!(x.symbols[1].figures.lag_worst_ns, Some(10_000));
 }
 
 #[test]
@@ -140,6 +148,8 @@ fn a_gap_that_is_filled_is_no_longer_missing() {
     assert_eq!(told(figures(&model)), (3, 1, 1, 1));
     model.gap("x", "A", &gap(1, 9, 9, Flags::BACKFILLED));
     assert_eq!(told(figures(&model)), (3, 2, 1, 1), "of a gap from before this view began");
+    model.gap("x", "A", &gap(0, 0, 0, Flags::BACKFILLED));
+    assert_eq!(told(figures(&model)), (3, 3, 1, 0), "it is known now");
 }
 
 #[test]
@@ -150,9 +160,28 @@ fn losses_and_writers_are_told() {
     model.removed(5, 9);
     model.writer("x", "closed");
     let shown = snapshot(&model);
-    assert_eq!(shown.lost, Lost { records: 111, laps: 2, removed: 5 });
+    assert_eq!(shown.lost, Lost { records: 111, laps: 2, removed: 5, unreadable: 0 });
     assert_eq!(shown.exchanges[0].writer, "closed");
     assert!(shown.daemon_error.is_some(), "nobody was asked");
+}
+
+#[test]
+fn what_went_wrong_is_counted_and_forgotten_after_a_while() {
+    let start = clock::now();
+    let mut model = Model::new(start);
+    for second in 1..=3 {
+        model.unreadable(start + Duration::from_secs(second), format!("record {second}"));
+    }
+    model.note(start + Duration::from_secs(30), "looks for rings failed", "no right".to_owned());
+    let note = |model: &mut Model, second| {
+        model.tick(start + Duration::from_secs(second));
+        snapshot(model).note
+    };
+    let both = "1 looks for rings failed, last: no right | 3 records unreadable, last: record 3";
+    assert_eq!(note(&mut model, 62).as_deref(), Some(both));
+    assert_eq!(note(&mut model, 63).as_deref(), Some("1 looks for rings failed, last: no right"));
+    assert_eq!(note(&mut model, 90), None);
+    assert_eq!(snapshot(&model).lost.unreadable, 3, "the count stays");
 }
 
 #[test]
@@ -163,9 +192,10 @@ fn symbols_that_the_daemon_has_get_a_row_before_their_first_trade() {
     model.status(clock::now(), Status::parse(text), |_, symbol| symbol != "B");
     let shown = snapshot(&model);
     let x = &shown.exchanges[0];
-    assert_eq!((x.symbols.len(), x.state.as_str(), x.live), (1, "1/1 live", true));
+    assert_eq!((x.symbols.len(), x.state.as_str(), x.live), (1, "1/1 live", Some(true)));
     assert_eq!((&x.symbols[0].price, x.symbols[0].figures.age_ns), (&None, None));
     model.status(clock::now(), Err("refused".to_owned()), |_, _| true);
     assert_eq!(snapshot(&model).daemon_error.as_deref(), Some("refused"));
-    assert_eq!(snapshot(&model).exchanges[0].state, "");
+    let x = &snapshot(&model).exchanges[0];
+    assert_eq!((x.state.as_str(), x.live), ("", None), "nobody knows");
 }

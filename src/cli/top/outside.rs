@@ -19,8 +19,9 @@ type Asking = Pin<Box<dyn Future<Output = Result<Status, String>>>>;
 
 /// What comes from outside.
 pub(super) struct Outside {
-    runtime: Runtime,
-    signals: Vec<Signal>,
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
+    signals: Vec<(Signal, Heard)>,
     /// The address and what asks; or why nobody is asked.
     daemon: Result<(String, reqwest::Client), String>,
     asking: Option<Asking>,
@@ -31,7 +32,18 @@ pub(super) struct Outside {
 pub(super) enum News {
     Nothing,
     Status(Box<Result<Status, String>>),
+    Signal(Heard),
+}
+
+/// What a signal says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// To end.
     Stop,
+    /// The process goes on after it was stopped: others have had the terminal.
+    Continued,
+    /// The terminal has another size.
+    Resized,
 }
 
 impl Outside {
@@ -41,8 +53,15 @@ impl Outside {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
         let signals = {
             let _entered = runtime.enter();
-            let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
-            kinds.into_iter().map(signal).collect::<Result<_, _>>().map_err(fail)?
+            let kinds = [
+                (SignalKind::terminate(), Heard::Stop),
+                (SignalKind::interrupt(), Heard::Stop),
+                (SignalKind::hangup(), Heard::Stop),
+                (SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()), Heard::Continued),
+                (SignalKind::window_change(), Heard::Resized),
+            ];
+            let listen = |(kind, heard)| signal(kind).map(|signal| (signal, heard));
+            kinds.into_iter().map(listen).collect::<Result<_, _>>().map_err(fail)?
         };
         // Several providers may be linked in; the first who asks settles which one is meant.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -50,7 +69,7 @@ impl Outside {
         let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build();
         let client = client.map_err(|error| Failure::failed(format!("--status: {error}")))?;
         let daemon = url.map(|url| (format!("{}/status", url.trim_end_matches('/')), client));
-        Ok(Self { runtime, signals, daemon, asking: None })
+        Ok(Self { runtime: Some(runtime), signals, daemon, asking: None })
     }
 
     /// Asks the daemon, unless it is being asked. Whoever is not to be asked gives its reason at once.
@@ -67,7 +86,7 @@ impl Outside {
 
     /// Waits so long at most.
     pub(super) fn turn(&mut self, wait: Duration) -> News {
-        let Self { runtime, signals, asking, .. } = self;
+        let Self { runtime: Some(runtime), signals, asking, .. } = self else { return News::Nothing };
         let news = runtime.block_on(async {
             // Sockets and signals have their turn first, so that a wait of zero sees what has arrived.
             tokio::task::yield_now().await;
@@ -81,7 +100,7 @@ impl Outside {
             let news = async {
                 tokio::select! {
                     biased;
-                    () = any(signals) => News::Stop,
+                    heard = any(signals) => News::Signal(heard),
                     answer = answer => News::Status(Box::new(answer)),
                 }
             };
@@ -94,13 +113,22 @@ impl Outside {
     }
 }
 
-/// Ends with the first signal.
-async fn any(signals: &mut [Signal]) {
+impl Drop for Outside {
+    fn drop(&mut self) {
+        // The system's own look-up of names cannot be broken off, and nobody waits for what it finds.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// What the first signal says.
+async fn any(signals: &mut [(Signal, Heard)]) -> Heard {
     std::future::poll_fn(|context| {
-        let got = signals.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
-        if got { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+        let got = signals.iter_mut().find_map(|(signal, heard)| signal.poll_recv(context).is_ready().then_some(*heard));
+        got.map_or(std::task::Poll::Pending, std::task::Poll::Ready)
     })
-    .await;
+    .await
 }
 
 async fn ask(client: reqwest::Client, url: String) -> Result<Status, String> {
@@ -130,4 +158,21 @@ fn cause(error: &reqwest::Error) -> String {
     }
     let text = innermost.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::clock;
+
+    #[test]
+    fn its_end_waits_for_nobody() {
+        let outside = Outside::open(Err("not asked".to_owned())).unwrap();
+        let looked_up = Duration::from_secs(60);
+        // As a server of names that does not answer.
+        outside.runtime.as_ref().unwrap().spawn_blocking(move || std::thread::sleep(looked_up));
+        let start = clock::now();
+        drop(outside);
+        assert!(clock::now() - start < looked_up / 2);
+    }
 }

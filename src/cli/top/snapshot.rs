@@ -42,8 +42,9 @@ pub(super) struct Figures {
     pub(super) missing: u64,
     /// Gaps of which nobody knows how many trades are missing.
     pub(super) unknown: u64,
-    /// Receive time less the venue's time, mean over the last interval with live trades.
+    /// Receive time less the venue's time, mean over the last interval in which this row had live trades.
     pub(super) lag_ns: Option<i64>,
+    /// The worst of the same trades.
     pub(super) lag_worst_ns: Option<i64>,
     /// Since the last live trade was received.
     pub(super) age_ns: Option<u64>,
@@ -55,8 +56,8 @@ pub(super) struct ExchangeRow {
     pub(super) exchange: String,
     /// Its connections, as the daemon says; empty: nothing said.
     pub(super) state: String,
-    /// Whether all its connections are live, or nothing is known.
-    pub(super) live: bool,
+    /// Whether all its connections are live; `None`: nobody says.
+    pub(super) live: Option<bool>,
     /// What is wrong with its ring's writer; empty: nothing.
     pub(super) writer: String,
     #[serde(flatten)]
@@ -101,6 +102,8 @@ pub(super) struct RingRow {
     pub(super) written: u64,
     /// Records that are written and not read yet.
     pub(super) unread: u64,
+    /// The most that waited when this view came to read, since it was told last.
+    pub(super) peak: u64,
 }
 
 /// What this view did not get.
@@ -112,6 +115,8 @@ pub(super) struct Lost {
     pub(super) laps: u64,
     /// Messages that the stream has removed before they were read, wanted or not.
     pub(super) removed: u64,
+    /// Records and messages that were passed over because this version does not understand them.
+    pub(super) unreadable: u64,
 }
 
 impl From<Ordering> for Direction {
@@ -125,7 +130,7 @@ impl From<Ordering> for Direction {
 }
 
 impl Figures {
-    /// The sum; the worst lag; the age of the youngest. A mean lag is no sum of means.
+    /// The sum; the age of the youngest. Lags of the last interval are no matter of rows, whose last ones differ.
     pub(super) fn sum<'a>(all: impl Iterator<Item = &'a Self>) -> Self {
         all.fold(Self::default(), |sum, one| Self {
             rate: sum.rate + one.rate,
@@ -136,15 +141,15 @@ impl Figures {
             missing: sum.missing.saturating_add(one.missing),
             unknown: sum.unknown + one.unknown,
             lag_ns: None,
-            lag_worst_ns: sum.lag_worst_ns.max(one.lag_worst_ns),
+            lag_worst_ns: None,
             age_ns: [sum.age_ns, one.age_ns].into_iter().flatten().min(),
         })
     }
 }
 
 impl RingRow {
-    /// How much of it holds records, in percent.
-    pub(super) fn fill(&self) -> u64 {
-        self.written.min(self.capacity) * 100 / self.capacity.max(1)
+    /// How much of it was unread at the peak, in percent: beyond 100 the writer overtakes this view.
+    pub(super) fn fill(&self) -> f64 {
+        self.peak.min(self.capacity) as f64 * 100.0 / self.capacity.max(1) as f64
     }
 }

@@ -8,6 +8,11 @@ use serde_json::Value;
 
 use super::meter::SMOOTH;
 
+/// Characters of a text that are kept.
+const TEXT_MAX: usize = 256;
+/// Reasons that are kept.
+const REASONS_MAX: usize = 16;
+
 /// The daemon's own numbers, over all its shards.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Status {
@@ -73,22 +78,22 @@ impl Status {
             git_sha: text_of(&value["git_sha"]),
             uptime_seconds: number(&value["uptime_seconds"]),
             ready: value["ready"].as_bool().unwrap_or(false),
-            reasons: list(&value["reasons"]).map(text_of).collect(),
+            reasons: list(&value["reasons"]).take(REASONS_MAX).map(text_of).collect(),
             connections,
             publisher: publisher(shards),
             ack_counts: ack_counts(shards),
         })
     }
 
-    /// What an exchange's connections are doing, and whether all of them are live.
-    pub(super) fn state_of(&self, exchange: &str) -> (String, bool) {
+    /// What an exchange's connections are doing, and whether all of them are live; `None`: it has none.
+    pub(super) fn state_of(&self, exchange: &str) -> (String, Option<bool>) {
         let all: Vec<&str> =
             self.connections.iter().filter(|one| one.exchange == exchange).map(|one| one.state.as_str()).collect();
         let live = all.iter().filter(|state| **state == "live").count();
         match all.iter().find(|state| **state != "live") {
-            None if all.is_empty() => ("not of this daemon".to_owned(), true),
-            None => (format!("{live}/{} live", all.len()), true),
-            Some(other) => (format!("{live}/{} live, {other}", all.len()), false),
+            None if all.is_empty() => ("not of this daemon".to_owned(), None),
+            None => (format!("{live}/{} live", all.len()), Some(true)),
+            Some(other) => (format!("{live}/{} live, {other}", all.len()), Some(false)),
         }
     }
 }
@@ -110,8 +115,8 @@ fn publisher(shards: &[Value]) -> Option<Publisher> {
     let told = all.iter().all(|nats| nats["waiting_bytes"].is_u64());
     Some(Publisher {
         state: text_of(&worst["state"]),
-        mode: worst["mode"].as_str().map(str::to_owned),
-        last_error: worst["last_error"].as_str().map(str::to_owned),
+        mode: worst["mode"].is_string().then(|| text_of(&worst["mode"])),
+        last_error: worst["last_error"].is_string().then(|| text_of(&worst["last_error"])),
         outbox_records: sum(&waiting),
         outbox_bytes: told.then(|| sum(&|nats| number(&nats["waiting_bytes"]) + number(&nats["spool"]["bytes"]))),
         in_flight: sum(&|nats| number(&nats["in_flight"])),
@@ -136,8 +141,9 @@ fn list(value: &Value) -> impl Iterator<Item = &Value> {
     value.as_array().into_iter().flatten()
 }
 
+/// What another program says may be of any length; nobody reads more than a line of it.
 fn text_of(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+    value.as_str().unwrap_or_default().chars().take(TEXT_MAX).collect()
 }
 
 fn number(value: &Value) -> u64 {
@@ -212,8 +218,11 @@ mod tests {
         assert_eq!((publisher.outbox_records, publisher.outbox_bytes), (26, Some(2_600)));
         assert_eq!((publisher.in_flight, publisher.dropped), (4, 4));
         assert_eq!(status.ack_counts, [(le(100), 2), (AckBound::default(), 4)]);
-        assert_eq!(status.state_of("x"), ("1/2 live, connecting".to_owned(), false));
-        assert_eq!(status.state_of("z"), ("not of this daemon".to_owned(), true));
+        assert_eq!(status.state_of("x"), ("1/2 live, connecting".to_owned(), Some(false)));
+        assert_eq!(status.state_of("z"), ("not of this daemon".to_owned(), None));
+        let long = format!(r#"{{"shards":[],"reasons":[{}"y"]}}"#, format!("\"{}\",", "x".repeat(9_999)).repeat(99));
+        let reasons = Status::parse(&long).unwrap().reasons;
+        assert!(reasons.len() == REASONS_MAX && reasons.iter().all(|reason| reason.len() == TEXT_MAX));
         assert!(Status::parse("<html>").unwrap_err().contains("no JSON"));
         assert!(Status::parse("{}").unwrap_err().contains("another program"));
     }

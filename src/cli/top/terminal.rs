@@ -1,37 +1,77 @@
 //! The terminal while the view has it: taken at the start, given back on every way out.
 
-use std::io::{self, stdout};
-use std::time::Duration;
+use std::fs::File;
+use std::io::{self, IsTerminal as _, Read as _, stdin, stdout};
+use std::os::fd::AsFd as _;
 
 use crossterm::cursor::Show;
-use crossterm::event::{self, Event, KeyEvent, KeyEventKind};
+use crossterm::event::KeyEvent;
 use crossterm::execute;
+use crossterm::terminal::{EnterAlternateScreen, enable_raw_mode};
 use ratatui::DefaultTerminal;
 use ratatui::layout::{Rect, Size};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Signal, kill_current_process_group};
 
+use super::keys::Keys;
 use super::screen::Screen;
 use super::view::{self, Places};
 use crate::cli::Failure;
+use crate::telemetry::clock;
+
+/// Bytes that are read at once.
+const READ_BYTES: usize = 1_024;
 
 /// A terminal in raw mode, with a screen of its own.
 pub(super) struct Terminal {
     inner: DefaultTerminal,
+    /// Where keys come from. It is read only when something has come: a read that waits would keep signals out.
+    keyboard: File,
+    keys: Keys,
 }
 
-/// What the user did.
+/// What came from the keyboard.
+#[derive(Debug)]
 pub(super) enum Input {
     Key(KeyEvent),
-    Resized,
+    Nothing,
+    /// The terminal is gone.
+    Gone,
 }
 
 impl Terminal {
     /// Takes the terminal. A panic gives it back before it says why.
     pub(super) fn take() -> Result<Self, Failure> {
-        let inner = ratatui::try_init().map_err(|error| {
+        let fail = |error: io::Error| {
             give_back();
             Failure::failed(format!("no terminal to draw on: {error}; --json writes lines instead"))
-        })?;
-        Ok(Self { inner })
+        };
+        let keyboard = keyboard().map_err(fail)?;
+        Ok(Self { inner: ratatui::try_init().map_err(fail)?, keyboard, keys: Keys::default() })
+    }
+
+    /// Takes it anew, all of it: while this process was stopped, others had it.
+    pub(super) fn take_again(&mut self) -> io::Result<()> {
+        give_back();
+        self.enter()
+    }
+
+    fn enter(&mut self) -> io::Result<()> {
+        enable_raw_mode()?;
+        execute!(stdout(), EnterAlternateScreen)?;
+        // It clears, and forgets what was drawn. To clear alone would ask the terminal where its cursor stands, and
+        // wait for the answer.
+        self.inner.resize(self.inner.size()?.into())
+    }
+
+    /// Gives it to the shell, and takes it again when this process goes on.
+    pub(super) fn suspend(&mut self) -> io::Result<()> {
+        give_back();
+        // All that runs in the terminal's foreground, as the key does it where nobody has taken the terminal. Without
+        // a shell that could let it go on, the system does not stop it.
+        kill_current_process_group(Signal::TSTP)?;
+        self.enter()
     }
 
     /// How many rows of the table there is room for.
@@ -46,16 +86,35 @@ impl Terminal {
         self.inner.draw(|frame| view::draw(frame, screen)).map(|_| ())
     }
 
-    /// What the user did and nobody has looked at yet.
-    pub(super) fn input(&self) -> io::Result<Option<Input>> {
-        while event::poll(Duration::ZERO)? {
-            match event::read()? {
-                Event::Key(key) if key.kind != KeyEventKind::Release => return Ok(Some(Input::Key(key))),
-                Event::Resize(..) => return Ok(Some(Input::Resized)),
-                _ => {}
-            }
+    /// What the user did and nobody has looked at yet. It does not wait.
+    pub(super) fn input(&mut self) -> Input {
+        let now = clock::now();
+        if let Some(key) = self.keys.next(now) {
+            return Input::Key(key);
         }
-        Ok(None)
+        let mut bytes = [0; READ_BYTES];
+        match self.read(&mut bytes) {
+            Ok(None) => Input::Nothing,
+            Ok(Some(count @ 1..)) => {
+                self.keys.feed(bytes.get(..count).unwrap_or_default(), now);
+                self.keys.next(now).map_or(Input::Nothing, Input::Key)
+            }
+            Ok(Some(0)) | Err(_) => Input::Gone,
+        }
+    }
+
+    /// What has come; `None`: nothing has.
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<Option<usize>> {
+        let mut ready = [PollFd::new(&self.keyboard, PollFlags::IN)];
+        match poll(&mut ready, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) {
+            Ok(0) | Err(Errno::INTR) => return Ok(None),
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match self.keyboard.read(bytes) {
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => Ok(None),
+            result => result.map(Some),
+        }
     }
 }
 
@@ -63,6 +122,11 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         give_back();
     }
+}
+
+/// Standard input where it is a terminal, or the one that this process belongs to.
+fn keyboard() -> io::Result<File> {
+    if stdin().is_terminal() { stdin().as_fd().try_clone_to_owned().map(File::from) } else { File::open("/dev/tty") }
 }
 
 /// As it was. A terminal that is gone needs nothing.
@@ -73,8 +137,6 @@ fn give_back() {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
-    use std::io::Read as _;
     use std::process::{Command, Stdio};
 
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};

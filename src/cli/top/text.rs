@@ -90,16 +90,25 @@ pub(super) fn bytes(bytes: u64) -> String {
 
 /// A text of at most this many columns, with a sign where something is cut off.
 pub(super) fn cut(text: &str, width: usize, signs: &Signs) -> String {
-    let columns = |text: &str| ratatui::text::Span::raw(text).width();
     // A control character would move the cursor; a name that holds one is not worth that.
-    let mut text: String = text.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
-    if columns(&text) <= width {
-        return text;
+    let clean = |c: char| if c.is_control() { '?' } else { c };
+    let mut kept = String::new();
+    let mut used = 0;
+    // Where the sign would have to stand.
+    let mut end = 0;
+    for letter in text.chars().map(clean) {
+        let columns = ratatui::text::Span::raw(letter.encode_utf8(&mut [0; 4]) as &str).width();
+        if used + columns > width {
+            kept.truncate(end);
+            return if width > 0 { kept + signs.cut } else { String::new() };
+        }
+        used += columns;
+        kept.push(letter);
+        if used < width {
+            end = kept.len();
+        }
     }
-    while !text.is_empty() && columns(&text) + 1 > width {
-        text.pop();
-    }
-    if width > 0 { text + signs.cut } else { String::new() }
+    kept
 }
 
 /// The last rates as a line of this many columns, the highest one as high as it gets.
@@ -149,6 +158,7 @@ mod tests {
         assert_eq!(cut("比特币USDT", 6, &UTF8), "比特…", "two columns each");
         assert_eq!(cut("BTC", 0, &UTF8), "");
         assert_eq!(cut("a\u{1b}[2J", 9, &UTF8), "a?[2J");
+        assert_eq!(cut(&"x".repeat(16 << 20), 3, &UTF8), "xx…", "what is cut off costs nothing");
     }
 
     #[test]

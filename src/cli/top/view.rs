@@ -13,8 +13,9 @@ use super::snapshot::Direction;
 use super::text::{self, Signs};
 
 /// What the keys do.
-const HELP: [&str; 18] = [
-    "q Esc Ctrl-C   quit",
+const HELP: [&str; 20] = [
+    "q Ctrl-C       quit; Ctrl-Z to the shell",
+    "Ctrl-L         draw all of it anew",
     "up down        a row, PgUp PgDn a page, Home End",
     "s S            next, previous sort column",
     "r              reverse the order",
@@ -26,9 +27,10 @@ const HELP: [&str; 18] = [
     "",
     "LAG      received less the venue's time, mean",
     "WORST    the worst of the same trades",
-    "AGE      since the last trade was received",
+    "AGE      since the last live trade was received",
     "MISSING  in gaps not filled since; +? unknown",
     "TRADES, GAPS: since this view began",
+    "peak fill: how much of a ring was unread at most",
     "- nothing known; the line `nats` says why",
     "",
     "any key goes back",
@@ -143,7 +145,7 @@ fn table(buffer: &mut Buffer, area: Rect, screen: &Screen, height: u16, look: &L
         }
         if let Row::Exchange(exchange) = row {
             let (text, wrong) = if exchange.writer.is_empty() {
-                (exchange.state.as_str(), !exchange.live)
+                (exchange.state.as_str(), exchange.live == Some(false))
             } else {
                 (exchange.writer.as_str(), true)
             };

@@ -4,6 +4,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
+use super::super::screen::Act;
 use super::super::snapshot::{ExchangeRow, Figures, Lost, RingRow, Snapshot, SymbolRow};
 use super::super::status::{Publisher, Status};
 use super::*;
@@ -43,7 +44,8 @@ fn screen() -> Screen {
         symbols: vec![symbol("比特币比特币比特币比特币比特币比特币USDT", "0.123456789012345678901234567890")],
         ..ExchangeRow::default()
     };
-    let ring = RingRow { exchange: "aaa".to_owned(), capacity: 1_048_576, written: 524_288, unread: 3 };
+    let ring =
+        RingRow { exchange: "aaa".to_owned(), capacity: 1_048_576, written: 5_242_880, unread: 3, peak: 524_288 };
     let publisher = Publisher { state: "publishing".to_owned(), outbox_records: 1_234, ..Publisher::default() };
     let daemon = Status {
         version: "0.1.0".to_owned(),
@@ -74,7 +76,7 @@ fn drawn(screen: &mut Screen, width: u16, height: u16) -> Vec<String> {
 
 fn press(screen: &mut Screen, keys: &[KeyCode]) {
     for key in keys {
-        assert!(screen.key(KeyEvent::new(*key, KeyModifiers::NONE), 18), "{key:?} ended it");
+        assert_eq!(screen.key(KeyEvent::new(*key, KeyModifiers::NONE), 18), Act::On, "{key:?}");
     }
 }
 
@@ -88,7 +90,11 @@ fn eighty_by_twenty_four_has_what_matters() {
     assert!(lines[2].starts_with("▾ aaa") && lines[2].contains("1/2 live"), "{lines:#?}");
     assert!(lines[3].contains("SYM00USDT") && lines[3].contains("61837.63 ▲"), "{lines:#?}");
     assert!(lines[3].contains("1.5ms") && lines[3].contains("3.0s") && lines[3].contains("7+?"), "{lines:#?}");
-    assert!(lines[21].starts_with("ring    lost 0") && lines[21].contains("aaa 50% at 524,288"), "{lines:#?}");
+    assert!(
+        lines[21].starts_with("ring    lost 0")
+            && lines[21].contains("unread 3  peak fill aaa 50.0%  written 5,242,880"),
+        "{lines:#?}"
+    );
     assert!(lines[22].starts_with("nats    publishing  outbox 1,234 / -  in flight 0"), "{lines:#?}");
     assert!(lines[23].contains("q quit"), "{lines:#?}");
 }
@@ -130,7 +136,7 @@ fn without_colours_or_utf_8_it_says_the_same() {
 #[test]
 fn losses_and_a_silent_daemon_are_said() {
     let mut screen = screen();
-    screen.snapshot.lost = Lost { records: 1_234, laps: 2, removed: 0 };
+    screen.snapshot.lost = Lost { records: 1_234, laps: 2, ..Lost::default() };
     screen.snapshot.daemon = None;
     screen.snapshot.daemon_error = Some("Connection refused".to_owned());
     let lines = drawn(&mut screen, 80, 24);
@@ -162,7 +168,80 @@ fn keys_fold_filter_sort_scroll_and_pause() {
     assert!(lines[23].starts_with("filter: sym03 "), "{lines:#?}");
     press(&mut screen, &[KeyCode::Char('/'), KeyCode::Esc]);
     assert_eq!(screen.choice.filter, "");
-    assert!(!screen.key(KeyEvent::new(KeyCode::Esc, KeyModifiers::NONE), 18));
-    press(&mut screen, &[KeyCode::Char('?')]);
-    assert!(!screen.key(KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL), 18), "everywhere");
+    screen.choice.filter = "eth".to_owned();
+    press(&mut screen, &[KeyCode::Esc]);
+    assert_eq!(screen.choice.filter, "", "without an end");
+    assert_eq!(screen.key(KeyEvent::new(KeyCode::Char('q'), KeyModifiers::NONE), 18), Act::Quit);
+}
+
+#[test]
+fn held_keys_are_other_keys() {
+    let mut screen = screen();
+    let held = |screen: &mut Screen, letter, with| screen.key(KeyEvent::new(KeyCode::Char(letter), with), 18);
+    for mode in [Mode::Table, Mode::Filter, Mode::Help] {
+        screen.mode = mode;
+        assert_eq!(held(&mut screen, 'c', KeyModifiers::CONTROL), Act::Quit, "everywhere");
+        assert_eq!(held(&mut screen, 'l', KeyModifiers::CONTROL), Act::Redraw);
+        assert_eq!(held(&mut screen, 'z', KeyModifiers::CONTROL), Act::Suspend);
+        for (letter, with) in [('q', KeyModifiers::ALT), ('q', KeyModifiers::CONTROL), ('r', KeyModifiers::CONTROL)] {
+            assert_eq!(held(&mut screen, letter, with), Act::On, "{letter}");
+        }
+        assert_eq!((screen.mode, screen.choice.filter.as_str(), screen.choice.reverse), (mode, "", false));
+    }
+}
+
+#[test]
+fn the_end_has_no_row_behind_it() {
+    let mut screen = Screen { selected: usize::MAX, ..screen() };
+    press(&mut screen, &[KeyCode::Down, KeyCode::End, KeyCode::Down, KeyCode::PageDown]);
+    drawn(&mut screen, 80, 24);
+    assert_eq!(screen.selected, screen.choice.rows(&screen.snapshot).len() - 1);
+    let mut empty = Screen::default();
+    press(&mut empty, &[KeyCode::End, KeyCode::Down, KeyCode::PageDown, KeyCode::Up, KeyCode::Char('e')]);
+    drawn(&mut empty, 80, 24);
+    assert_eq!(empty.selected, 0);
+}
+
+#[test]
+fn a_selected_row_stays_selected_where_it_moves_to() {
+    let mut screen = screen();
+    let name = |screen: &Screen| screen.choice.rows(&screen.snapshot)[screen.selected].names();
+    press(&mut screen, &[KeyCode::Char('r')]);
+    drawn(&mut screen, 80, 24);
+    assert_eq!(screen.selected, 0, "the top row, whatever it is");
+    press(&mut screen, &[KeyCode::Char('r'), KeyCode::Down, KeyCode::Down]);
+    drawn(&mut screen, 80, 24);
+    let chosen = ("aaa".to_owned(), "SYM01USDT".to_owned());
+    assert_eq!((screen.selected, name(&screen)), (2, chosen.clone()));
+    press(&mut screen, &[KeyCode::Char('r')]);
+    let lines = drawn(&mut screen, 80, 24);
+    assert_eq!(name(&screen), chosen);
+    assert!(lines.iter().any(|line| line.contains("SYM01USDT")), "in sight: {lines:#?}");
+    screen.choice.filter = "bbb".to_owned();
+    drawn(&mut screen, 80, 24);
+    screen.choice.filter.clear();
+    drawn(&mut screen, 80, 24);
+    assert_eq!(name(&screen), chosen, "it was out of sight for a while");
+}
+
+#[test]
+fn an_outage_takes_no_numbers_away() {
+    let mut screen = screen();
+    let publisher = Publisher {
+        state: "reconnecting".to_owned(),
+        last_error: Some("a long story ".repeat(20)),
+        outbox_records: 12_345,
+        outbox_bytes: Some(1 << 20),
+        in_flight: 512,
+        dropped: 77,
+        ..Publisher::default()
+    };
+    screen.snapshot.daemon.as_mut().unwrap().publisher = Some(publisher);
+    let lines = drawn(&mut screen, 80, 24);
+    let line = &lines[22];
+    for text in ["reconnecting", "DROPPED 77", "outbox 12,345 / 1.0 MiB", "in flight 512"] {
+        assert!(line.contains(text), "{text}: {line}");
+    }
+    assert!(drawn(&mut screen, 200, 50)[48].contains("a long story"));
+    assert!(footer::lines(&screen, 80, 3)[1].1, "what is given up is an alarm");
 }
