@@ -13,13 +13,14 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "docs/reliability.md",
     "docs/trade-msg.md",
     "docs/ipc-segment.md",
+    "docs/top.md",
     "clients/c/README.md",
 ];
 

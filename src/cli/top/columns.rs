@@ -66,7 +66,7 @@ const NAME: [usize; 3] = [14, 16, 28];
 /// Prices, with their direction.
 const PRICE: [usize; 3] = [12, 16, 24];
 const SIZE: [usize; 3] = [8, 12, 20];
-/// A trend takes what is left; its youngest rate stands at the right edge.
+/// A trend takes what is left.
 const TREND: (usize, usize) = (12, 60);
 
 impl Column {
@@ -107,7 +107,7 @@ impl Column {
 
     /// Whether it begins at its left edge.
     pub(super) const fn is_left(self) -> bool {
-        matches!(self, Self::Name | Self::Side)
+        matches!(self, Self::Name | Self::Side | Self::Trend)
     }
 
     fn width(self, rows: &[Row<'_>], roomy: bool) -> usize {

@@ -32,8 +32,8 @@ pub(super) fn lines(screen: &Screen, width: usize, count: u16) -> Vec<(String, b
         (0, _) => Vec::new(),
         (1, Some(alert)) if screen.mode == Mode::Table => vec![(alert, true)],
         (1, _) => vec![keys],
-        (_, Some(alert)) => vec![(alert, true), (ring(screen, width), false), publisher(screen), keys],
-        (_, None) => vec![(ring(screen, width), false), publisher(screen), keys],
+        (_, Some(alert)) => vec![(alert, true), (ring(screen, width), false), publisher(screen, width), keys],
+        (_, None) => vec![(ring(screen, width), false), publisher(screen, width), keys],
     }
 }
 
@@ -50,7 +50,9 @@ pub(super) fn alert(screen: &Screen) -> Option<String> {
     }
     all.extend(snapshot.note.clone());
     if let Some(daemon) = snapshot.daemon.as_ref().filter(|daemon| !daemon.ready) {
-        all.push(format!("NOT READY: {}", daemon.reasons.join("; ")));
+        let count = daemon.reasons.len();
+        let count = if count > 1 { format!(" for {count} reasons") } else { String::new() };
+        all.push(format!("NOT READY{count}: {}", daemon.reasons.join("; ")));
     }
     let mut writers: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for row in snapshot.exchanges.iter().filter(|row| !row.writer.is_empty()) {
@@ -78,7 +80,7 @@ fn ring(screen: &Screen, width: usize) -> String {
 }
 
 /// The way to the broker, and whether it loses anything.
-fn publisher(screen: &Screen) -> (String, bool) {
+fn publisher(screen: &Screen, width: usize) -> (String, bool) {
     let snapshot = &screen.snapshot;
     let nothing = |why: &str| (format!("nats    -  outbox -  in flight -  ack -  ({why})"), false);
     let Some(daemon) = &snapshot.daemon else {
@@ -93,12 +95,16 @@ fn publisher(screen: &Screen) -> (String, bool) {
     let outbox = text::count(*outbox_records, 11);
     let bytes = outbox_bytes.map_or_else(|| "-".to_owned(), text::bytes);
     let acks = format!("p50 {} p99 {}", latency(snapshot.ack_p50), latency(snapshot.ack_p99));
-    let mode = mode.as_ref().map(|mode| format!("  ({mode})")).unwrap_or_default();
+    let mut text = format!("nats    {state}{lost}  outbox {outbox} / {bytes}  in flight {in_flight}  ack {acks}");
+    let room = width.saturating_sub(text.chars().count());
+    if let Some(mode) = mode.as_ref().map(|mode| format!("  ({mode})")).filter(|mode| mode.chars().count() <= room) {
+        text.push_str(&mode);
+    }
     // The longest stands last: where there is little room, it is what is cut off.
-    let error = last_error.as_ref().filter(|_| state != "publishing").map(|error| format!("  {error}"));
-    let error = error.unwrap_or_default();
-    let text =
-        format!("nats    {state}{lost}  outbox {outbox} / {bytes}  in flight {in_flight}  ack {acks}{mode}{error}");
+    if let Some(error) = last_error.as_ref().filter(|_| state != "publishing") {
+        text.push_str("  ");
+        text.push_str(error);
+    }
     (text, *dropped > 0)
 }
 

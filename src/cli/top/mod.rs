@@ -40,10 +40,11 @@ const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 On a terminal it is a live view: ? shows the keys, q ends it. Otherwise, or with --json, it writes one JSON object
-an interval: counts since its start, times in ns.
+an interval: counts since its start, rates of the interval; docs/top.md has the keys and their units.
 
-A ring is mapped read-only: the daemon notices nothing. Connections, outbox and acknowledgements come from the
-daemon's /status; without it those fields show `-` and say why.
+A ring is mapped read-only: its writer notices nothing. Connections, outbox and acknowledgements come from the
+daemon's /status; without it those fields show `-` and say why. Without --exchange and --symbols all that is there
+is shown.
 
 Examples:
   data-manager top
@@ -71,7 +72,7 @@ pub(crate) struct Args {
     /// What rows are sorted by.
     #[arg(long, value_enum, value_name = "COLUMN", default_value_t = Sort::Name)]
     sort: Sort,
-    /// Show only what has all these words in its exchange or symbol.
+    /// Show only what has all these words in its exchange or symbol; sums are of all, shown or not.
     #[arg(long, value_name = "TEXT", default_value = "")]
     filter: String,
     /// One JSON object an interval, on a terminal too.

@@ -131,9 +131,20 @@ async fn any(signals: &mut [(Signal, Heard)]) -> Heard {
     .await
 }
 
-async fn ask(client: reqwest::Client, url: String) -> Result<Status, String> {
+/// An address to be shown: without a password.
+fn shown(url: &str) -> String {
+    let Ok(mut parsed) = reqwest::Url::parse(url) else { return "the address that was given".to_owned() };
+    if parsed.username().is_empty() && parsed.password().is_none() {
+        return url.to_owned();
+    }
+    let hidden = parsed.set_username("").and_then(|()| parsed.set_password(None));
+    hidden.map_or_else(|()| "the address that was given".to_owned(), |()| parsed.to_string())
+}
+
+async fn ask(client: reqwest::Client, address: String) -> Result<Status, String> {
+    let url = shown(&address);
     let fail = |error: &reqwest::Error| format!("{}, at {url}", cause(error));
-    let mut answer = client.get(&url).send().await.map_err(|error| fail(&error))?;
+    let mut answer = client.get(&address).send().await.map_err(|error| fail(&error))?;
     if !answer.status().is_success() {
         return Err(format!("{}, at {url}", answer.status()));
     }
@@ -164,6 +175,13 @@ fn cause(error: &reqwest::Error) -> String {
 mod tests {
     use super::*;
     use crate::telemetry::clock;
+
+    #[test]
+    fn an_address_is_shown_without_its_password() {
+        assert_eq!(shown("http://127.0.0.1:9464/status"), "http://127.0.0.1:9464/status");
+        assert_eq!(shown("http://me:secret@host:1/status"), "http://host:1/status");
+        assert!(!shown("http://me:secret@:x:y").contains("secret"));
+    }
 
     #[test]
     fn its_end_waits_for_nobody() {

@@ -153,3 +153,46 @@ impl RingRow {
         self.peak.min(self.capacity) as f64 * 100.0 / self.capacity.max(1) as f64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
+    use super::super::status::Publisher;
+    use super::*;
+
+    fn keys(value: &Value, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) => {
+                for (key, value) in fields {
+                    found.insert(key.clone());
+                    keys(value, found);
+                }
+            }
+            Value::Array(all) => all.iter().for_each(|value| keys(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_key_is_in_the_document_and_no_other() {
+        let exchange = ExchangeRow { symbols: vec![SymbolRow::default()], ..ExchangeRow::default() };
+        let daemon = Status { publisher: Some(Publisher::default()), ..Status::default() };
+        let snapshot = Snapshot {
+            exchanges: vec![exchange],
+            rings: vec![RingRow::default()],
+            daemon: Some(daemon),
+            ack_p50: Some(AckBound::default()),
+            ..Snapshot::default()
+        };
+        let mut written = BTreeSet::new();
+        keys(&serde_json::to_value(snapshot).unwrap(), &mut written);
+        let document = include_str!("../../../docs/top.md");
+        let firsts = document.lines().filter(|line| line.starts_with("| `")).filter_map(|line| line.split('|').nth(1));
+        let told: BTreeSet<String> =
+            firsts.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect();
+        assert_eq!(written, told);
+    }
+}

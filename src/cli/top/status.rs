@@ -93,7 +93,8 @@ impl Status {
         match all.iter().find(|state| **state != "live") {
             None if all.is_empty() => ("not of this daemon".to_owned(), None),
             None => (format!("{live}/{} live", all.len()), Some(true)),
-            Some(other) => (format!("{live}/{} live, {other}", all.len()), Some(false)),
+            // What is wrong first: the rest may be cut off.
+            Some(other) => (format!("{other}, {live}/{} live", all.len()), Some(false)),
         }
     }
 }
@@ -218,7 +219,7 @@ mod tests {
         assert_eq!((publisher.outbox_records, publisher.outbox_bytes), (26, Some(2_600)));
         assert_eq!((publisher.in_flight, publisher.dropped), (4, 4));
         assert_eq!(status.ack_counts, [(le(100), 2), (AckBound::default(), 4)]);
-        assert_eq!(status.state_of("x"), ("1/2 live, connecting".to_owned(), Some(false)));
+        assert_eq!(status.state_of("x"), ("connecting, 1/2 live".to_owned(), Some(false)));
         assert_eq!(status.state_of("z"), ("not of this daemon".to_owned(), None));
         let long = format!(r#"{{"shards":[],"reasons":[{}"y"]}}"#, format!("\"{}\",", "x".repeat(9_999)).repeat(99));
         let reasons = Status::parse(&long).unwrap().reasons;

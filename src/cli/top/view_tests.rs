@@ -35,7 +35,7 @@ fn symbol(name: &str, price: &str) -> SymbolRow {
 fn screen() -> Screen {
     let exchange = |name: &str, count: usize| ExchangeRow {
         exchange: name.to_owned(),
-        state: "1/2 live, connecting".to_owned(),
+        state: "connecting, 1/2 live".to_owned(),
         symbols: (0..count).map(|n| symbol(&format!("SYM{n:02}USDT"), "61837.63")).collect(),
         ..ExchangeRow::default()
     };
@@ -87,7 +87,7 @@ fn eighty_by_twenty_four_has_what_matters() {
     for title in ["SYMBOL▲", "TRADE/S", "AVG10S", "PRICE", "LAG", "AGE", "GAPS", "MISSING"] {
         assert!(lines[1].contains(title), "{title}: {lines:#?}");
     }
-    assert!(lines[2].starts_with("▾ aaa") && lines[2].contains("1/2 live"), "{lines:#?}");
+    assert!(lines[2].starts_with("▾ aaa") && lines[2].contains("connecting, 1/2"), "{lines:#?}");
     assert!(lines[3].contains("SYM00USDT") && lines[3].contains("61837.63 ▲"), "{lines:#?}");
     assert!(lines[3].contains("1.5ms") && lines[3].contains("3.0s") && lines[3].contains("7+?"), "{lines:#?}");
     assert!(
@@ -107,7 +107,7 @@ fn two_hundred_by_fifty_has_all_of_it() {
     }
     assert!(lines[3].contains("▃▆█") && lines[3].contains("123,456") && lines[3].contains("90ms"), "{lines:#?}");
     assert!(lines.iter().any(|line| line.contains('比') && line.contains('…')), "{lines:#?}");
-    assert!(lines[2].contains("1/2 live, connecting"), "{lines:#?}");
+    assert!(lines[2].contains("connecting, 1/2 live"), "{lines:#?}");
 }
 
 #[test]
@@ -234,11 +234,13 @@ fn an_outage_takes_no_numbers_away() {
         outbox_bytes: Some(1 << 20),
         in_flight: 512,
         dropped: 77,
+        mode: Some("fast-ingest batches".to_owned()),
         ..Publisher::default()
     };
     screen.snapshot.daemon.as_mut().unwrap().publisher = Some(publisher);
     let lines = drawn(&mut screen, 80, 24);
     let line = &lines[22];
+    assert!(!line.contains("batches"), "what does not fit is left out: {line}");
     for text in ["reconnecting", "DROPPED 77", "outbox 12,345 / 1.0 MiB", "in flight 512"] {
         assert!(line.contains(text), "{text}: {line}");
     }
