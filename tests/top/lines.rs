@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Lines, Read as _};
 use std::process::{Child, ChildStdout, Stdio};
 
+use data_manager::market::{Record, TradeMsg};
 use data_manager::sim::{Sim, SimConfig, Source};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -125,6 +126,20 @@ fn a_view_that_was_overtaken_says_what_it_lost() {
         lost > 0 && read + lost == 1_000
     };
     assert!(running.until(whole)["lost"]["laps"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn records_that_are_unreadable_are_counted_and_passed_over() {
+    let mut ring = Ring::new(&["BTCUSDT"], 1_024);
+    let mut running = Running::start(&ring.prefix, &["--interval", "100ms", "--status", ""]);
+    running.next().unwrap();
+    let Record::Trade(known) = trade("BTCUSDT", 100, 1) else { panic!("a trade is one") };
+    let mut records = vec![Record::Trade(TradeMsg { kind: 200, ..known }); 500];
+    records.push(Record::Trade(known));
+    ring.write(&records);
+    let line = running.until(|line| line["total"]["trades"] == 1);
+    assert_eq!(line["lost"]["unreadable"], 500, "{line}");
+    assert!(line["note"].as_str().is_some_and(|note| note.starts_with("500 records unreadable, last: ")), "{line}");
 }
 
 #[test]

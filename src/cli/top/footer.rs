@@ -66,23 +66,23 @@ fn ring(screen: &Screen, width: usize) -> String {
     let snapshot = &screen.snapshot;
     let rings = &snapshot.rings;
     let Some(fullest) = rings.iter().max_by(|one, other| one.fill().total_cmp(&other.fill())) else {
-        return "ring    -  (none is read)".to_owned();
+        return "ring  -  (none is read)".to_owned();
     };
     let sum = |of: fn(&RingRow) -> u64| text::count(rings.iter().map(of).sum(), 15);
-    let start = format!("ring    lost {}  unread {}", text::count(snapshot.lost.records, 15), sum(|ring| ring.unread));
+    let start = format!("ring  lost {}  unread {}", text::count(snapshot.lost.records, 15), sum(|ring| ring.unread));
     let end = format!("written {}", sum(|ring| ring.written));
     let fill = |ring: &RingRow| format!("{} {:.1}%", ring.exchange, ring.fill());
     let long = format!("{start}  peak fill {}  {end}", rings.iter().map(fill).collect::<Vec<_>>().join(", "));
     if long.chars().count() <= width {
         return long;
     }
-    format!("{start}  peak fill {} (of {})  {end}", fill(fullest), rings.len())
+    format!("{start}  peak fill {}, fullest of {}  {end}", fill(fullest), rings.len())
 }
 
 /// The way to the broker, and whether it loses anything.
 fn publisher(screen: &Screen, width: usize) -> (String, bool) {
     let snapshot = &screen.snapshot;
-    let nothing = |why: &str| (format!("nats    -  outbox -  in flight -  ack -  ({why})"), false);
+    let nothing = |why: &str| (format!("nats  -  outbox -  in flight -  ack -  ({why})"), false);
     let Some(daemon) = &snapshot.daemon else {
         return nothing(&format!("/status: {}", snapshot.daemon_error.as_deref().unwrap_or("not asked")));
     };
@@ -94,8 +94,8 @@ fn publisher(screen: &Screen, width: usize) -> (String, bool) {
     let lost = if *dropped > 0 { format!("  DROPPED {}", text::count(*dropped, 11)) } else { String::new() };
     let outbox = text::count(*outbox_records, 11);
     let bytes = outbox_bytes.map_or_else(|| "-".to_owned(), text::bytes);
-    let acks = format!("p50 {} p99 {}", latency(snapshot.ack_p50), latency(snapshot.ack_p99));
-    let mut text = format!("nats    {state}{lost}  outbox {outbox} / {bytes}  in flight {in_flight}  ack {acks}");
+    let acks = format!("p50{} p99{}", latency(snapshot.ack_p50), latency(snapshot.ack_p99));
+    let mut text = format!("nats  {state}{lost}  outbox {outbox}, {bytes}  in flight {in_flight}  ack {acks}");
     let room = width.saturating_sub(text.chars().count());
     if let Some(mode) = mode.as_ref().map(|mode| format!("  ({mode})")).filter(|mode| mode.chars().count() <= room) {
         text.push_str(&mode);
@@ -111,7 +111,7 @@ fn publisher(screen: &Screen, width: usize) -> (String, bool) {
 /// Latencies are counted in buckets: the bound of one is all that is known.
 fn latency(bound: Option<AckBound>) -> String {
     match bound {
-        None => "-".to_owned(),
+        None => " -".to_owned(),
         Some(AckBound { le_us: Some(micros) }) => {
             format!("<{}", text::span(i64::try_from(micros.saturating_mul(1_000)).unwrap_or(i64::MAX)))
         }

@@ -50,10 +50,10 @@ fn thousands(number: u64) -> String {
     text
 }
 
-/// A rate: small ones with one decimal.
+/// A rate: with one decimal below a thousand, so that such ones stand in line.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "no rate is near 2^63 or below 0")]
 pub(super) fn rate(rate: f64, width: usize) -> String {
-    if rate < 99.95 { format!("{rate:.1}") } else { count(rate.round() as u64, width) }
+    if rate < 999.95 { format!("{rate:.1}") } else { count(rate.round() as u64, width) }
 }
 
 /// Nanoseconds in the unit that needs few digits: `850us`, `12ms`, `3.4s`, `5m`, `2h`, `9d`.
@@ -134,7 +134,7 @@ mod tests {
         assert_eq!(count(999, 3), "999");
         assert_eq!(count(12_345, 4), "12k");
         assert_eq!(count(u64::MAX, 6), "######", "no number rather than a wrong one");
-        assert_eq!(rate(3.44, 7), "3.4");
+        assert_eq!((rate(3.44, 7), rate(187.0, 7), rate(999.96, 7)), ("3.4".into(), "187.0".into(), "1,000".into()));
         assert_eq!(rate(1_234.5, 7), "1,235");
         assert_eq!(rate(1_234_567.0, 7), "1.23M");
         for number in [0, 9, 99, 1_000, 99_999, 123_456, 99_999_999, 1_234_567_890] {
