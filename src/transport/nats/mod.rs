@@ -11,7 +11,8 @@
 //! | `link`, `read`, `past`, `wire` | one connection; what is stored; subjects and answers |
 //! | [`consumer`] | reading back, for as long as records come |
 //! | [`durable`] | the same, by a consumer that the server remembers |
-//! | `take`, `wanted` | what a message holds; what is to be read |
+//! | `last` | the last records of some instruments |
+//! | `take`, `wanted`, `watch`, `tail_error` | what a message holds; what is to be read; removed unread; wrong |
 //! | [`scan`] | reading what is stored, once |
 
 #[cfg(feature = "daemon")]
@@ -19,6 +20,8 @@ mod backlog;
 pub mod connect;
 pub mod consumer;
 pub mod durable;
+#[cfg(feature = "ipc")]
+pub mod last;
 #[cfg(feature = "daemon")]
 mod lease;
 #[cfg(feature = "daemon")]
@@ -35,10 +38,11 @@ pub mod scan;
 pub mod spool;
 #[cfg(feature = "daemon")]
 mod status;
-#[cfg(feature = "daemon")]
 pub mod stream_manager;
+mod tail_error;
 mod take;
 mod wanted;
+pub mod watch;
 #[cfg(feature = "daemon")]
 pub mod window;
 #[cfg(feature = "daemon")]
