@@ -46,7 +46,7 @@ pub(super) fn alert(screen: &Screen) -> Option<String> {
         all.push(format!("LAPPED: this view lost {} records, {} times", text::count(lost.records, 15), lost.laps));
     }
     if lost.removed > 0 {
-        all.push(format!("LOST: {} messages were removed from the stream unread", text::count(lost.removed, 15)));
+        all.push(format!("LOST: up to {} messages were removed from the stream unread", text::count(lost.removed, 15)));
     }
     all.extend(snapshot.note.clone());
     if let Some(daemon) = snapshot.daemon.as_ref().filter(|daemon| !daemon.ready) {

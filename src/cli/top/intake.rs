@@ -74,7 +74,11 @@ impl Intake {
     /// Takes what is there; waits for the stream so long at most. Whether there may be more at once.
     pub(super) fn take(&mut self, model: &mut Model, wait: Duration) -> Result<bool, Failure> {
         match self {
-            Self::Stream(source) => Ok(drain(source.as_mut(), model, wait)),
+            Self::Stream(source) => {
+                let more = drain(source.as_mut(), model, wait);
+                model.trouble(source.trouble());
+                Ok(more)
+            }
             Self::Rings(rings) => {
                 rings.look(model)?;
                 let mut more = false;
@@ -227,7 +231,7 @@ fn take(event: &Event<'_>, model: &mut Model) {
         }
         Event::Gap(gap) => model.gap(gap.exchange, &named(gap.symbol, gap.msg.instrument_id), &gap.msg),
         Event::Lost(Lost::Lagged { records, .. }) => model.lagged(*records),
-        Event::Lost(Lost::Removed { first, last }) => model.removed(*first, *last),
+        Event::Lost(Lost::Removed { first, last, .. }) => model.removed(*first, *last),
         Event::WriterGone { exchange, reason } => model.writer(exchange, &reason.to_string()),
         Event::WriterChanged { exchange, .. } => model.writer(exchange, ""),
     }

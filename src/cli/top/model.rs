@@ -29,6 +29,8 @@ pub(super) struct Model {
     acks: Acks,
     /// What is wrong with reading, by its kind.
     notes: BTreeMap<&'static str, Note>,
+    /// Why nothing can be read at present.
+    trouble: Option<String>,
 }
 
 /// What went wrong, how often since it is shown, and when last.
@@ -93,6 +95,7 @@ impl Model {
             status: None,
             acks: Acks::default(),
             notes: BTreeMap::new(),
+            trouble: None,
         }
     }
 
@@ -117,7 +120,7 @@ impl Model {
         self.lost.laps += 1;
     }
 
-    /// The stream has removed messages before they were read.
+    /// The stream has removed messages before they were read, so many at most.
     pub(super) fn removed(&mut self, first: u64, last: u64) {
         self.lost.removed += last.saturating_sub(first) + 1;
     }
@@ -131,6 +134,11 @@ impl Model {
     pub(super) fn note(&mut self, now: Instant, what: &'static str, text: String) {
         let note = self.notes.entry(what).or_insert(Note { count: 0, last: String::new(), at: now });
         *note = Note { count: note.count + 1, last: text, at: now };
+    }
+
+    /// Why nothing can be read at present; `None`: it can.
+    pub(super) fn trouble(&mut self, text: Option<String>) {
+        self.trouble = text;
     }
 
     /// A record or message is not to be understood, and was passed over.
@@ -182,7 +190,8 @@ impl Model {
                 exchange.row(name, state, live, now_ns)
             })
             .collect();
-        let notes = self.notes.iter().map(|(what, note)| format!("{} {what}, last: {}", note.count, note.last));
+        let past = self.notes.iter().map(|(what, note)| format!("{} {what}, last: {}", note.count, note.last));
+        let notes: Vec<String> = self.trouble.clone().into_iter().chain(past).collect();
         Snapshot {
             now_ns,
             interval_ns: self.interval_ns,
@@ -191,7 +200,7 @@ impl Model {
             exchanges,
             rings,
             lost: self.lost,
-            note: (!self.notes.is_empty()).then(|| notes.collect::<Vec<_>>().join(" | ")),
+            note: (!notes.is_empty()).then(|| notes.join(" | ")),
             daemon: told.cloned(),
             ack_p50: told.and_then(|_| self.acks.quantile(0.5)),
             ack_p99: told.and_then(|_| self.acks.quantile(0.99)),

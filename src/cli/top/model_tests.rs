@@ -182,6 +182,10 @@ fn what_went_wrong_is_counted_and_forgotten_after_a_while() {
     assert_eq!(note(&mut model, 63).as_deref(), Some("1 looks for rings failed, last: no right"));
     assert_eq!(note(&mut model, 90), None);
     assert_eq!(snapshot(&model).lost.unreadable, 3, "the count stays");
+    model.trouble(Some("connection lost".to_owned()));
+    assert_eq!(note(&mut model, 500).as_deref(), Some("connection lost"), "for as long as it is so");
+    model.trouble(None);
+    assert_eq!(note(&mut model, 501), None);
 }
 
 #[test]

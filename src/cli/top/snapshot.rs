@@ -113,7 +113,7 @@ pub(super) struct Lost {
     pub(super) records: u64,
     /// How many times a writer has overtaken.
     pub(super) laps: u64,
-    /// Messages that the stream has removed before they were read, wanted or not.
+    /// Messages that the stream has removed before they were read, at most: wanted or not.
     pub(super) removed: u64,
     /// Records and messages that were passed over because this version does not understand them.
     pub(super) unreadable: u64,
