@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where records come from.
 pub(super) enum Intake {
-    Rings(Rings),
+    Rings(Box<Rings>),
     Stream(Box<NatsSource>),
 }
 
@@ -52,7 +52,7 @@ impl Intake {
             let source = NatsSource::open(&config).map_err(|error| Failure::failed(told(&error)))?;
             return Ok(Self::Stream(Box::new(source)));
         }
-        Ok(Self::Rings(Rings::new(settings, venues)))
+        Ok(Self::Rings(Box::new(Rings::new(settings, venues))))
     }
 
     /// Begins to read, from here on.
@@ -82,6 +82,7 @@ impl Intake {
             Self::Rings(rings) => {
                 rings.look(model)?;
                 let mut more = false;
+                let rings = rings.as_mut();
                 for (exchange, source) in &mut rings.open {
                     let Some(source) = source else { continue };
                     let waiting = source.readers().next().map_or(0, Reader::behind);

@@ -234,7 +234,6 @@ fn an_outage_takes_no_numbers_away() {
         in_flight: 512,
         dropped: 77,
         mode: Some("fast-ingest batches".to_owned()),
-        ..Publisher::default()
     };
     screen.snapshot.daemon.as_mut().unwrap().publisher = Some(publisher);
     let lines = drawn(&mut screen, 80, 24);
