@@ -86,7 +86,7 @@ const CONFINED: [Confined; 6] = [
 ];
 
 /// Code that decides and does no IO: it takes time, bytes and events, and returns actions.
-const PURE: [&str; 26] = [
+const PURE: [&str; 27] = [
     "src/market/",
     "src/exchange/",
     "src/feed/session",
@@ -103,6 +103,7 @@ const PURE: [&str; 26] = [
     "src/cli/top/columns",
     "src/cli/top/footer",
     "src/cli/top/keys",
+    "src/cli/top/lags",
     "src/cli/top/meter",
     "src/cli/top/model",
     "src/cli/top/screen",

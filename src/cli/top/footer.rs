@@ -70,13 +70,17 @@ fn ring(screen: &Screen, width: usize) -> String {
     };
     let sum = |of: fn(&RingRow) -> u64| text::count(rings.iter().map(of).sum(), 15);
     let start = format!("ring  lost {}  unread {}", text::count(snapshot.lost.records, 15), sum(|ring| ring.unread));
-    let end = format!("written {}", sum(|ring| ring.written));
+    let written = rings.iter().map(|ring| ring.written).sum();
     let fill = |ring: &RingRow| format!("{} {:.1}%", ring.exchange, ring.fill());
-    let long = format!("{start}  peak fill {}  {end}", rings.iter().map(fill).collect::<Vec<_>>().join(", "));
+    let long = format!(
+        "{start}  peak fill {}  written {}",
+        rings.iter().map(fill).collect::<Vec<_>>().join(", "),
+        text::count(written, 15)
+    );
     if long.chars().count() <= width {
         return long;
     }
-    format!("{start}  peak fill {}, fullest of {}  {end}", fill(fullest), rings.len())
+    format!("{start}  peak fill {}, fullest of {}  written {}", fill(fullest), rings.len(), text::count(written, 7))
 }
 
 /// The way to the broker, and whether it loses anything.

@@ -5,6 +5,7 @@ mod columns;
 mod footer;
 mod intake;
 mod keys;
+mod lags;
 mod meter;
 mod model;
 mod outside;

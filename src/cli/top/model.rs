@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::lags::{Lags, is_late, lag};
 use super::meter::Meter;
 use super::snapshot::{ExchangeRow, Figures, Lost, RingRow, Snapshot, SymbolRow};
 use super::status::{Acks, Status};
@@ -67,20 +68,6 @@ struct Symbol {
     unknown: u64,
     /// First and last id and number of trades of gaps that may be filled yet.
     open: VecDeque<(u64, u64, u64)>,
-}
-
-/// Lags of live trades: of the running interval, and of the last one that had any.
-#[derive(Debug, Default)]
-struct Lags {
-    running: Lag,
-    shown: Lag,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Lag {
-    sum_ns: i128,
-    count: u64,
-    worst_ns: i64,
 }
 
 impl Model {
@@ -314,52 +301,6 @@ impl Symbol {
                 ..self.lags.on(Figures::default())
             },
         }
-    }
-}
-
-/// Whether it comes out of a history.
-const fn is_late(trade: &TradeMsg) -> bool {
-    let flags = trade.flag_set();
-    flags.has(Flags::BACKFILLED) || flags.has(Flags::SNAPSHOT)
-}
-
-/// How long a live trade was on its way; `None`: it is not live, or its venue gave it no time.
-fn lag(trade: &TradeMsg) -> Option<i128> {
-    let known = !is_late(trade) && trade.has_venue_time();
-    known.then(|| i128::from(trade.ts_recv) - i128::from(trade.ts_event))
-}
-
-impl Lags {
-    fn add(&mut self, lag_ns: Option<i128>) {
-        if let Some(ns) = lag_ns {
-            self.running.add(ns);
-        }
-    }
-
-    /// Figures with these lags.
-    fn on(&self, figures: Figures) -> Figures {
-        let worst = (self.shown.count > 0).then_some(self.shown.worst_ns);
-        Figures { lag_ns: self.shown.mean(), lag_worst_ns: worst, ..figures }
-    }
-
-    fn tick(&mut self) {
-        let running = std::mem::take(&mut self.running);
-        if running.count > 0 {
-            self.shown = running;
-        }
-    }
-}
-
-impl Lag {
-    fn add(&mut self, ns: i128) {
-        let worst = i64::try_from(ns).unwrap_or(if ns < 0 { i64::MIN } else { i64::MAX });
-        self.worst_ns = if self.count == 0 { worst } else { self.worst_ns.max(worst) };
-        self.sum_ns += ns;
-        self.count += 1;
-    }
-
-    fn mean(self) -> Option<i64> {
-        (self.count > 0).then(|| i64::try_from(self.sum_ns / i128::from(self.count)).unwrap_or(i64::MAX))
     }
 }
 
