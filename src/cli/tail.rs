@@ -93,7 +93,9 @@ async fn stream(settings: &Settings, args: &Args, since: Since, out: &mut Printe
                 out.print(&item.exchange, &item.symbol, &item.record)?;
                 out.flush()?;
             }
-            Err(error @ TailError::Message { .. }) => eprintln!("{error}"),
+            Err(error @ (TailError::Message { .. } | TailError::Removed { .. } | TailError::Anew { .. })) => {
+                eprintln!("{error}");
+            }
             Err(error) => return Err(Failure::failed(error)),
         }
     }

@@ -8,6 +8,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "ipc")]
+use async_nats::Client;
 use tokio::runtime::Runtime;
 #[cfg(feature = "ipc")]
 use tokio::task::JoinHandle;
@@ -55,7 +57,18 @@ pub struct NatsSource {
     #[cfg(feature = "ipc")]
     asked: Option<JoinHandle<LastRecords>>,
     #[cfg(feature = "ipc")]
+    seen: Seen,
+}
+
+/// What was seen of the reader before it began to wait.
+#[cfg(feature = "ipc")]
+#[derive(Default)]
+struct Seen {
+    /// Everything that was stored has been handed out.
     caught_up: bool,
+    /// The sequence from which it reads on.
+    position: u64,
+    client: Option<Client>,
 }
 
 /// The reader itself, or what it is about while it waits for the server.
@@ -128,7 +141,7 @@ impl NatsSource {
             #[cfg(feature = "ipc")]
             asked: None,
             #[cfg(feature = "ipc")]
-            caught_up: false,
+            seen: Seen::default(),
             trouble: reader.trouble(),
             reader: State::Idle(reader),
             acks,
@@ -172,20 +185,19 @@ impl NatsSource {
     /// Asks for the last records of these instruments, while the source waits.
     #[cfg(feature = "ipc")]
     pub(super) fn ask_last(&mut self, names: Vec<(String, String)>) {
-        let State::Idle(Reader::Ordered(tail)) = &self.reader else { return };
-        let Some(client) = tail.client().filter(|_| self.asked.is_none()) else { return };
-        let ask = tokio::time::timeout(ASK_TIMEOUT, last_records(client, self.settings.jetstream.clone(), names));
-        self.asked = Some(self.runtime.spawn(ask));
+        let Some(client) = self.seen.client.clone().filter(|_| self.asked.is_none()) else { return };
+        let ask = last_records(client, self.settings.jetstream.clone(), names);
+        self.asked = Some(self.runtime.spawn(async { tokio::time::timeout(ASK_TIMEOUT, ask).await }));
     }
 
     /// What was asked for and has come, as far as it stands before the place from which the stream is read on.
     #[cfg(feature = "ipc")]
     pub(super) fn last_records(&mut self) -> Vec<Record> {
-        let State::Idle(Reader::Ordered(tail)) = &self.reader else { return Vec::new() };
         let Some(asked) = self.asked.take_if(|asked| asked.is_finished()) else { return Vec::new() };
+        let position = self.seen.position;
         match self.runtime.block_on(asked) {
             Ok(Ok(Ok(items))) => {
-                items.into_iter().filter(|item| item.sequence < tail.position()).map(|item| item.record).collect()
+                items.into_iter().filter(|item| item.sequence < position).map(|item| item.record).collect()
             }
             // It is asked again; until then the stream is read on.
             _ => Vec::new(),
@@ -195,10 +207,12 @@ impl NatsSource {
     /// Whether everything that was stored when the last message came has been handed out.
     #[cfg(feature = "ipc")]
     pub(super) fn is_caught_up(&mut self) -> bool {
+        // While it waits it cannot be asked; what was so then is so still, or nothing has come since.
         if let State::Idle(Reader::Ordered(tail)) = &self.reader {
-            self.caught_up = tail.front().is_none() && !tail.has_backlog();
+            let caught_up = tail.front().is_none() && !tail.has_backlog();
+            self.seen = Seen { caught_up, position: tail.position(), client: tail.client() };
         }
-        self.caught_up
+        self.seen.caught_up
     }
 
     /// What the stream has removed is told as a loss.
