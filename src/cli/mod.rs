@@ -5,8 +5,17 @@ mod config;
 mod decode;
 mod faults;
 mod format;
+mod progress;
+#[cfg(feature = "record")]
+mod record;
+#[cfg(feature = "record")]
+mod recording;
+#[cfg(feature = "record")]
+mod replay;
 mod serve;
 mod settings;
+#[cfg(feature = "record")]
+mod signals;
 mod sim;
 mod symbols;
 mod tail;
@@ -58,6 +67,12 @@ enum Command {
     Tail(tail::Args),
     /// Audit a stream, a ring or a recording: gaps, doubles, order, by the venue's own ids.
     Verify(verify::Args),
+    /// Record the stream, or the rings, into files that give every byte back.
+    #[cfg(feature = "record")]
+    Record(record::Args),
+    /// Put a recording back into a stream, or into rings, bit for bit.
+    #[cfg(feature = "record")]
+    Replay(replay::Args),
     /// Show or check the configuration.
     Config(config::Args),
     /// List a venue's instruments.
@@ -124,6 +139,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Capture(args) => capture::run(&args),
         Command::Tail(args) => tail::run(&args),
         Command::Verify(args) => verify::run(&args),
+        #[cfg(feature = "record")]
+        Command::Record(args) => record::run(&args),
+        #[cfg(feature = "record")]
+        Command::Replay(args) => replay::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Symbols(args) => symbols::run(&args),
     }

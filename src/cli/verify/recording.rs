@@ -30,7 +30,8 @@ pub(super) struct Found<'a> {
     pub(super) record: Result<Record, String>,
 }
 
-const CURE: &str = "a recording is what `data-manager tail --format json`, `csv` or `raw` (as *.bin) writes";
+const CURE: &str = "a recording is what `data-manager tail --format json`, `csv` or `raw` (as *.bin) writes, or \
+                    `record` as Parquet or CSV";
 
 /// What a recording is, by its name and its beginning.
 pub(super) fn kind(name: &str, beginning: &[u8]) -> Result<Kind, Failure> {

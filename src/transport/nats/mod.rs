@@ -13,11 +13,16 @@
 //! | [`durable`] | the same, by a consumer that the server remembers |
 //! | `take` | what a message holds |
 //! | [`scan`] | reading what is stored, once |
+//! | `copy`, `bucket` | a recording put back into a stream; its files in an object store |
 
 #[cfg(feature = "daemon")]
 mod backlog;
+#[cfg(feature = "record")]
+pub mod bucket;
 pub mod connect;
 pub mod consumer;
+#[cfg(feature = "record")]
+pub mod copy;
 pub mod durable;
 #[cfg(feature = "daemon")]
 mod lease;

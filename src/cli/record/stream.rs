@@ -1,0 +1,211 @@
+//! The stream as it is recorded: what is stored, then, where it is asked for, what comes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::super::Failure;
+use super::super::recording::{Place, Row};
+use super::super::signals::Stop;
+use super::Wanted;
+use super::recorder::Recorder;
+use crate::config::settings::Nats;
+use crate::market::trade::RECORD_BYTES;
+use crate::market::{Record, SubjectKind, subject};
+use crate::transport::nats::consumer::{Filter, Since, Tail, TailError};
+use crate::transport::nats::scan::{Scan, Stored};
+
+/// While nothing comes it is looked this often whether a file is to be completed.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Records the stream until it ends, is full, or is told to stop.
+pub(super) async fn run(nats: &Nats, wanted: &Wanted, recorder: &mut Recorder, stop: &mut Stop) -> Result<(), Failure> {
+    let name = &nats.jetstream.stream_name;
+    let end = recorder.folder.ends()?.get(name).map(|(_, last)| *last);
+    let since = end.map_or(wanted.since, |last| Since::Sequence(last.saturating_add(1)));
+    let filter = Filter { exchanges: wanted.exchanges.clone(), symbols: wanted.symbols.clone(), kind: None };
+    let mut scan = Scan::open(nats, filter.clone(), since).await.map_err(Failure::failed)?;
+    recorder.folder.claim(&json!({
+        "recording": 1,
+        "stream": name,
+        "created_ns": scan.created_ns(),
+        "subject_prefix": nats.jetstream.subject_prefix,
+        "exchanges": wanted.exchanges,
+        "symbols": wanted.symbols,
+        "format": recorder.format().ending(),
+    }))?;
+    let mut course = Course::new(nats, wanted.is_all(), end);
+    if let Some(last) = end {
+        recorder.say(&format!("going on behind sequence {last} of stream {name}"));
+        course.begins(scan.first_sequence(), recorder);
+    }
+    let last = scan.last_sequence();
+    let bound = match wanted.until {
+        Some(Since::Sequence(sequence)) => last.min(sequence),
+        _ => last,
+    };
+    loop {
+        let stored = tokio::select! {
+            biased;
+            () = stop.wait() => return Ok(()),
+            stored = scan.next() => stored.map_err(Failure::failed)?,
+        };
+        let Some(stored) = stored else { break };
+        let late = matches!(wanted.until, Some(Since::Time(until)) if stored.stored_ns > until);
+        if late || stored.sequence > bound {
+            break;
+        }
+        course.stored(&stored, bound, recorder).await?;
+        recorder.tick().await?;
+        if recorder.is_full() {
+            return Ok(());
+        }
+    }
+    drop(scan);
+    if wanted.follow { follow(nats, filter, last, &mut course, recorder, stop).await } else { Ok(()) }
+}
+
+/// Records what comes behind a sequence.
+async fn follow(
+    nats: &Nats,
+    filter: Filter,
+    behind: u64,
+    course: &mut Course,
+    recorder: &mut Recorder,
+    stop: &mut Stop,
+) -> Result<(), Failure> {
+    let since = Since::Sequence(behind.saturating_add(1));
+    let mut tail = Tail::open(nats, filter, since).await.map_err(Failure::failed)?;
+    let mut rows = Vec::new();
+    loop {
+        while let Some(next) = tail.pop() {
+            match next {
+                Ok(item) => {
+                    let place = Place::Stream { sequence: item.sequence, index: index(&rows) };
+                    rows.push(Row { exchange: item.exchange, symbol: item.symbol, place, record: item.record });
+                    if tail.front() != Some(item.sequence) {
+                        course.take(item.sequence, &rows, None, recorder).await?;
+                        rows.clear();
+                    }
+                }
+                Err(error @ TailError::Message { sequence, .. }) => {
+                    course.passes(sequence, recorder);
+                    recorder.unreadable(&error.to_string());
+                }
+                Err(error) => return Err(Failure::failed(error)),
+            }
+            if recorder.is_full() && rows.is_empty() {
+                return Ok(());
+            }
+        }
+        let fill = tail.fill();
+        tokio::pin!(fill);
+        loop {
+            // A connection that is being made is not begun anew with each tick.
+            tokio::select! {
+                biased;
+                () = stop.wait() => return Ok(()),
+                () = &mut fill => break,
+                () = tokio::time::sleep(TICK) => recorder.tick().await?,
+            }
+        }
+        recorder.tick().await?;
+    }
+}
+
+fn index(rows: &[Row]) -> u32 {
+    u32::try_from(rows.len()).unwrap_or(u32::MAX)
+}
+
+/// How far the stream is read.
+struct Course {
+    name: String,
+    prefix: String,
+    /// Whether each sequence is to be there: nothing is left out.
+    all: bool,
+    /// The last sequence that was seen.
+    last: Option<u64>,
+    /// What subjects are, where they are ours.
+    names: HashMap<String, Option<Names>>,
+}
+
+type Names = (Arc<str>, Arc<str>, SubjectKind);
+
+impl Course {
+    fn new(nats: &Nats, all: bool, last: Option<u64>) -> Self {
+        let stream = &nats.jetstream;
+        Self {
+            name: stream.stream_name.clone(),
+            prefix: stream.subject_prefix.clone(),
+            all,
+            last,
+            names: HashMap::new(),
+        }
+    }
+
+    /// Tells what the stream has removed since the last run.
+    fn begins(&mut self, first: u64, recorder: &mut Recorder) {
+        let Some(last) = self.last.filter(|last| first > last.saturating_add(1)) else { return };
+        let what = format!("sequences {} to {} were removed before they were recorded", last + 1, first - 1);
+        recorder.lost(first - 1 - last, &what);
+        self.last = Some(first - 1);
+    }
+
+    /// Moves on to a sequence. Whether one that is not there was asked for cannot be known where some are left out.
+    fn passes(&mut self, sequence: u64, recorder: &mut Recorder) {
+        if let Some(last) = self.last.filter(|last| self.all && sequence > last.saturating_add(1)) {
+            recorder.say(&format!("sequences {} to {} are not in the stream", last + 1, sequence - 1));
+        }
+        self.last = Some(sequence);
+    }
+
+    async fn take(
+        &mut self,
+        sequence: u64,
+        rows: &[Row],
+        part: Option<(u64, u64)>,
+        recorder: &mut Recorder,
+    ) -> Result<(), Failure> {
+        self.passes(sequence, recorder);
+        recorder.take(&self.name, rows, part).await
+    }
+
+    /// Takes a message that was stored.
+    async fn stored(&mut self, stored: &Stored, end: u64, recorder: &mut Recorder) -> Result<(), Failure> {
+        match self.rows(stored) {
+            Ok(rows) => self.take(stored.sequence, &rows, Some((stored.sequence, end)), recorder).await,
+            Err(why) => {
+                self.passes(stored.sequence, recorder);
+                recorder.unreadable(&format!("sequence {} on {}: {why}", stored.sequence, stored.subject));
+                Ok(())
+            }
+        }
+    }
+
+    fn rows(&mut self, stored: &Stored) -> Result<Vec<Row>, String> {
+        if !self.names.contains_key(&stored.subject) {
+            let parts = subject::parse(&self.prefix, &stored.subject);
+            let names = parts.map(|parts| (parts.exchange.into(), parts.symbol.into(), parts.kind));
+            self.names.insert(stored.subject.clone(), names);
+        }
+        let Some(Some((exchange, symbol, kind))) = self.names.get(&stored.subject) else {
+            return Err("no subject of ours".to_owned());
+        };
+        let length = stored.payload.len();
+        if length == 0 || !length.is_multiple_of(RECORD_BYTES) {
+            return Err(format!("{length} bytes are no records of {RECORD_BYTES}"));
+        }
+        let row = |(index, bytes): (usize, &[u8])| {
+            let record = Record::from_bytes(bytes).map_err(|error| error.to_string())?;
+            if matches!(record, Record::Trade(_)) != (*kind == SubjectKind::Trades) {
+                return Err(format!("a record of the other kind on .{}", kind.as_str()));
+            }
+            let index = u32::try_from(index).map_err(|error| error.to_string())?;
+            let place = Place::Stream { sequence: stored.sequence, index };
+            Ok(Row { exchange: Arc::clone(exchange), symbol: Arc::clone(symbol), place, record })
+        };
+        stored.payload.chunks_exact(RECORD_BYTES).enumerate().map(row).collect()
+    }
+}

@@ -1,0 +1,54 @@
+//! Files that are no recordings, or no longer whole ones.
+
+use std::path::Path;
+
+use crate::kit::{Scene, trades};
+use crate::process::{Done, run};
+use crate::records::{files, record};
+
+/// Replays into a ring that nothing reaches: what is damaged is told before.
+fn replay(path: &Path) -> Done {
+    run(&["replay", path.to_str().unwrap(), "--to-ipc", "--prefix", "/data_manager_test_damaged_"])
+}
+
+#[tokio::test]
+async fn damaged_and_foreign_files_are_told() {
+    let scene = Scene::of(&trades(1..=100)).await;
+    let directory = tempfile::tempdir().unwrap();
+    for format in ["parquet", "csv", "dbn"] {
+        let into = directory.path().join(format);
+        record(&scene, &into, &["--format", format]).expect_code(0);
+        let [file] = files(&into).try_into().unwrap();
+        let path = into.join(file);
+        let bytes = std::fs::read(&path).unwrap();
+        if format == "dbn" {
+            replay(&path).expect_code(1).tells("DBN does not hold all");
+            continue;
+        }
+        std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let why = if format == "csv" { "it is cut off here" } else { "no whole Parquet file" };
+        replay(&into).expect_code(1).tells(why);
+        std::fs::write(&path, "neither\n").unwrap();
+        let why = if format == "csv" { "line 1: not the header" } else { "no whole Parquet file" };
+        replay(&path).expect_code(1).tells(why);
+        // Cut off between two lines it is still short of its name.
+        if format == "csv" {
+            let text = String::from_utf8(bytes).unwrap();
+            let lines: Vec<&str> = text.lines().take(40).collect();
+            std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+            replay(&path).expect_code(1).tells("it ends at 39, and by its name ends at 100");
+        } else {
+            let half = [&bytes[..bytes.len() / 3], &vec![0xAB; 64], &bytes[bytes.len() / 3 + 64..]].concat();
+            std::fs::write(&path, half).unwrap();
+            let done = replay(&path);
+            assert_eq!(done.code, Some(1), "{done:#?}");
+            assert!(done.err.starts_with("error: ") && !done.err.contains("panicked"), "{done:#?}");
+        }
+    }
+    let empty = directory.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    replay(&empty).expect_code(1).tells("no complete file");
+    replay(&directory.path().join("trades.txt")).expect_code(1).tells("neither in .parquet nor in .csv");
+    run(&["replay", "x.csv", "--to-ipc", "--speed", "fast"]).expect_code(2).tells("such as 10x");
+    run(&["record", "-o", "x", "--since", "now"]).expect_code(2).tells("add --follow");
+}

@@ -1,0 +1,117 @@
+//! Rings: recorded, and replayed into rings and into a stream.
+
+use std::path::PathBuf;
+
+use data_manager::market::{Record, Symbol};
+use data_manager::transport::ipc::{Next, Reader, Writer, WriterConfig};
+
+use crate::kit::{EXCHANGE, SYMBOL, Scene, trade, trades};
+use crate::process::{Done, run_with};
+use crate::records::{extremes, files, replay};
+use crate::support::{client, read_all};
+
+/// Rings under a prefix of their own, gone with the test.
+struct Rings(String);
+
+impl Rings {
+    fn new(name: &str) -> Self {
+        Self(format!("/data_manager_test_{}_{name}_", std::process::id()))
+    }
+
+    fn writer(&self, capacity: u64) -> Writer {
+        let (path_prefix, exchange) = (self.0.clone(), EXCHANGE.to_owned());
+        let config = WriterConfig { path_prefix, exchange, capacity, symbols_max: 64, ..WriterConfig::default() };
+        Writer::create(&config, [(trade(1).instrument_id, &Symbol::new(SYMBOL).unwrap())]).unwrap()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Done {
+        let env = [
+            ("DATA_MANAGER__TRANSPORT__IPC__SHM_PATH_PREFIX", self.0.as_str()),
+            ("DATA_MANAGER__TRANSPORT__IPC__CAPACITY", "4096"),
+        ];
+        run_with(arguments, &env, "")
+    }
+
+    fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/dev/shm{}{EXCHANGE}", self.0))
+    }
+
+    fn read(&self) -> Vec<Record> {
+        let mut reader = Reader::open(&self.path()).unwrap();
+        let mut read = Vec::new();
+        while let Next::Record(record, _) = reader.poll() {
+            assert_eq!(reader.symbol(record.instrument_id()).map(Symbol::as_str), Some(SYMBOL));
+            read.push(record);
+        }
+        read
+    }
+}
+
+impl Drop for Rings {
+    fn drop(&mut self) {
+        for ending in ["", ".lock"] {
+            let _ = std::fs::remove_file(format!("/dev/shm{}{EXCHANGE}{ending}", self.0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ring_is_recorded_and_replayed_into_a_ring_and_a_stream() {
+    let (from, to) = (Rings::new("from"), Rings::new("to"));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let mut writer = from.writer(4_096);
+    let all = extremes();
+    let half = all.len() / 2;
+    for part in [&all[..half], &all[half..]] {
+        part.iter().for_each(|record| writer.push(record));
+        writer.publish();
+        from.run(&["record", "--ipc", "-o", path]).expect_code(0).tells(&format!("{} records in 1 file", part.len()));
+    }
+    from.run(&["record", "--ipc", "-o", path]).expect_code(0).tells("0 records in 0 files");
+    let names = files(directory.path());
+    let name = |first, last| format!("{EXCHANGE}-{:020}-{first:012}-{last:012}.parquet", writer.epoch());
+    assert_eq!(names, [name(0, half - 1), name(half, all.len() - 1)]);
+    to.run(&["replay", path, "--to-ipc", "--speed", "max"]).expect_code(0);
+    assert_eq!(to.read(), all);
+    // Whatever is slower gives the same.
+    to.run(&["replay", path, "--to-ipc", "--speed", "1000000000x"]).expect_code(0);
+    assert_eq!(to.read(), all);
+    run_with(
+        &["replay", path, "--to-ipc", "--speed", "step", "--prefix", &to.0],
+        &[("DATA_MANAGER__TRANSPORT__IPC__CAPACITY", "4096")],
+        &"\n".repeat(all.len()),
+    )
+    .expect_code(0);
+    assert_eq!(to.read(), all);
+    // A ring that somebody writes to is left alone.
+    from.run(&["replay", path, "--to-ipc", "--speed", "max"]).expect_code(1);
+
+    let scene = Scene::start().await;
+    replay(&scene, &[path]).expect_code(0);
+    let read = read_all(&client(&scene.server.url()).await, "AGAIN").await;
+    let bytes: Vec<Vec<u8>> = all.iter().map(|record| record.as_bytes().to_vec()).collect();
+    assert_eq!(read.into_iter().map(|(_, _, payload)| payload).collect::<Vec<_>>(), bytes);
+}
+
+#[test]
+fn what_a_ring_has_overwritten_is_told_and_a_new_writer_begins_a_new_file() {
+    let rings = Rings::new("overrun");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let record = || rings.run(&["record", "--ipc", "--format", "csv", "-o", path]);
+    let mut writer = rings.writer(256);
+    let mut write = |writer: &mut Writer, from: u64, to: u64| {
+        trades(from..=to).iter().for_each(|record| writer.push(record));
+        writer.publish();
+    };
+    write(&mut writer, 1, 100);
+    record().expect_code(0).tells("100 records in 1 file");
+    write(&mut writer, 101, 1_000);
+    record().expect_code(1).tells("were overwritten before they were recorded").tells("going on behind record 99");
+    drop(writer);
+    let mut writer = rings.writer(256);
+    write(&mut writer, 1_001, 1_010);
+    record().expect_code(0).tells("another writer since the last run").tells("10 records in 1 file");
+    assert_eq!(files(directory.path()).len(), 3);
+}
