@@ -150,11 +150,24 @@ fn run(command: Command) -> Result<(), Failure> {
 
 /// Runs a future on this thread, tasks and all.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    tokio::task::LocalSet::new().block_on(&runtime()?, future)
+}
+
+/// As [`block_on`], without waiting at the end for what a thread of the runtime still reads: a terminal gives nothing
+/// until somebody presses Enter.
+#[cfg(feature = "record")]
+fn block_on_and_leave<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = runtime()?;
+    let done = tokio::task::LocalSet::new().block_on(&runtime, future);
+    runtime.shutdown_background();
+    done
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
-    tokio::task::LocalSet::new().block_on(&runtime, future)
+        .map_err(|error| Failure::failed(format!("no runtime: {error}")))
 }
 
 /// Starts logging for commands that have no settings of their own for it: warnings, for people.

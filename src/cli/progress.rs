@@ -11,6 +11,12 @@ const TELL_LOG: Duration = Duration::from_secs(5);
 /// The clock is looked at once in so many records.
 const TELL_RECORDS: u64 = 1_024;
 
+/// So many of something.
+#[cfg(feature = "record")]
+pub(super) fn plural(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Tells how far reading is: in place on a terminal, now and then in the log otherwise.
 pub(super) struct Progress {
     /// What is done, for the log.

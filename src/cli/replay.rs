@@ -14,7 +14,7 @@ use super::recording::Row;
 use super::recording::series::{self, Series};
 use super::settings::{self, ConfigArgs, VenueArgs, flag};
 use super::signals::Stop;
-use super::{Failure, block_on};
+use super::{Failure, block_on_and_leave};
 use crate::config::Settings;
 use crate::telemetry::logging;
 use crate::transport::nats::bucket::Bucket;
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if !args.to_ipc || args.bucket.is_some() {
         settings::check_secrets(&loaded.settings.transport.nats)?;
     }
-    block_on(replay(args, &loaded.settings))
+    block_on_and_leave(replay(args, &loaded.settings))
 }
 
 async fn replay(args: &Args, settings: &Settings) -> Result<(), Failure> {

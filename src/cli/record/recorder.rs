@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::super::Failure;
-use super::super::progress::Progress;
+use super::super::progress::{Progress, plural};
 use super::super::recording::folder::{Folder, Name};
 use super::super::recording::{Format, Refused, Row, Writer};
 use crate::config::settings::Nats;
@@ -176,7 +176,6 @@ impl Recorder {
     pub(super) fn tell(&self) {
         let Done { records, files, refused, lost, unreadable } = &self.done;
         let left_out: u64 = refused.values().sum();
-        let plural = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
         let mut text = format!(
             "{} in {} in {}",
             plural(records - left_out, "record"),

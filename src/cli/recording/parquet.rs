@@ -14,6 +14,7 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader as _, RowGroupReader, SerializedFileReader};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::parser::parse_message_type;
+use xxhash_rust::xxh3::Xxh3;
 
 use super::columns::{COLUMNS, Take};
 use super::{Place, Row};
@@ -23,11 +24,29 @@ use crate::market::{GapMsg, Record, TradeMsg};
 const GROUP_ROWS: usize = 65_536;
 /// How a file says that it is a recording; its value is what it is a recording of.
 const KEY: &str = "data-manager.recording";
+/// The hash of all records, with their names and places: a page that is damaged need not show.
+const HASH: &str = "data-manager.xxh3-64";
 
 /// Writes a file.
 pub(crate) struct Writer {
     file: SerializedFileWriter<File>,
     rows: Vec<Row>,
+    hash: Xxh3,
+}
+
+/// Adds a record to the hash of a file.
+fn add(hash: &mut Xxh3, row: &Row) {
+    for name in [&row.exchange, &row.symbol] {
+        hash.update(&(name.len() as u64).to_le_bytes());
+        hash.update(name.as_bytes());
+    }
+    let (one, other) = match row.place {
+        Place::Stream { sequence, index } => (sequence, u64::from(index)),
+        Place::Ring { epoch, position } => (epoch, position),
+    };
+    hash.update(&one.to_le_bytes());
+    hash.update(&other.to_le_bytes());
+    hash.update(row.record.as_bytes());
 }
 
 impl Writer {
@@ -41,16 +60,19 @@ impl Writer {
             .set_key_value_metadata(Some(vec![KeyValue::new(KEY.to_owned(), about.to_owned())]))
             .build();
         let file = SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties));
-        Ok(Self { file: file.map_err(|error| error.to_string())?, rows: Vec::new() })
+        Ok(Self { file: file.map_err(|error| error.to_string())?, rows: Vec::new(), hash: Xxh3::new() })
     }
 
     pub(super) fn push(&mut self, row: &Row) -> Result<(), String> {
+        add(&mut self.hash, row);
         self.rows.push(row.clone());
         if self.rows.len() >= GROUP_ROWS { self.group().map_err(|error| error.to_string()) } else { Ok(()) }
     }
 
     pub(super) fn finish(mut self) -> Result<File, String> {
         let group = if self.rows.is_empty() { Ok(()) } else { self.group() };
+        let hash = format!("{:016x}", self.hash.digest());
+        self.file.append_key_value_metadata(KeyValue::new(HASH.to_owned(), hash));
         group.and_then(|()| self.file.into_inner()).map_err(|error| error.to_string())
     }
 
@@ -100,6 +122,9 @@ pub(crate) struct Reader {
     rows: VecDeque<Row>,
     /// Names that were read, so that a row's cost no allocation.
     names: HashMap<Vec<u8>, Arc<str>>,
+    hash: Xxh3,
+    /// What the hash is to be.
+    expected: String,
 }
 
 impl Reader {
@@ -108,24 +133,31 @@ impl Reader {
             |error| format!("no whole Parquet file: {error}; a file of `record` is complete under its final name");
         let file = SerializedFileReader::new(file).map_err(whole)?;
         let metadata = file.metadata().file_metadata();
-        let ours = metadata.key_value_metadata().is_some_and(|pairs| pairs.iter().any(|pair| pair.key == KEY));
-        if !ours {
+        let pairs = metadata.key_value_metadata().into_iter().flatten();
+        let value = |key: &str| pairs.clone().find(|pair| pair.key == key).and_then(|pair| pair.value.clone());
+        let (Some(_), Some(expected)) = (value(KEY), value(HASH)) else {
             return Err("a Parquet file, but none that `data-manager record` has written".to_owned());
-        }
+        };
         let columns = metadata.schema_descr().columns().iter().enumerate();
         let places = columns.map(|(at, column)| (column.name().to_owned(), at)).collect();
-        Ok(Self { file, places, group: 0, rows: VecDeque::new(), names: HashMap::new() })
+        Ok(Self { file, places, group: 0, rows: VecDeque::new(), names: HashMap::new(), hash: Xxh3::new(), expected })
     }
 
     pub(crate) fn next(&mut self) -> Result<Option<Row>, String> {
         while self.rows.is_empty() {
             if self.group >= self.file.num_row_groups() {
-                return Ok(None);
+                let found = format!("{:016x}", self.hash.digest());
+                let damaged = || {
+                    format!("it is damaged: its records have hash {found}, and it was written with {}", self.expected)
+                };
+                return if found == self.expected { Ok(None) } else { Err(damaged()) };
             }
             self.read_group().map_err(|why| format!("row group {}: {why}", self.group))?;
             self.group += 1;
         }
-        Ok(self.rows.pop_front())
+        let row = self.rows.pop_front();
+        row.iter().for_each(|row| add(&mut self.hash, row));
+        Ok(row)
     }
 
     fn read_group(&mut self) -> Result<(), String> {

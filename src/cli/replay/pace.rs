@@ -29,7 +29,7 @@ impl FromStr for Speed {
             _ => {}
         }
         let times = text.strip_suffix(['x', 'X']).and_then(|times| times.parse::<f64>().ok());
-        let times = times.filter(|times| (0.001..=1e9).contains(times));
+        let times = times.filter(|times| (0.001..=1e12).contains(times));
         times
             .map(Self::Times)
             .ok_or_else(|| "write original, max, step, or how many times faster, such as 10x".to_owned())

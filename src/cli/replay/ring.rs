@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::pace::{Due, Pace};
 use super::{Instruments, Source};
 use crate::cli::Failure;
-use crate::cli::progress::Progress;
+use crate::cli::progress::{Progress, plural};
 use crate::cli::recording::series::time;
 use crate::cli::signals::Stop;
 use crate::config::settings::Ipc;
@@ -48,7 +48,8 @@ pub(super) async fn run(
     progress.end();
     let names: Vec<String> = writers.values().map(|writer| writer.path().display().to_string()).collect();
     writers.into_values().for_each(Writer::close);
-    eprintln!("{sent} records of {} instruments to {}", instruments.len(), names.join(", "));
+    let (sent_text, instruments) = (plural(sent, "record"), plural(instruments.len() as u64, "instrument"));
+    eprintln!("{sent_text} of {instruments} to {}", names.join(", "));
     if sent == records { Ok(()) } else { Err(Failure::failed(format!("ended before {} more records", records - sent))) }
 }
 

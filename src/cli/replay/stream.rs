@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::pace::{Due, Pace};
 use super::{Instruments, Source};
 use crate::cli::Failure;
-use crate::cli::progress::Progress;
+use crate::cli::progress::{Progress, plural};
 use crate::cli::recording::series::time;
 use crate::cli::recording::{Place, Row};
 use crate::cli::signals::Stop;
@@ -63,7 +63,8 @@ pub(super) async fn run(
     }
     progress.end();
     let messages = copy.finish().await.map_err(Failure::failed)?;
-    eprintln!("{sent} records of {} in {messages} messages to stream {name}", instruments.len());
+    let (sent_text, instruments) = (plural(sent, "record"), plural(instruments.len() as u64, "instrument"));
+    eprintln!("{sent_text} of {instruments} in {} to stream {name}", plural(messages, "message"));
     if sent == records { Ok(()) } else { Err(Failure::failed(format!("ended before {} more records", records - sent))) }
 }
 
