@@ -103,7 +103,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let done = if args.ipc {
             rings::run(&loaded.settings, &wanted, &mut recorder, &mut stop).await
         } else {
-            stream::run(nats, &wanted, &mut recorder, &mut stop).await
+            Box::pin(stream::run(nats, &wanted, &mut recorder, &mut stop)).await
         };
         // What was read before it went wrong is whole.
         let closed = recorder.finish().await;

@@ -35,7 +35,7 @@ Examples:
 pub(crate) struct Args {
     /// Files of a recording, or folders with them.
     #[arg(value_name = "FILE|DIR", required_unless_present = "bucket", conflicts_with = "bucket")]
-    files: Vec<PathBuf>,
+    recordings: Vec<PathBuf>,
     /// Into a stream; a URL beats the configured servers.
     #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "", required_unless_present = "to_ipc")]
     to_nats: Option<String>,
@@ -100,9 +100,9 @@ async fn replay(args: &Args, settings: &Settings) -> Result<(), Failure> {
                 files = fetch(settings, bucket, &args.objects, &fetched) => files?,
             }
         }
-        None => series::files(&args.files)?,
+        None => series::files(&args.recordings)?,
     };
-    let mut source = Source { files, venues: Wanted::new(&args.venues) };
+    let source = Source { files, venues: Wanted::new(&args.venues) };
     let (instruments, records) = source.look(&mut stop).await?;
     if records == 0 {
         return Err(Failure::failed("there is no record in it of what was asked for: nothing to replay"));
@@ -179,7 +179,7 @@ struct Source {
 
 impl Source {
     /// Reads all of it: what there is, and whether it can be read.
-    async fn look(&mut self, stop: &mut Stop) -> Result<(Instruments, u64), Failure> {
+    async fn look(&self, stop: &mut Stop) -> Result<(Instruments, u64), Failure> {
         let (mut rows, mut progress) = (self.rows()?, Progress::new("reading the recording"));
         let (mut instruments, mut records, mut last) = (Instruments::new(), 0_u64, None);
         while let Some(row) = rows.next()? {

@@ -101,7 +101,7 @@ fn what_a_ring_has_overwritten_is_told_and_a_new_writer_begins_a_new_file() {
     let path = directory.path().to_str().unwrap();
     let record = || rings.run(&["record", "--ipc", "--format", "csv", "-o", path]);
     let mut writer = rings.writer(256);
-    let mut write = |writer: &mut Writer, from: u64, to: u64| {
+    let write = |writer: &mut Writer, from: u64, to: u64| {
         trades(from..=to).iter().for_each(|record| writer.push(record));
         writer.publish();
     };

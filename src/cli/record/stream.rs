@@ -64,7 +64,7 @@ pub(super) async fn run(nats: &Nats, wanted: &Wanted, recorder: &mut Recorder, s
         }
     }
     drop(scan);
-    if wanted.follow { follow(nats, filter, last, &mut course, recorder, stop).await } else { Ok(()) }
+    if wanted.follow { Box::pin(follow(nats, filter, last, &mut course, recorder, stop)).await } else { Ok(()) }
 }
 
 /// Records what comes behind a sequence.
@@ -154,7 +154,7 @@ impl Course {
     }
 
     /// Moves on to a sequence. Whether one that is not there was asked for cannot be known where some are left out.
-    fn passes(&mut self, sequence: u64, recorder: &mut Recorder) {
+    fn passes(&mut self, sequence: u64, recorder: &Recorder) {
         if let Some(last) = self.last.filter(|last| self.all && sequence > last.saturating_add(1)) {
             recorder.say(&format!("sequences {} to {} are not in the stream", last + 1, sequence - 1));
         }

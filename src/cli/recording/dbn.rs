@@ -68,9 +68,8 @@ impl Writer {
             .mappings(self.names.iter().map(mapping).collect())
             .build();
         let mut out = BufWriter::new(self.file);
-        let mut encoder = Encoder::new(&mut out, &metadata).map_err(|error| error.to_string())?;
-        encoder.encode_records(&self.trades).map_err(|error| error.to_string())?;
-        drop(encoder);
+        let encoded = Encoder::new(&mut out, &metadata).and_then(|mut encoder| encoder.encode_records(&self.trades));
+        encoded.map_err(|error| error.to_string())?;
         let file = out.into_inner().map_err(|error| error.to_string())?;
         Ok((file, self.refused))
     }
