@@ -58,7 +58,7 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Format::Parquet)]
     format: Format,
     /// Records of a file, and the rest of their message.
-    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = records())]
     rotate_records: u64,
     /// A file is completed after this time, such as `10m`.
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
@@ -71,6 +71,11 @@ pub(crate) struct Args {
     output: PathBuf,
     #[command(flatten)]
     config: ConfigArgs,
+}
+
+/// What a file may hold: DBN is gathered in memory.
+fn records() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=10_000_000)
 }
 
 /// What is to be recorded.

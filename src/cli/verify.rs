@@ -42,8 +42,8 @@ pub(crate) struct Args {
     /// Audit the rings in shared memory.
     #[arg(long, conflicts_with = "nats")]
     ipc: bool,
-    /// Audit a recording: what `tail` writes with --format json, csv or raw (as *.bin), or a file of `record` as Parquet
-    /// or CSV; `-` is stdin.
+    /// Audit a recording: what `tail` writes with --format json, csv or raw (as *.bin), or a file of `record` as
+    /// Parquet or CSV; `-` is stdin.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["nats", "ipc"])]
     file: Option<PathBuf>,
     #[command(flatten)]

@@ -1,5 +1,6 @@
 //! The rings as they are recorded: a row of files for each, named by its writer's beginning.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,19 +50,7 @@ pub(super) async fn run(
         ..IpcConfig::default()
     };
     let mut source = IpcSource::open(&config).map_err(Failure::failed)?;
-    for reader in source.readers() {
-        let Some((epoch, last)) = ends.get(reader.exchange()).copied() else { continue };
-        let exchange = reader.exchange();
-        if reader.epoch() != epoch {
-            recorder.say(&format!("{exchange}: another writer since the last run; what its ring held before is gone"));
-            continue;
-        }
-        recorder.say(&format!("going on behind record {last} of {exchange}"));
-        if reader.position() > last.saturating_add(1) {
-            let what = format!("{exchange}: records {} to {} were overwritten", last + 1, reader.position() - 1);
-            recorder.lost(reader.position() - 1 - last, &format!("{what} before they were recorded"));
-        }
-    }
+    begins(&source, &ends, recorder);
     loop {
         for _ in 0..BURST {
             if recorder.is_full() {
@@ -91,6 +80,23 @@ pub(super) async fn run(
         }
         if source.readers().all(|reader| reader.behind() == 0) {
             tokio::time::sleep(NAP).await;
+        }
+    }
+}
+
+/// Tells where rings are recorded on, and what they have overwritten since the last run.
+fn begins(source: &IpcSource, ends: &BTreeMap<String, (u64, u64)>, recorder: &mut Recorder) {
+    for reader in source.readers() {
+        let Some((epoch, last)) = ends.get(reader.exchange()).copied() else { continue };
+        let exchange = reader.exchange();
+        if reader.epoch() != epoch {
+            recorder.say(&format!("{exchange}: another writer since the last run; what its ring held before is gone"));
+            continue;
+        }
+        recorder.say(&format!("going on behind record {last} of {exchange}"));
+        if reader.position() > last.saturating_add(1) {
+            let what = format!("{exchange}: records {} to {} were overwritten", last + 1, reader.position() - 1);
+            recorder.lost(reader.position() - 1 - last, &format!("{what} before they were recorded"));
         }
     }
 }

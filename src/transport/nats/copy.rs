@@ -66,8 +66,8 @@ pub enum CopyError {
     },
     /// The stream does not hold all of it.
     #[error(
-        "stream {stream} has removed {removed} of the messages by its limits (max_bytes, max_bytes_per_subject, max_age): \
-         raise them, and begin with an empty stream"
+        "stream {stream} has removed {removed} of the messages by its limits (max_bytes, max_bytes_per_subject, \
+         max_age): raise them, and begin with an empty stream"
     )]
     Removed {
         /// The stream.
