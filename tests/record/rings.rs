@@ -11,10 +11,10 @@ use crate::records::{extremes, files, replay};
 use crate::support::{client, read_all};
 
 /// Rings under a prefix of their own, gone with the test.
-struct Rings(String);
+pub(crate) struct Rings(String);
 
 impl Rings {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         Self(format!("/data_manager_test_{}_{name}_", std::process::id()))
     }
 
@@ -24,7 +24,7 @@ impl Rings {
         Writer::create(&config, [(trade(1).instrument_id, &Symbol::new(SYMBOL).unwrap())]).unwrap()
     }
 
-    fn run(&self, arguments: &[&str]) -> Done {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Done {
         let env = [
             ("DATA_MANAGER__TRANSPORT__IPC__SHM_PATH_PREFIX", self.0.as_str()),
             ("DATA_MANAGER__TRANSPORT__IPC__CAPACITY", "4096"),
@@ -36,7 +36,7 @@ impl Rings {
         PathBuf::from(format!("/dev/shm{}{EXCHANGE}", self.0))
     }
 
-    fn read(&self) -> Vec<Record> {
+    pub(crate) fn read(&self) -> Vec<Record> {
         let mut reader = Reader::open(&self.path()).unwrap();
         let mut read = Vec::new();
         while let Next::Record(record, _) = reader.poll() {
