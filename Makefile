@@ -37,12 +37,13 @@ test-slow: tools ## outages, pairs, lines; three times as many seeded fault sche
 	DST_SEEDS=$(DST_SEEDS) $(CARGO) test $(LOCKED) --test dst
 	$(CARGO) test $(LOCKED) --test e2e slow:: -- --test-threads=$(TEST_THREADS)
 
-test-python: tools $(PYTHON_STAMP) ## the Python client against the real daemon
+test-python: tools $(PYTHON_STAMP) ## the Python client against the real daemon; the same trades in Rust, Python and C
 	$(CARGO) build $(LOCKED)
 	cd clients/python && $(PYTHON_ENV)/bin/mypy --strict src tests
 	cd clients/python && DATA_MANAGER_BIN=$(CURDIR)/target/debug/data-manager \
 	  NATS_SERVER_BIN=$(CURDIR)/.tools/nats-server-$(firstword $(NATS_VERSIONS))/nats-server \
 	  $(PYTHON_ENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(CARGO) test $(LOCKED) --test readers
 
 $(PYTHON_STAMP): $(PYTHON_NEEDS)
 	rm -rf $(PYTHON_ENV)
@@ -94,8 +95,8 @@ lint: ## formatting, clippy, documentation; warnings are errors
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml -- --check
 	$(CARGO) fmt --manifest-path model/Cargo.toml -- --check
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
-	$(CARGO) clippy $(LOCKED) --test chaos -- -D warnings
 	$(CARGO) clippy $(LOCKED) --lib --bins --no-default-features --features daemon -- -D warnings
+	$(CARGO) clippy $(LOCKED) --test chaos --test readers -- -D warnings
 	$(CARGO) clippy $(LOCKED) --lib --no-default-features --features ipc -- -D warnings
 	$(CARGO) clippy $(LOCKED) --lib --no-default-features --features nats -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --no-deps --document-private-items

@@ -43,10 +43,15 @@ struct Ring {
 /// What a look into a ring gives, without borrowing it.
 pub(super) enum Found {
     Record(Record, u64),
-    Unknown { kind: u8, position: u64 },
+    Unknown {
+        kind: u8,
+        position: u64,
+    },
     Lost(u64),
     Gone(Gone),
     Changed(u64),
+    /// Records that are not asked for; there may be more.
+    Skipped,
     Nothing,
 }
 
@@ -147,7 +152,7 @@ impl IpcSource {
             if self.burst > 0 {
                 self.burst -= 1;
                 match self.rings[at].poll() {
-                    Found::Nothing => {}
+                    Found::Skipped | Found::Nothing => {}
                     found => return Some((at, found)),
                 }
             }
@@ -188,7 +193,7 @@ impl IpcSource {
             {
                 return Some(found);
             }
-            if now >= *until.get_or_insert_with(|| now + wait) {
+            if until.get_or_insert_with(|| now.checked_add(wait)).is_some_and(|until| now >= until) {
                 return None;
             }
             self.wait.wait();
@@ -214,7 +219,7 @@ impl IpcSource {
             Found::Lost(records) => Event::Lost(Lost::Lagged { exchange, records }),
             Found::Gone(reason) => Event::WriterGone { exchange, reason },
             Found::Changed(epoch) => Event::WriterChanged { exchange, epoch },
-            Found::Nothing => return Ok(None),
+            Found::Skipped | Found::Nothing => return Ok(None),
         }))
     }
 }
@@ -257,10 +262,10 @@ impl Ring {
                 }
                 Next::Unknown { kind, position } => return Found::Unknown { kind, position },
                 Next::Lagged { lost } => return Found::Lost(lost),
-                Next::Empty | Next::WriterGone(_) => break,
+                Next::Empty | Next::WriterGone(_) => return Found::Nothing,
             }
         }
-        Found::Nothing
+        Found::Skipped
     }
 
     /// Whether the writer lives, or there is another one. All that was written before has been read.
@@ -276,6 +281,8 @@ impl Ring {
         if !matches!(gone, Gone::Truncated { .. }) {
             match self.poll() {
                 Found::Nothing => {}
+                // Read on first: only what is read to its end is given up.
+                Found::Skipped => return Found::Nothing,
                 found => return found,
             }
         }

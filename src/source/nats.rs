@@ -39,6 +39,8 @@ pub struct NatsSource {
     /// The sequence at which reading began.
     #[cfg(feature = "ipc")]
     started: u64,
+    #[cfg(feature = "ipc")]
+    caught_up: bool,
 }
 
 /// The reader itself, or what it is about while it waits for the server.
@@ -124,6 +126,8 @@ impl NatsSource {
             started: reader.started(),
             #[cfg(feature = "ipc")]
             settings,
+            #[cfg(feature = "ipc")]
+            caught_up: false,
             reader: State::Idle(reader),
             acks,
             item: None,
@@ -149,7 +153,14 @@ impl NatsSource {
         }
         match next {
             Some(Ok(item)) => Ok(Some(self.item.insert(item))),
-            Some(Err(error)) => Err(SourceError::Stream(error)),
+            Some(Err(error)) => {
+                // It was told, and is passed over: it must not come again for ever.
+                if let (TailError::Message { sequence, .. }, Some(acks)) = (&error, &mut self.acks) {
+                    acks.handed = acks.handed.max(*sequence);
+                    acks.done = acks.handed;
+                }
+                Err(SourceError::Stream(error))
+            }
             None => Ok(None),
         }
     }
@@ -165,6 +176,15 @@ impl NatsSource {
             // It is asked again; until then the stream is read on.
             Ok(Err(_)) | Err(_) => Vec::new(),
         }
+    }
+
+    /// Whether everything that was stored when the last message came has been handed out.
+    #[cfg(feature = "ipc")]
+    pub(super) fn is_caught_up(&mut self) -> bool {
+        if let State::Idle(Reader::Ordered(tail)) = &self.reader {
+            self.caught_up = tail.front().is_none() && !tail.has_backlog();
+        }
+        self.caught_up
     }
 
     /// What was handed out last.

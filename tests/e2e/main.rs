@@ -17,6 +17,7 @@ mod cover;
 mod daemon;
 mod life;
 mod okx;
+mod readers;
 mod refused;
 mod repair;
 #[path = "../support/truth.rs"]

@@ -319,7 +319,8 @@ def test_authentication_goes_to_the_connection(tmp_path: Path) -> None:
     server = NatsServer(tmp_path / "nats", more='authorization { user: "reader", password: "secret" }')
 
     async def work() -> None:
-        with pytest.raises(dm.ConnectFailed, match="Authorization"):
+        # A server that refuses closes at once: its word may be overtaken by the reset.
+        with pytest.raises(dm.ConnectFailed, match="Authorization|may this user connect"):
             await StreamReader(server.url, stream="S", user="reader", password="wrong", open_timeout=2.0).open()
         with pytest.raises(dm.StreamMissing):
             await StreamReader(server.url, stream="S", user="reader", password="secret").open()

@@ -16,6 +16,8 @@ const OVERLAP: Duration = Duration::from_secs(20);
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// Once in so many records of the stream it is looked at what their times say.
 const LOOK_RECORDS: u64 = 64;
+/// A wait without an end.
+const FOR_EVER: Duration = Duration::from_secs(100 * 366 * 86_400);
 /// Instruments that are asked for at a time.
 const ASK_MAX: usize = 256;
 /// The stream is asked this often for the last records of instruments that it has not brought.
@@ -80,7 +82,9 @@ impl HandoverSource {
 
     /// Goes over to the rings where the stream has brought what stood in them.
     fn hand_over(&mut self) {
-        while self.seam.is_closed() && self.stream.is_some() {
+        // Asked each time: while the stream is waited for, it cannot say.
+        let caught_up = self.stream.as_mut().is_some_and(NatsSource::is_caught_up);
+        while caught_up && self.seam.is_closed() && self.stream.is_some() {
             if self.ring.is_whole() {
                 self.stream = None;
                 self.overlap_until = Some(clock::now() + OVERLAP);
@@ -123,7 +127,8 @@ impl TradeSource for HandoverSource {
             self.overlap_until = None;
             self.seam.forget();
         }
-        let until = clock::now() + wait;
+        let now = clock::now();
+        let until = now.checked_add(wait).unwrap_or(now + FOR_EVER);
         loop {
             let Some((at, found)) = self.ring.find(until.saturating_duration_since(clock::now())) else {
                 return Ok(None);

@@ -65,7 +65,8 @@ const AT_SLOTS: usize = 96;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum State {
-    /// The segment is being filled; nobody sees it under its name yet.
+    /// The segment has just been made. A reader may see it so for a moment: the writer says that it lives when the
+    /// segment has its name.
     Filling = 0,
     /// A writer publishes, or died without a word: its heartbeat tells.
     Live = 1,

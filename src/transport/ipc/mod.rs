@@ -5,7 +5,6 @@
 //! | [`layout`] | the segment byte by byte |
 //! | `ring` | the algorithm, on whatever atomics it is given |
 //! | `segment` | names, files, mappings; the only `unsafe` |
-//! | `lock` | that a segment has one live writer |
 //! | `create`, `open` | how a segment comes into being, and how it is opened |
 //! | `symbols` | the symbol table |
 //! | [`writer`], [`reader`] | the two ends |

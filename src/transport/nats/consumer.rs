@@ -6,133 +6,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
-use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, Message};
 use futures_util::{FutureExt as _, StreamExt as _};
-use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::connect::{self, Chain, ConnectError};
 use super::take::{Queue, Subjects};
+pub use super::wanted::{Filter, Replay, Since};
 use crate::config::settings::Nats;
 use crate::market::{Record, SubjectKind, subject};
 
 /// First wait before a lost connection is made anew; it doubles up to [`RETRY_MAX`].
 pub(super) const RETRY_MIN: Duration = Duration::from_millis(200);
 pub(super) const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Where there is more, and nothing comes for so long, reading begins anew.
+const STALLED: Duration = Duration::from_secs(10);
 /// Records that are taken at a time where they have arrived.
 const BURST: usize = 512;
-
-/// What to read. Empty lists mean all.
-#[derive(Clone, Debug, Default)]
-pub struct Filter {
-    /// Exchange tokens.
-    pub exchanges: Vec<String>,
-    /// Canonical symbols.
-    pub symbols: Vec<String>,
-    /// Only trades, or only gaps; none: both.
-    pub kind: Option<SubjectKind>,
-}
-
-/// Where to begin.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Since {
-    /// What comes from now on.
-    #[default]
-    Now,
-    /// The oldest that is stored.
-    Start,
-    /// What was stored at this time or later, nanoseconds since the Unix epoch.
-    Time(u64),
-    /// This stream sequence.
-    Sequence(u64),
-    /// The last record of each subject, then what comes from now on.
-    Last,
-}
-
-/// How fast what is stored comes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Replay {
-    /// As fast as it is read.
-    #[default]
-    Instant,
-    /// At the rate at which it was stored.
-    Original,
-}
-
-impl Replay {
-    pub(super) const fn policy(self) -> ReplayPolicy {
-        match self {
-            Self::Instant => ReplayPolicy::Instant,
-            Self::Original => ReplayPolicy::Original,
-        }
-    }
-}
-
-impl Filter {
-    /// The subjects of what is asked for.
-    pub(super) fn subjects(&self, prefix: &str) -> Vec<String> {
-        let any = |names: &[String]| {
-            if names.is_empty() { vec!["*".to_owned()] } else { names.iter().map(|n| subject::token(n)).collect() }
-        };
-        let mut subjects = Vec::new();
-        for exchange in any(&self.exchanges) {
-            for symbol in any(&self.symbols) {
-                let kinds = [SubjectKind::Trades, SubjectKind::Gaps].into_iter();
-                let kinds = kinds.filter(|kind| self.kind.is_none_or(|only| only == *kind));
-                subjects.extend(kinds.map(|kind| format!("{prefix}.{exchange}.{symbol}.{}", kind.as_str())));
-            }
-        }
-        subjects
-    }
-}
-
-impl Since {
-    /// Reads what people write of a place: `now` (or `new`), `start` (or `all`), `last`, a time ago (`5m`), a time
-    /// (`2026-01-31T08:00:00Z`) or a sequence (`#1000`). `now_ns` is in nanoseconds since the Unix epoch.
-    ///
-    /// # Errors
-    /// What is wrong with it, and what can stand there.
-    pub fn parse(text: &str, now_ns: u64) -> Result<Self, String> {
-        if let Some(sequence) = text.strip_prefix('#') {
-            return sequence.parse().map(Self::Sequence).map_err(|_| format!("{text}: no sequence"));
-        }
-        match text {
-            "now" | "new" => return Ok(Self::Now),
-            "start" | "all" => return Ok(Self::Start),
-            "last" => return Ok(Self::Last),
-            _ => {}
-        }
-        if let Ok(ago) = humantime::parse_duration(text) {
-            let ago = u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX);
-            return Ok(Self::Time(now_ns.saturating_sub(ago)));
-        }
-        let time =
-            OffsetDateTime::parse(text, &Rfc3339).ok().and_then(|time| u64::try_from(time.unix_timestamp_nanos()).ok());
-        time.map(Self::Time).ok_or_else(|| {
-            format!("{text:?} is neither `now`, `start`, `last`, `5m`, `2026-01-31T08:00:00Z` nor `#1000`")
-        })
-    }
-
-    /// Where a consumer begins; `from` is the sequence to go on from, once one is known.
-    pub(super) fn policy(self, from: Option<u64>) -> DeliverPolicy {
-        match (from, self) {
-            (None, Self::Now) => DeliverPolicy::New,
-            (None, Self::Start) => DeliverPolicy::All,
-            (None, Self::Last) => DeliverPolicy::LastPerSubject,
-            (Some(start_sequence), _) | (None, Self::Sequence(start_sequence)) => {
-                DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) }
-            }
-            (None, Self::Time(ns)) => match OffsetDateTime::from_unix_timestamp_nanos(i128::from(ns)) {
-                Ok(start_time) => DeliverPolicy::ByStartTime { start_time },
-                Err(_) => DeliverPolicy::All,
-            },
-        }
-    }
-}
 
 /// One record and where it stood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,6 +109,8 @@ pub struct Tail {
     /// The sequence of the last record that was handed out.
     popped: u64,
     retry: Duration,
+    /// The server has said that there is more.
+    backlog: bool,
 }
 
 impl Tail {
@@ -246,6 +138,7 @@ impl Tail {
             queue: Queue::new(),
             popped: 0,
             retry: RETRY_MIN,
+            backlog: false,
         };
         tail.begin().await?;
         Ok(tail)
@@ -279,6 +172,12 @@ impl Tail {
         self.from.unwrap_or(0)
     }
 
+    /// Whether the server has more that was stored when its last message came, or when reading began.
+    #[must_use]
+    pub const fn has_backlog(&self) -> bool {
+        self.backlog
+    }
+
     /// The sequence of the next record, where it has arrived.
     #[must_use]
     pub fn front(&self) -> Option<u64> {
@@ -292,7 +191,16 @@ impl Tail {
                 self.again().await;
                 continue;
             };
-            match messages.next().await {
+            let next = match self.backlog && self.replay == Replay::Instant {
+                true => tokio::time::timeout(STALLED, messages.next()).await,
+                false => Ok(messages.next().await),
+            };
+            let Ok(next) = next else {
+                tracing::warn!(?STALLED, from = self.from, "the stream has more and brings nothing: reading anew");
+                self.messages = None;
+                continue;
+            };
+            match next {
                 // The client makes its consumer anew after a silence, at the stream's start when nothing was read yet.
                 Some(Ok(message)) if self.is_before(&message) => self.messages = None,
                 Some(Ok(message)) => {
@@ -353,7 +261,9 @@ impl Tail {
         };
         let consumer = stream.create_consumer(config).await.map_err(|e| fail(Chain(&e).to_string()))?;
         // Kept, so that a connection lost before the first message does not begin anew, at another place.
-        let from = consumer.cached_info().delivered.stream_sequence + 1;
+        let info = consumer.cached_info();
+        let from = info.delivered.stream_sequence + 1;
+        self.backlog = info.num_pending > 0;
         self.messages = Some(consumer.messages().await.map_err(|e| fail(Chain(&e).to_string()))?);
         self.from = Some(from);
         Ok(())
@@ -364,7 +274,9 @@ impl Tail {
     }
 
     fn take(&mut self, message: &Message) {
-        let sequence = message.info().map_or_else(|_| self.from.unwrap_or(1), |info| info.stream_sequence);
+        let info = message.info();
+        self.backlog = info.as_ref().is_ok_and(|info| info.pending > 0);
+        let sequence = info.map_or_else(|_| self.from.unwrap_or(1), |info| info.stream_sequence);
         self.from = Some(sequence + 1);
         self.subjects.take(sequence, &message.subject, &message.payload, &mut self.queue);
     }

@@ -11,7 +11,7 @@
 //! | `link`, `read`, `past`, `wire` | one connection; what is stored; subjects and answers |
 //! | [`consumer`] | reading back, for as long as records come |
 //! | [`durable`] | the same, by a consumer that the server remembers |
-//! | `take` | what a message holds |
+//! | `take`, `wanted` | what a message holds; what is to be read |
 //! | [`scan`] | reading what is stored, once |
 //! | `copy`, `bucket` | a recording put back into a stream; its files in an object store |
 
@@ -43,6 +43,7 @@ mod status;
 #[cfg(feature = "daemon")]
 pub mod stream_manager;
 mod take;
+mod wanted;
 #[cfg(feature = "daemon")]
 pub mod window;
 #[cfg(feature = "daemon")]

@@ -28,6 +28,7 @@ Start: TypeAlias = Literal["new", "all", "last"] | datetime | int
 
 _RETRY_MIN, _RETRY_MAX = 0.2, 5.0
 _KINDS = frozenset((KIND_TRADE, KIND_GAP))
+_LOOK_AT = "is the server running there, and may this user connect?"
 _log = logging.getLogger(__name__)
 
 
@@ -292,9 +293,9 @@ class StreamReader:
             await asyncio.wait_for(client.connect(servers=self._servers, **options), self._open_timeout)
         except asyncio.TimeoutError:
             why = self._trouble or f"no answer within {self._open_timeout:g} s"
-            raise ConnectFailed(f"cannot connect to {servers}: {why}; is the server running there?") from None
+            raise ConnectFailed(f"cannot connect to {servers}: {why}; {_LOOK_AT}") from None
         except (NatsError, OSError) as error:
-            raise ConnectFailed(f"cannot connect to {servers}: {error}; is the server running there?") from error
+            raise ConnectFailed(f"cannot connect to {servers}: {error}; {_LOOK_AT}") from error
 
     def _on_error(self, also: Callable[[Exception], Any] | None) -> Callable[[Exception], Any]:
         async def on_error(error: Exception) -> None:

@@ -54,6 +54,16 @@ impl Acks {
         }
     }
 
+    /// A message was delivered again: where it is acknowledged, its newest delivery is what is acknowledged.
+    pub(super) fn renew(&self, sequence: u64, reply: Subject, dealt_with: bool) {
+        let mut acking = self.lock();
+        if let Some(open) = acking.open.iter_mut().find(|(at, _)| *at == sequence) {
+            open.1 = reply;
+        } else if dealt_with && acking.last.as_ref().is_none_or(|(at, _)| *at <= sequence) {
+            acking.last = Some((sequence, reply));
+        }
+    }
+
     /// Says the last acknowledgement again.
     pub(super) async fn repeat(&self) {
         let said = {

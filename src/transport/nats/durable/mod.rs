@@ -30,6 +30,8 @@ use crate::telemetry::clock;
 const BURST: usize = 512;
 /// In doubt the consumer is asked how it stands this often.
 const ASK_EVERY: Duration = Duration::from_millis(50);
+/// Where there is more, and nothing comes for so long, it is asked for anew.
+const STALLED: Duration = Duration::from_secs(10);
 /// A doubt that lasts is told this often.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 /// The stream is asked this often whether it has removed something unread.
@@ -67,6 +69,8 @@ pub struct Durable {
     retry: Duration,
     doubt: Doubt,
     look: Look,
+    /// Since when nothing has come.
+    heard: Option<Instant>,
 }
 
 struct Link {
@@ -118,6 +122,7 @@ impl Durable {
             retry: RETRY_MIN,
             doubt: Doubt::default(),
             look: Look::default(),
+            heard: None,
         };
         reader.begin(true).await?;
         Ok(reader)
@@ -154,6 +159,7 @@ impl Durable {
             let wait = if self.order.is_in_doubt() { ASK_EVERY } else { LOOK_EVERY };
             match tokio::time::timeout(wait, link.messages.next()).await {
                 Ok(Some(Ok(message))) => {
+                    self.heard = None;
                     self.take(message).await;
                     self.take_ready().await;
                 }
@@ -162,12 +168,31 @@ impl Durable {
                     self.link = None;
                 }
                 Ok(None) => self.link = None,
-                Err(_) => {}
+                Err(_) => self.note_silence().await,
             }
             if self.link.is_some() && self.order.is_in_doubt() {
                 self.ask().await;
             }
             self.look().await;
+        }
+    }
+
+    /// Whether there is more, and nothing brings it: the requests for it are made anew.
+    async fn note_silence(&mut self) {
+        let now = clock::now();
+        if self.order.is_in_doubt() || now.saturating_duration_since(*self.heard.get_or_insert(now)) < STALLED {
+            return;
+        }
+        self.heard = Some(now);
+        let Some(link) = &mut self.link else { return };
+        let full = self.acks.open() as u64 + self.order.held() as u64 >= u64::from(self.spec.max_ack_pending);
+        let more = match link.consumer.info().await {
+            Ok(info) => info.num_pending > 0,
+            Err(_) => true,
+        };
+        if more && !full && self.spec.replay == Replay::Instant {
+            tracing::warn!(consumer = %self.spec.durable, "the stream has more and brings nothing: asking anew");
+            self.link = None;
         }
     }
 
@@ -203,11 +228,16 @@ impl Durable {
         let Some(reply) = message.reply else { return };
         let subject = message.subject.clone();
         self.note_acknowledged();
+        let again = reply.clone();
         let arrived = Arrived { sequence, subject: message.subject, payload: message.payload, reply };
         match self.order.take(sequence, delivery, arrived) {
             Taken::New => {}
-            // Its acknowledgement may have been lost.
-            Taken::Again => self.acks.repeat().await,
+            // Its acknowledgement may have been lost, with the process that had dealt with it too. The server goes by
+            // the number of the delivery: the newest one counts.
+            Taken::Again => {
+                self.acks.renew(sequence, again, self.order.is_acknowledged(sequence));
+                self.acks.repeat().await;
+            }
             Taken::Late => {
                 let consumer = self.spec.durable.clone();
                 self.queue.push_back(Err(TailError::Late { sequence, subject: subject.into_string(), consumer }));

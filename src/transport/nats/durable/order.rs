@@ -121,6 +121,11 @@ impl<M> Order<M> {
         self.held.len()
     }
 
+    /// Whether a message is dealt with: acknowledged, or had by the caller when this began.
+    pub(super) const fn is_acknowledged(&self, sequence: u64) -> bool {
+        sequence <= self.acknowledged
+    }
+
     /// Everything up to here is acknowledged.
     pub(super) fn acknowledge(&mut self, sequence: u64) {
         self.acknowledged = self.acknowledged.max(sequence);
