@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use crate::kit::{Scene, trades};
+use data_manager::market::SubjectKind;
+use data_manager::market::subject::subject;
+
+use crate::kit::{EXCHANGE, SYMBOL, Scene, trades};
 use crate::process::{Done, run};
 use crate::records::{files, record};
 use crate::rings::Rings;
@@ -29,6 +32,41 @@ fn damaged_columns(path: &Path, bytes: &[u8]) {
         }
     }
     assert!(told > 5, "{told} times it was told");
+}
+
+/// Whatever was done to a file of lines is told, with the line.
+#[tokio::test]
+async fn damaged_lines_are_told() {
+    let scene = Scene::start().await;
+    let pack = |ids| trades(ids).iter().flat_map(|record| *record.as_bytes()).collect::<Vec<u8>>();
+    let subject = subject("market", EXCHANGE, SYMBOL, SubjectKind::Trades);
+    scene.publish((0..10).map(|at| (subject.clone(), pack(at * 3 + 1..=at * 3 + 3)))).await;
+    let directory = tempfile::tempdir().unwrap();
+    record(&scene, directory.path(), &["--format", "csv"]).expect_code(0);
+    let [file] = files(directory.path()).try_into().unwrap();
+    let path = directory.path().join(file);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let without =
+        |range: std::ops::Range<usize>| [&lines[..range.start], &lines[range.end..]].concat().join("\n") + "\n";
+    let flipped =
+        |from: &str, to: &str| lines[..7].join("\n") + "\n" + &lines[7..].join("\n").replacen(from, to, 1) + "\n";
+    let price = "61837.70";
+    assert_eq!(flipped(price, price), text);
+    for (damaged, why) in [
+        (without(15..16), "line 16: it is damaged, or a line before it is missing"),
+        (without(10..13), "line 11: it is damaged, or a line before it is missing"),
+        (without(1..4), "line 2: it is damaged, or a line before it is missing"),
+        (flipped(price, "61837.71"), "line 8: it is damaged"),
+        (flipped("6183770", "6183771"), "line 8: it is damaged"),
+        (without(30..31), "line 31: it is cut off here: 1 records of its message are missing"),
+        (without(28..31), "it ends at 9, and by its name ends at 10"),
+        (text.trim_end().to_owned(), "line 31: it is cut off here"),
+    ] {
+        assert_ne!(damaged, text);
+        std::fs::write(&path, damaged).unwrap();
+        replay(&path).expect_code(1).tells(why);
+    }
 }
 
 #[tokio::test]

@@ -101,15 +101,29 @@ impl Recorder {
             self.open.insert(of.to_owned(), open);
         }
         let Some(open) = self.open.get_mut(of) else { return Ok(()) };
-        for row in rows {
-            let path = &open.temporary;
-            open.writer.push(row).map_err(|why| Failure::failed(format!("{}: {why}", path.display())))?;
+        if let Err(why) = open.writer.push(rows) {
+            return Err(self.give_up(of, &why));
+        }
+        open.last = last;
+        for _ in rows {
             open.rows += 1;
             self.done.records += 1;
             self.progress.tell(self.done.records, || part);
         }
-        open.last = last;
         if open.rows >= self.limits.records { self.complete(of).await } else { Ok(()) }
+    }
+
+    /// Drops a file that something could not be written to: under a final name it would hide what it lacks, as the next
+    /// run goes on behind the last complete file.
+    fn give_up(&mut self, of: &str, why: &str) -> Failure {
+        let Some(Open { temporary, first, rows, .. }) = self.open.remove(of) else { return Failure::failed(why) };
+        self.done.records -= rows;
+        // What cannot be removed goes with the next run.
+        let _ = std::fs::remove_file(&temporary);
+        Failure::failed(format!(
+            "{}: {why}; all of {of} from {first} on is not recorded: run again, and it goes on from there",
+            temporary.display()
+        ))
     }
 
     /// Completes the files that were written for long enough.
@@ -193,3 +207,7 @@ impl Recorder {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "recorder_tests.rs"]
+mod tests;

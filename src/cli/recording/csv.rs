@@ -1,11 +1,14 @@
 //! CSV recordings: the columns of `tail --format csv` first, so that whoever reads those reads these, then the record's
 //! place and its numbers as they stand in its bytes.
 //!
-//! Text alone does not give the bytes back: a price of 0 has one spelling and 19 scales.
+//! Text alone does not give the bytes back: a price of 0 has one spelling and 19 scales. Nor does it show where lines are
+//! missing: so each line says how many of its message follow, and ends with a hash of itself and of all lines before it.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
 use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::super::format::{self, Format, Place as Beside};
 use super::{Place, Row};
@@ -15,46 +18,38 @@ use crate::market::{GapMsg, Record, TradeMsg};
 /// What follows on the columns of `tail`. Of a gap its last id and its number stand as the mantissas, its strength and
 /// its reason as the scales: these are their places in the record.
 const MORE: &str = "sequence,message_index,ring_epoch,ring_position,kind,instrument_id,flag_bits,price_mantissa,\
-                    price_scale,size_mantissa,size_scale";
+                    price_scale,size_mantissa,size_scale,message_left,xxh3_64";
+/// A line that is longer is none.
+const LINE_MAX: u64 = 1 << 16;
 /// How many columns these are.
-const MORE_COLUMNS: usize = 11;
+const MORE_COLUMNS: usize = 13;
 
 /// Writes a file.
 pub(crate) struct Writer {
     out: BufWriter<File>,
+    hash: u64,
+}
+
+/// The hash of a line without its own, behind lines of that hash.
+fn hash(before: u64, line: &str) -> u64 {
+    xxh3_64_with_seed(line.as_bytes(), before)
 }
 
 impl Writer {
     pub(super) fn new(file: File) -> Result<Self, String> {
         let mut out = BufWriter::new(file);
         writeln!(out, "{},{MORE}", format::csv_header(false)).map_err(|error| error.to_string())?;
-        Ok(Self { out })
+        Ok(Self { out, hash: 0 })
     }
 
-    pub(super) fn push(&mut self, row: &Row) -> Result<(), String> {
-        if [&row.exchange, &row.symbol].iter().any(|name| name.contains([',', '"', '\n', '\r'])) {
-            return Err(format!("{} {}: CSV cannot hold this name; use --format parquet", row.exchange, row.symbol));
+    /// Takes the records of a message.
+    pub(super) fn push(&mut self, message: &[Row]) -> Result<(), String> {
+        for (row, left) in message.iter().zip((0..message.len()).rev()) {
+            let line = line(row, left);
+            self.hash = hash(self.hash, &line);
+            writeln!(self.out, "{line},{:016x}", self.hash).map_err(|error| error.to_string())?;
         }
-        let beside = Beside { exchange: &row.exchange, symbol: &row.symbol, frame: None };
-        let line = format::line(Format::Csv, beside, &row.record);
-        let place = match row.place {
-            Place::Stream { sequence, index } => format!("{sequence},{index},,"),
-            Place::Ring { epoch, position } => format!(",,{epoch},{position}"),
-        };
-        let id = row.record.instrument_id();
-        let written = match &row.record {
-            Record::Trade(t) => writeln!(
-                self.out,
-                "{line},{place},{},{id},{},{},{},{},{}",
-                t.kind, t.flags, t.price, t.price_scale, t.size, t.size_scale
-            ),
-            Record::Gap(g) => writeln!(
-                self.out,
-                "{line},{place},{},{id},{},{},{},{},{}",
-                g.kind, g.flags, g.last_id, g.strength, g.missing, g.reason
-            ),
-        };
-        written.map_err(|error| error.to_string())
+        Ok(())
     }
 
     pub(super) fn finish(self) -> Result<File, String> {
@@ -62,10 +57,34 @@ impl Writer {
     }
 }
 
+/// A line, but for its hash.
+fn line(row: &Row, left: usize) -> String {
+    let beside = Beside { exchange: &row.exchange, symbol: &row.symbol, frame: None };
+    let line = format::line(Format::Csv, beside, &row.record);
+    let place = match row.place {
+        Place::Stream { sequence, index } => format!("{sequence},{index},,"),
+        Place::Ring { epoch, position } => format!(",,{epoch},{position}"),
+    };
+    let id = row.record.instrument_id();
+    match &row.record {
+        Record::Trade(t) => format!(
+            "{line},{place},{},{id},{},{},{},{},{},{left}",
+            t.kind, t.flags, t.price, t.price_scale, t.size, t.size_scale
+        ),
+        Record::Gap(g) => format!(
+            "{line},{place},{},{id},{},{},{},{},{},{left}",
+            g.kind, g.flags, g.last_id, g.strength, g.missing, g.reason
+        ),
+    }
+}
+
 /// Reads a file.
 pub(crate) struct Reader {
     input: BufReader<File>,
     line: u64,
+    hash: u64,
+    /// Records of the last message that are to follow.
+    left: u64,
     text: String,
     /// The last names: the next record mostly has the same ones.
     names: Option<(Arc<str>, Arc<str>)>,
@@ -73,8 +92,14 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(super) fn new(file: File) -> Result<Self, String> {
-        let mut this =
-            Self { input: BufReader::with_capacity(1 << 16, file), line: 0, text: String::new(), names: None };
+        let mut this = Self {
+            input: BufReader::with_capacity(1 << 16, file),
+            line: 0,
+            hash: 0,
+            left: 0,
+            text: String::new(),
+            names: None,
+        };
         this.read_line()?;
         if this.text.trim_end() == format!("{},{MORE}", format::csv_header(false)) {
             return Ok(this);
@@ -86,28 +111,50 @@ impl Reader {
 
     pub(super) fn next(&mut self) -> Result<Option<Row>, String> {
         if !self.read_line()? {
-            return Ok(None);
+            return match self.left {
+                0 => Ok(None),
+                left => {
+                    Err(format!("line {}: it is cut off here: {left} records of its message are missing", self.line))
+                }
+            };
         }
         let text = std::mem::take(&mut self.text);
-        let row = if text.ends_with('\n') { self.row(text.trim_end()) } else { Err("it is cut off here".to_owned()) };
+        let row = match text.strip_suffix('\n') {
+            Some(line) => self.row(line),
+            None => Err("it is cut off here".to_owned()),
+        };
         self.text = text;
         row.map(Some).map_err(|why| format!("line {}: {why}", self.line))
     }
 
+    /// Reads a line; names may have line ends in them.
     fn read_line(&mut self) -> Result<bool, String> {
         self.text.clear();
         self.line += 1;
-        let read = self.input.read_line(&mut self.text);
-        read.map(|count| count > 0).map_err(|error| format!("line {}: {error}", self.line))
+        loop {
+            let read = (&mut self.input).take(LINE_MAX).read_line(&mut self.text);
+            let count = read.map_err(|error| format!("line {}: {error}", self.line))?;
+            let quotes = self.text.bytes().filter(|byte| *byte == b'"').count();
+            if count == 0 || quotes.is_multiple_of(2) || self.text.len() as u64 > LINE_MAX {
+                return Ok(!self.text.is_empty());
+            }
+        }
     }
 
     fn row(&mut self, text: &str) -> Result<Row, String> {
-        let fields: Vec<&str> = text.split(',').collect();
+        let fields = format::csv_cells(text);
+        let fields: Vec<&str> = fields.iter().map(|field| &**field).collect();
         let count = format::csv_header(false).split(',').count() + MORE_COLUMNS;
         if fields.len() != count {
             return Err(format!("{} columns, and the header has {count}", fields.len()));
         }
         let (head, more) = fields.split_at(count - MORE_COLUMNS);
+        let hashed = text.rsplit_once(',').map_or(text, |(line, _)| line);
+        self.hash = hash(self.hash, hashed);
+        if more[12] != format!("{:016x}", self.hash) {
+            return Err("it is damaged, or a line before it is missing: its hash is another".to_owned());
+        }
+        self.left = number(more[11])?;
         let record = record(head, more)?;
         let place = if more[0].is_empty() {
             Place::Ring { epoch: number(more[2])?, position: number(more[3])? }

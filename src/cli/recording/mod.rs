@@ -103,13 +103,16 @@ impl Writer {
         })
     }
 
-    /// Takes the next record.
-    pub(super) fn push(&mut self, row: &Row) -> Result<(), String> {
+    /// Takes the records of the next message.
+    ///
+    /// # Errors
+    /// When they cannot be written; what the file holds then is no recording.
+    pub(super) fn push(&mut self, message: &[Row]) -> Result<(), String> {
         match self {
-            Self::Parquet(writer) => writer.push(row),
-            Self::Csv(writer) => writer.push(row),
+            Self::Parquet(writer) => message.iter().try_for_each(|row| writer.push(row)),
+            Self::Csv(writer) => writer.push(message),
             Self::Dbn(writer) => {
-                writer.push(row);
+                message.iter().for_each(|row| writer.push(row));
                 Ok(())
             }
         }
