@@ -36,11 +36,18 @@ impl FromStr for Speed {
     }
 }
 
+/// A step between two times of receipt that is longer is no wait: the recording pauses, or one of the times is none.
+const STEP_MAX: Duration = Duration::from_secs(86_400);
+/// Such steps that are said one by one.
+const TOLD_MAX: u32 = 5;
+
 /// Keeps the pace.
 pub(super) struct Pace {
     speed: Speed,
-    /// When the first record went out, and its time of receipt.
-    began: Option<(Instant, u64)>,
+    /// When the last record was due, and the latest time of receipt so far.
+    last: Option<(Instant, u64)>,
+    /// Steps that were passed over.
+    passed: u32,
     enter: Option<BufReader<Stdin>>,
 }
 
@@ -57,7 +64,7 @@ pub(super) enum Due {
 impl Pace {
     pub(super) fn new(speed: Speed) -> Self {
         let enter = (speed == Speed::Step).then(|| BufReader::new(tokio::io::stdin()));
-        Self { speed, began: None, enter }
+        Self { speed, last: None, passed: 0, enter }
     }
 
     /// What a record of this time of receipt waits for.
@@ -67,12 +74,38 @@ impl Pace {
             Speed::Step => Due::Enter,
             Speed::Times(times) => {
                 let now = clock::now();
-                let (start, first) = *self.began.get_or_insert((now, time));
-                let wait = Duration::from_nanos(time.saturating_sub(first));
-                // A time that is beyond all waiting is one of the other end of time: it is not waited for.
-                let wait = Duration::try_from_secs_f64(wait.as_secs_f64() / times).unwrap_or_default();
-                start.checked_add(wait).filter(|at| *at > now).map_or(Due::Now, Due::At)
+                let at = self.at(now, time, times);
+                if at > now { Due::At(at) } else { Due::Now }
             }
+        }
+    }
+
+    /// When a record of this time of receipt is due: behind the last one by the step between their times.
+    fn at(&mut self, now: Instant, time: u64, times: f64) -> Instant {
+        let (due, before) = *self.last.get_or_insert((now, time));
+        let step = Duration::from_nanos(time.abs_diff(before));
+        if step > STEP_MAX {
+            self.pass_over(step, before, time);
+            let due = due.max(now);
+            self.last = Some((due, time));
+            return due;
+        }
+        if time <= before {
+            return due;
+        }
+        let wait = Duration::try_from_secs_f64(step.as_secs_f64() / times).unwrap_or_default();
+        let due = due.checked_add(wait).unwrap_or(due);
+        self.last = Some((due, time));
+        due
+    }
+
+    fn pass_over(&mut self, step: Duration, before: u64, time: u64) {
+        self.passed += 1;
+        let way = if time > before { "later" } else { "earlier" };
+        let more = if self.passed == TOLD_MAX { "; what else there is of this kind is not told" } else { "" };
+        if self.passed <= TOLD_MAX {
+            let days = step.as_secs() / 86_400;
+            eprintln!("a record is {days} days {way} than the one before it: it is not waited for{more}");
         }
     }
 
@@ -96,6 +129,35 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_time_however_odd_is_waited_for_longer_than_a_day() {
+        let now = clock::now();
+        let mut pace = Pace::new(Speed::Times(1.0));
+        let second = 1_000_000_000;
+        let start = 1_700_000_000 * second;
+        // The time of a record, and when it is due, in seconds behind the first one.
+        for (time, due) in [
+            (0, 0),
+            (start, 0),
+            (start + second, 1),
+            (u64::MAX, 1),
+            (start + 2 * second, 1),
+            (start + 3 * second, 2),
+            // One that is late by a second does not make the others wait.
+            (start + 2 * second, 2),
+            (start + 4 * second, 3),
+            (0, 3),
+            (start, 3),
+            (start + 3_600 * second, 3_603),
+        ] {
+            assert_eq!(pace.at(now, time, 1.0), now + Duration::from_secs(due), "{time}");
+        }
+        assert_eq!(pace.passed, 5);
+        let mut pace = Pace::new(Speed::Times(10.0));
+        assert_eq!(pace.at(now, start, 10.0), now);
+        assert_eq!(pace.at(now, start + second, 10.0), now + Duration::from_millis(100));
+    }
 
     #[test]
     fn speeds_are_read() {
