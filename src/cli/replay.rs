@@ -11,7 +11,7 @@ use std::sync::Arc;
 use self::pace::{Pace, Speed};
 use super::progress::Progress;
 use super::recording::Row;
-use super::recording::series::{self, Series};
+use super::recording::series::{self, Missing, Series};
 use super::settings::{self, ConfigArgs, VenueArgs, flag};
 use super::signals::Stop;
 use super::{Failure, block_on_and_leave};
@@ -26,6 +26,7 @@ It reads what `record` has written as Parquet or CSV: files, or folders with all
 read once before anything goes out, so that a damaged file is told first. In a stream each message has the records, the
 order and the Nats-Msg-Id of the one that was recorded; records of a ring are one message each. Into a stream that
 holds records of the same instruments nothing is replayed without --append, and a foreign writer ends it.
+Times of receipt set the pace; more than a day between two records is not waited for.
 A ring forgets what is older than transport.ipc.capacity records, read or not: with --speed max nobody keeps up.
 
 Examples:
@@ -64,6 +65,9 @@ pub(crate) struct Args {
     /// Only this object of it; may be given several times.
     #[arg(long = "object", value_name = "NAME", requires = "bucket")]
     objects: Vec<String>,
+    /// Also where files are missing in the middle, or nothing was recorded there.
+    #[arg(long)]
+    allow_missing: bool,
     #[command(flatten)]
     venues: VenueArgs,
     #[command(flatten)]
@@ -102,8 +106,10 @@ async fn replay(args: &Args, settings: &Settings) -> Result<(), Failure> {
         }
         None => series::files(&args.recordings)?,
     };
-    let source = Source { files, venues: Wanted::new(&args.venues) };
+    let missing = if args.allow_missing { Missing::Allow } else { Missing::Refuse };
+    let mut source = Source { files, venues: Wanted::new(&args.venues), missing };
     let (instruments, records) = source.look(&mut stop).await?;
+    source.missing = Missing::Known;
     if records == 0 {
         return Err(Failure::failed("there is no record in it of what was asked for: nothing to replay"));
     }
@@ -175,6 +181,7 @@ impl Wanted {
 struct Source {
     files: Vec<PathBuf>,
     venues: Wanted,
+    missing: Missing,
 }
 
 impl Source {
@@ -200,7 +207,7 @@ impl Source {
 
     /// The records, from the first one.
     fn rows(&self) -> Result<Rows<'_>, Failure> {
-        Ok(Rows { series: Series::open(&self.files)?, venues: &self.venues })
+        Ok(Rows { series: Series::open(&self.files, self.missing)?, venues: &self.venues })
     }
 }
 

@@ -3,6 +3,7 @@
 //! | file | what it knows |
 //! |---|---|
 //! | `folder` | names, temporary names, what is complete, whose folder it is |
+//! | `seen` | how far streams and rings were seen behind their last record |
 //! | `columns`, `parquet` | Parquet: the columns; writing and reading them |
 //! | `csv` | the lines of `tail --format csv`, with what is needed to rebuild the bytes |
 //! | `dbn` | DBN, and what it cannot hold |
@@ -13,6 +14,7 @@ pub(super) mod csv;
 pub(super) mod dbn;
 pub(super) mod folder;
 pub(super) mod parquet;
+pub(super) mod seen;
 pub(super) mod series;
 
 use std::collections::BTreeMap;
@@ -162,9 +164,17 @@ impl Reader {
     }
 }
 
+/// What a file says of what it is a recording of.
+fn about(path: &Path) -> Option<String> {
+    match Format::of(path)? {
+        Format::Parquet => parquet::about(File::open(path).ok()?),
+        Format::Csv | Format::Dbn => None,
+    }
+}
+
 /// What is wrong with a file whose name says more than it holds.
-fn cut_off(name: &Name, last: Option<(u64, u64)>) -> Option<String> {
-    let end = (name.epoch, name.last);
+fn cut_off(name: &Name, last: Option<Place>) -> Option<String> {
+    let (last, end) = (last.map(Place::numbers), (name.epoch, name.last));
     (last != Some(end)).then(|| {
         let found = last.map_or_else(|| "is empty".to_owned(), |(_, at)| format!("ends at {at}"));
         format!("it {found}, and by its name ends at {}: it is damaged, or was renamed", name.last)

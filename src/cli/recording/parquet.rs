@@ -113,6 +113,13 @@ fn write<T: DataType>(
     column.close()
 }
 
+/// What a file says of what it is a recording of.
+pub(super) fn about(file: File) -> Option<String> {
+    let file = SerializedFileReader::new(file).ok()?;
+    let pairs = file.metadata().file_metadata().key_value_metadata()?;
+    pairs.iter().find(|pair| pair.key == KEY)?.value.clone()
+}
+
 /// Reads a file.
 pub(crate) struct Reader {
     file: SerializedFileReader<File>,
