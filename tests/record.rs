@@ -6,6 +6,10 @@ mod support;
 
 #[path = "record/again.rs"]
 mod again;
+#[path = "record/bucket.rs"]
+mod bucket;
+#[path = "record/course.rs"]
+mod course;
 #[path = "record/damaged.rs"]
 mod damaged;
 #[path = "record/dbn.rs"]
@@ -22,3 +26,5 @@ mod process;
 mod records;
 #[path = "record/rings.rs"]
 mod rings;
+#[path = "record/series.rs"]
+mod series;

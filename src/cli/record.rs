@@ -1,8 +1,10 @@
 //! `record`: the stream, or the rings, into files that give every byte back.
 
+mod done;
 mod recorder;
 mod rings;
 mod stream;
+mod uploads;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +24,8 @@ use crate::transport::nats::consumer::Since;
 #[command(after_help = "\
 A file has its final name, such as MARKET_DATA-000000000001-000000100000.parquet, once it is whole and on the disk. Run
 again on the same folder it goes on behind the last complete file, each record once and in order. Ctrl-C or SIGTERM
-completes the open file and ends. Without --follow and --until it ends with what is there at its start.
+completes the open file, puts what is left into the --bucket (a second one leaves that to the next run) and ends. The
+exit code is 1 where anything was lost before it was recorded, or may have been. Without --follow and --until it ends with what is there at its start.
 --since and --until take `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, of the stream, a sequence
 (`#1000`): times of storage in the stream, times of receipt in rings. --since holds for the first run on a folder.
 Parquet and CSV give every byte back. DBN does not hold gaps, ids or sizes beyond 32 bits, sizes that are no whole
@@ -101,9 +104,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let limits = Limits { records: args.rotate_records, time: args.rotate_interval, all: args.count };
     block_on(async {
         let mut stop = Stop::new()?;
-        let mut recorder = Recorder::new(folder, args.format, limits);
+        let mut recorder = Recorder::new(folder, args.format, limits)?;
         if let Some(bucket) = &args.bucket {
-            recorder.upload_to(nats, bucket).await?;
+            tokio::select! {
+                biased;
+                () = stop.wait() => return Err(Failure::failed("ended before anything was recorded")),
+                done = recorder.upload_to(nats, bucket) => done?,
+            }
         }
         let done = if args.ipc {
             rings::run(&loaded.settings, &wanted, &mut recorder, &mut stop).await
@@ -111,7 +118,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             Box::pin(stream::run(nats, &wanted, &mut recorder, &mut stop)).await
         };
         // What was read before it went wrong is whole.
-        let closed = recorder.finish().await;
+        let closed = recorder.finish(&mut stop).await;
         recorder.tell();
         done.and(closed)?;
         if recorder.is_whole() { Ok(()) } else { Err(Failure::silent()) }

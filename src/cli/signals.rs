@@ -25,6 +25,11 @@ impl Stop {
         if self.came {
             return;
         }
+        self.again().await;
+    }
+
+    /// Returns when one comes, whether or not one has come before.
+    pub(super) async fn again(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

@@ -1,6 +1,6 @@
 //! The rings as they are recorded: a row of files for each, named by its writer's beginning.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::recorder::Recorder;
 use crate::config::Settings;
 use crate::market::Record;
 use crate::source::{self, Begin, Event, IpcConfig, IpcSource, Lost, TradeSource as _, Waiting};
-use crate::transport::ipc::Gone;
+use crate::transport::ipc::{Gone, Reader};
 use crate::transport::nats::consumer::Since;
 
 /// A ring without anything new is looked at again after this.
@@ -32,7 +32,6 @@ pub(super) async fn run(
     stop: &mut Stop,
 ) -> Result<(), Failure> {
     let ipc = &settings.transport.ipc;
-    let ends = recorder.folder.ends()?;
     recorder.folder.claim(&json!({
         "recording": 1,
         "rings": ipc.shm_path_prefix,
@@ -40,7 +39,8 @@ pub(super) async fn run(
         "symbols": wanted.symbols,
         "format": recorder.format().ending(),
     }))?;
-    let begin = if wanted.since == Since::Now && ends.is_empty() { Begin::Newest } else { Begin::Oldest };
+    let first = recorder.is_first();
+    let begin = if wanted.since == Since::Now && first { Begin::Newest } else { Begin::Oldest };
     let config = IpcConfig {
         exchanges: wanted.exchanges.clone(),
         symbols: wanted.symbols.clone(),
@@ -50,54 +50,97 @@ pub(super) async fn run(
         ..IpcConfig::default()
     };
     let mut source = IpcSource::open(&config).map_err(Failure::failed)?;
-    begins(&source, &ends, recorder);
+    let mut course = Course::new(&source, wanted, recorder);
     loop {
         for _ in 0..BURST {
             if recorder.is_full() {
+                course.seen(&source, recorder);
                 return Ok(());
             }
             match next(&mut source, recorder)? {
-                Some(Some(row)) => {
-                    let end = ends.get(&*row.exchange).copied();
-                    let known = end.is_some_and(|(epoch, last)| {
-                        let (of, at) = row.place.numbers();
-                        of == epoch && at <= last
-                    });
-                    let late = matches!(wanted.until, Some(Since::Time(until)) if time(&row.record) > until);
-                    if !known && !late && !is_older(&row.record, wanted.since) {
-                        let exchange = Arc::clone(&row.exchange);
-                        recorder.take(&exchange, &[row], None).await?;
-                    }
-                }
+                Some(Some(row)) => course.take(row, recorder)?,
                 Some(None) => {}
                 None if wanted.follow => break,
-                None => return Ok(()),
+                None => {
+                    course.seen(&source, recorder);
+                    return Ok(());
+                }
             }
         }
-        recorder.tick().await?;
+        course.seen(&source, recorder);
+        recorder.tick()?;
         if stop.came().await {
             return Ok(());
         }
         if source.readers().all(|reader| reader.behind() == 0) {
-            tokio::time::sleep(NAP).await;
+            recorder.idle(NAP).await;
         }
     }
 }
 
-/// Tells where rings are recorded on, and what they have overwritten since the last run.
-fn begins(source: &IpcSource, ends: &BTreeMap<String, (u64, u64)>, recorder: &mut Recorder) {
-    for reader in source.readers() {
-        let Some((epoch, last)) = ends.get(reader.exchange()).copied() else { continue };
-        let exchange = reader.exchange();
-        if reader.epoch() != epoch {
-            recorder.say(&format!("{exchange}: another writer since the last run; what its ring held before is gone"));
-            continue;
+/// What is taken of the rings.
+struct Course<'a> {
+    wanted: &'a Wanted,
+    /// Rings that no run before has recorded: --since is for these.
+    first: BTreeSet<String>,
+    /// Where other runs have ended: the ring's epoch, and the last record that is not wanted again.
+    known: BTreeMap<String, (u64, u64)>,
+    /// Where the first record behind --until stands in a ring: a later run may want it.
+    late: BTreeMap<(String, u64), u64>,
+}
+
+impl<'a> Course<'a> {
+    /// Tells where rings are recorded on, and what they have overwritten since the last run.
+    fn new(source: &IpcSource, wanted: &'a Wanted, recorder: &mut Recorder) -> Self {
+        let first = source.exchanges().filter(|exchange| !recorder.knows(exchange)).map(str::to_owned).collect();
+        let mut known = BTreeMap::new();
+        for reader in source.readers() {
+            let (exchange, position) = (reader.exchange(), reader.position());
+            let Some(last) = recorder.end(exchange, reader.epoch()) else {
+                if recorder.knows(exchange) {
+                    let what = "another writer since the last run; what its ring held at the end is not known";
+                    recorder.doubt(&format!("{exchange}: {what}"));
+                    overwritten(exchange, 0, position, recorder);
+                }
+                continue;
+            };
+            recorder.say(&format!("going on behind record {last} of {exchange}"));
+            known.insert(exchange.to_owned(), (reader.epoch(), last));
+            overwritten(exchange, last.saturating_add(1), position, recorder);
         }
-        recorder.say(&format!("going on behind record {last} of {exchange}"));
-        if reader.position() > last.saturating_add(1) {
-            let what = format!("{exchange}: records {} to {} were overwritten", last + 1, reader.position() - 1);
-            recorder.lost(reader.position() - 1 - last, &format!("{what} before they were recorded"));
+        Self { wanted, first, known, late: BTreeMap::new() }
+    }
+
+    /// Takes a record, if it is wanted and was not taken before.
+    fn take(&mut self, row: Row, recorder: &mut Recorder) -> Result<(), Failure> {
+        let exchange = Arc::clone(&row.exchange);
+        let (epoch, at) = row.place.numbers();
+        if matches!(self.wanted.until, Some(Since::Time(until)) if time(&row.record) > until) {
+            self.late.entry((exchange.to_string(), epoch)).or_insert(at);
+            return Ok(());
         }
+        let known = self.known.get(&*exchange).is_some_and(|(of, end)| *of == epoch && at <= *end);
+        let older = is_older(&row.record, self.wanted.since) && self.first.contains(&*exchange);
+        if known || older { Ok(()) } else { recorder.take(&exchange, &[row], None) }
+    }
+
+    /// Notes how far the rings are read.
+    fn seen(&self, source: &IpcSource, recorder: &mut Recorder) {
+        for reader in source.readers() {
+            let late = self.late.get(&(reader.exchange().to_owned(), reader.epoch())).copied();
+            let next = late.unwrap_or(u64::MAX).min(reader.position());
+            if let Some(last) = next.checked_sub(1) {
+                recorder.sees(reader.exchange(), reader.epoch(), last);
+            }
+        }
+    }
+}
+
+/// Tells that a ring no longer has its records from `from` on, up to where its reader stands.
+fn overwritten(exchange: &str, from: u64, position: u64, recorder: &mut Recorder) {
+    if position > from {
+        let what = format!("{exchange}: records {from} to {} were overwritten", position - 1);
+        recorder.lost(position - from, &format!("{what} before they were recorded"));
     }
 }
 
@@ -112,15 +155,21 @@ fn next(source: &mut IpcSource, recorder: &mut Recorder) -> Result<Option<Option
             return Ok(Some(None));
         }
         Ok(Some(Event::WriterGone { exchange, reason })) => {
-            let what = match reason {
-                Gone::Closed => "the writer has closed the ring".to_owned(),
-                reason => reason.to_string(),
-            };
-            recorder.say(&format!("{exchange}: {what}"));
+            match reason {
+                Gone::Closed => recorder.say(&format!("{exchange}: the writer has closed the ring")),
+                // What it held behind its last record that was read is gone with it.
+                Gone::Truncated { .. } => recorder.doubt(&format!("{exchange}: {reason}")),
+                reason => recorder.say(&format!("{exchange}: {reason}")),
+            }
             return Ok(Some(None));
         }
-        Ok(Some(Event::WriterChanged { exchange, .. })) => {
+        Ok(Some(Event::WriterChanged { exchange, epoch })) => {
             recorder.say(&format!("{exchange}: a new writer has taken over"));
+            let exchange = exchange.to_owned();
+            let mut readers =
+                source.readers().filter(|reader| reader.exchange() == exchange && reader.epoch() == epoch);
+            let position = readers.next().map_or(0, Reader::position);
+            overwritten(&exchange, 0, position, recorder);
             return Ok(Some(None));
         }
         Ok(Some(_)) => return Ok(Some(None)),

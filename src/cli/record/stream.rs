@@ -23,10 +23,15 @@ const TICK: Duration = Duration::from_millis(250);
 /// Records the stream until it ends, is full, or is told to stop.
 pub(super) async fn run(nats: &Nats, wanted: &Wanted, recorder: &mut Recorder, stop: &mut Stop) -> Result<(), Failure> {
     let name = &nats.jetstream.stream_name;
-    let end = recorder.folder.ends()?.get(name).map(|(_, last)| *last);
-    let since = end.map_or(wanted.since, |last| Since::Sequence(last.saturating_add(1)));
+    let (recorded, end) = (recorder.recorded(name, 0), recorder.end(name, 0));
+    // The last message that was recorded is read again, to see whether it is still the same.
+    let since = recorded.or(end).map_or(wanted.since, Since::Sequence);
     let filter = Filter { exchanges: wanted.exchanges.clone(), symbols: wanted.symbols.clone(), kind: None };
-    let mut scan = Scan::open(nats, filter.clone(), since).await.map_err(Failure::failed)?;
+    let mut scan = tokio::select! {
+        biased;
+        () = stop.wait() => return Ok(()),
+        scan = Scan::open(nats, filter.clone(), since) => scan.map_err(Failure::failed)?,
+    };
     recorder.folder.claim(&json!({
         "recording": 1,
         "stream": name,
@@ -37,34 +42,23 @@ pub(super) async fn run(nats: &Nats, wanted: &Wanted, recorder: &mut Recorder, s
         "format": recorder.format().ending(),
     }))?;
     let mut course = Course::new(nats, wanted.is_all(), end);
-    if let Some(last) = end {
-        recorder.say(&format!("going on behind sequence {last} of stream {name}"));
+    let last = scan.last_sequence();
+    if let Some(end) = end {
+        if last < end {
+            return Err(course.went_back(&format!("it ends at {last}, and was recorded up to {end}")));
+        }
+        recorder.say(&format!("going on behind sequence {end} of stream {name}"));
         course.begins(scan.first_sequence(), recorder);
     }
-    let last = scan.last_sequence();
-    let bound = match wanted.until {
-        Some(Since::Sequence(sequence)) => last.min(sequence),
-        _ => last,
-    };
-    loop {
-        let stored = tokio::select! {
-            biased;
-            () = stop.wait() => return Ok(()),
-            stored = scan.next() => stored.map_err(Failure::failed)?,
-        };
-        let Some(stored) = stored else { break };
-        let late = matches!(wanted.until, Some(Since::Time(until)) if stored.stored_ns > until);
-        if late || stored.sequence > bound {
-            break;
-        }
-        course.stored(&stored, bound, recorder).await?;
-        recorder.tick().await?;
-        if recorder.is_full() {
-            return Ok(());
-        }
+    if let Some(recorded) = recorded {
+        course.recorded = recorder.folder.last_message(name, recorded)?;
     }
+    let whole = course.scan(&mut scan, wanted, recorder, stop).await?;
     drop(scan);
-    if wanted.follow { Box::pin(follow(nats, filter, last, &mut course, recorder, stop)).await } else { Ok(()) }
+    match whole {
+        true if wanted.follow => Box::pin(follow(nats, filter, last, &mut course, recorder, stop)).await,
+        _ => Ok(()),
+    }
 }
 
 /// Records what comes behind a sequence.
@@ -77,7 +71,11 @@ async fn follow(
     stop: &mut Stop,
 ) -> Result<(), Failure> {
     let since = Since::Sequence(behind.saturating_add(1));
-    let mut tail = Tail::open(nats, filter, since).await.map_err(Failure::failed)?;
+    let mut tail = tokio::select! {
+        biased;
+        () = stop.wait() => return Ok(()),
+        tail = Tail::open(nats, filter, since) => tail.map_err(Failure::failed)?,
+    };
     let mut rows = Vec::new();
     loop {
         while let Some(next) = tail.pop() {
@@ -86,7 +84,7 @@ async fn follow(
                     let place = Place::Stream { sequence: item.sequence, index: index(&rows) };
                     rows.push(Row { exchange: item.exchange, symbol: item.symbol, place, record: item.record });
                     if tail.front() != Some(item.sequence) {
-                        course.take(item.sequence, &rows, None, recorder).await?;
+                        course.take(item.sequence, &rows, None, recorder)?;
                         rows.clear();
                     }
                 }
@@ -108,10 +106,10 @@ async fn follow(
                 biased;
                 () = stop.wait() => return Ok(()),
                 () = &mut fill => break,
-                () = tokio::time::sleep(TICK) => recorder.tick().await?,
+                () = recorder.idle(TICK) => recorder.tick()?,
             }
         }
-        recorder.tick().await?;
+        recorder.tick()?;
     }
 }
 
@@ -127,6 +125,8 @@ struct Course {
     all: bool,
     /// The last sequence that was seen.
     last: Option<u64>,
+    /// The message that was recorded last; empty once it was seen again.
+    recorded: Vec<Row>,
     /// What subjects are, where they are ours.
     names: HashMap<String, Option<Names>>,
 }
@@ -141,8 +141,67 @@ impl Course {
             prefix: stream.subject_prefix.clone(),
             all,
             last,
+            recorded: Vec::new(),
             names: HashMap::new(),
         }
+    }
+
+    /// Records what is stored; whether all of it was read.
+    async fn scan(
+        &mut self,
+        scan: &mut Scan,
+        wanted: &Wanted,
+        recorder: &mut Recorder,
+        stop: &mut Stop,
+    ) -> Result<bool, Failure> {
+        let last = scan.last_sequence();
+        let bound = match wanted.until {
+            Some(Since::Sequence(sequence)) => last.min(sequence),
+            _ => last,
+        };
+        let behind = self.last.unwrap_or(0);
+        loop {
+            let stored = tokio::select! {
+                biased;
+                () = stop.wait() => return Ok(false),
+                stored = scan.next() => stored.map_err(Failure::failed)?,
+            };
+            let late = stored.as_ref().filter(|stored| {
+                matches!(wanted.until, Some(Since::Time(until)) if stored.stored_ns > until) || stored.sequence > bound
+            });
+            let seen = late.map_or(bound, |late| late.sequence.saturating_sub(1).min(bound));
+            let Some(stored) = stored.filter(|stored| stored.sequence <= seen) else {
+                recorder.sees(&self.name, 0, seen.max(behind));
+                return Ok(true);
+            };
+            if stored.sequence <= behind {
+                self.compare(&stored)?;
+                continue;
+            }
+            self.stored(&stored, bound, recorder)?;
+            recorder.tick()?;
+            if recorder.is_full() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Sees whether the message that was recorded last is still the same.
+    fn compare(&mut self, stored: &Stored) -> Result<(), Failure> {
+        let recorded = std::mem::take(&mut self.recorded);
+        let is_it = |row: &Row| row.place == Place::Stream { sequence: stored.sequence, index: 0 };
+        if !recorded.first().is_some_and(is_it) || self.rows(stored).is_ok_and(|rows| rows == recorded) {
+            return Ok(());
+        }
+        Err(self.went_back(&format!("sequence {} is not the message that was recorded", stored.sequence)))
+    }
+
+    /// A stream that has lost its end and grown again counts the same sequences anew.
+    fn went_back(&self, what: &str) -> Failure {
+        let name = &self.name;
+        Failure::failed(format!(
+            "stream {name}: {what}: it went back, as behind a crash or out of a backup; record into another folder"
+        ))
     }
 
     /// Tells what the stream has removed since the last run.
@@ -154,14 +213,19 @@ impl Course {
     }
 
     /// Moves on to a sequence. Whether one that is not there was asked for cannot be known where some are left out.
-    fn passes(&mut self, sequence: u64, recorder: &Recorder) {
+    fn passes(&mut self, sequence: u64, recorder: &mut Recorder) {
         if let Some(last) = self.last.filter(|last| self.all && sequence > last.saturating_add(1)) {
-            recorder.say(&format!("sequences {} to {} are not in the stream", last + 1, sequence - 1));
+            let what = format!(
+                "sequences {} to {} were removed from the stream before they were read",
+                last + 1,
+                sequence - 1
+            );
+            recorder.lost(sequence - 1 - last, &what);
         }
         self.last = Some(sequence);
     }
 
-    async fn take(
+    fn take(
         &mut self,
         sequence: u64,
         rows: &[Row],
@@ -169,13 +233,13 @@ impl Course {
         recorder: &mut Recorder,
     ) -> Result<(), Failure> {
         self.passes(sequence, recorder);
-        recorder.take(&self.name, rows, part).await
+        recorder.take(&self.name, rows, part)
     }
 
     /// Takes a message that was stored.
-    async fn stored(&mut self, stored: &Stored, end: u64, recorder: &mut Recorder) -> Result<(), Failure> {
+    fn stored(&mut self, stored: &Stored, end: u64, recorder: &mut Recorder) -> Result<(), Failure> {
         match self.rows(stored) {
-            Ok(rows) => self.take(stored.sequence, &rows, Some((stored.sequence, end)), recorder).await,
+            Ok(rows) => self.take(stored.sequence, &rows, Some((stored.sequence, end)), recorder),
             Err(why) => {
                 self.passes(stored.sequence, recorder);
                 recorder.unreadable(&format!("sequence {} on {}: {why}", stored.sequence, stored.subject));

@@ -1,8 +1,8 @@
 //! CSV recordings: the columns of `tail --format csv` first, so that whoever reads those reads these, then the record's
 //! place and its numbers as they stand in its bytes.
 //!
-//! Text alone does not give the bytes back: a price of 0 has one spelling and 19 scales. Nor does it show where lines are
-//! missing: so each line says how many of its message follow, and ends with a hash of itself and of all lines before it.
+//! Text alone does not give the bytes back: a price of 0 has one spelling and 19 scales. Nor does it show where lines
+//! are missing: so each line says how many of its message follow, and ends with a hash of itself and of all before it.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};

@@ -8,7 +8,8 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::super::Failure;
-use super::Format;
+use super::seen::Key;
+use super::{Format, Reader, Row};
 
 /// What the folder is a recording of; locked by whoever records into it.
 const ABOUT: &str = "recording.json";
@@ -54,21 +55,52 @@ impl Name {
     }
 }
 
-/// The complete files of a folder, in order.
+/// Whether a file of this name is one that a recorder writes: `.7.parquet.part`.
+fn is_part(name: &str) -> bool {
+    let number = name.strip_prefix('.').and_then(|name| name.strip_suffix(PART));
+    let number = number.and_then(|name| name.rsplit_once('.')).filter(|(_, ending)| {
+        [Format::Parquet, Format::Csv, Format::Dbn].iter().any(|format| format.ending() == *ending)
+    });
+    number.is_some_and(|(number, _)| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// What lies in a folder.
+pub(crate) struct Look {
+    /// Complete files, in order.
+    pub(crate) complete: Vec<(Name, PathBuf)>,
+    /// What ends like them, and has another name.
+    pub(crate) foreign: Vec<PathBuf>,
+}
+
+/// Looks into a folder.
 ///
 /// # Errors
-/// When the folder cannot be read.
-pub(crate) fn complete(directory: &Path) -> io::Result<Vec<(Name, PathBuf)>> {
-    let mut found = Vec::new();
+/// When it cannot be read.
+pub(crate) fn look(directory: &Path) -> io::Result<Look> {
+    let mut look = Look { complete: Vec::new(), foreign: Vec::new() };
     for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         let hidden = path.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        if let (false, Some(_), Some(name)) = (hidden, Format::of(&path), Name::read(&path)) {
-            found.push((name, path));
+        if hidden || Format::of(&path).is_none() {
+            continue;
+        }
+        match Name::read(&path) {
+            Some(name) => look.complete.push((name, path)),
+            None => look.foreign.push(path),
         }
     }
-    found.sort();
-    Ok(found)
+    look.complete.sort();
+    look.foreign.sort();
+    Ok(look)
+}
+
+fn complete(directory: &Path) -> io::Result<Vec<(Name, PathBuf)>> {
+    look(directory).map(|look| look.complete)
+}
+
+/// What a folder says of what it is a recording of.
+pub(crate) fn about(directory: &Path) -> Option<String> {
+    fs::read_to_string(directory.join(ABOUT)).ok().filter(|text| !text.trim().is_empty())
 }
 
 /// A folder that is recorded into.
@@ -83,7 +115,7 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// Opens a folder, makes it where there is none, and removes what an earlier recorder has left incomplete.
+    /// Opens a folder, and makes it where there is none.
     ///
     /// # Errors
     /// When it cannot be had, or somebody else records into it.
@@ -100,17 +132,15 @@ impl Folder {
         })?;
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(|error| fail(&about, &error))?;
-        let this = Self { path: path.to_owned(), format, about: file, text, files: 0 };
-        this.tidy().map_err(|error| fail(path, &error))?;
-        Ok(this)
+        Ok(Self { path: path.to_owned(), format, about: file, text, files: 0 })
     }
 
-    /// Removes what is incomplete.
+    /// Removes what is incomplete, of this recording.
     fn tidy(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            if name.starts_with('.') && name.ends_with(PART) {
+            let entry = entry?;
+            if is_part(&entry.file_name().to_string_lossy()) && entry.file_type()?.is_file() {
+                let path = entry.path();
                 fs::remove_file(&path)?;
                 eprintln!("{}: removed; an earlier recorder has not completed it", path.display());
             }
@@ -118,14 +148,16 @@ impl Folder {
         Ok(())
     }
 
-    /// How far each stream or ring is recorded: epoch and last sequence or position, by its name.
+    /// How far each stream or ring is recorded: the last sequence or position, by its name and its epoch. Epochs need
+    /// not grow: a clock that was set back begins an earlier one.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub(crate) fn ends(&self) -> Result<BTreeMap<String, (u64, u64)>, Failure> {
+    pub(crate) fn ends(&self) -> Result<BTreeMap<Key, u64>, Failure> {
         let files =
             complete(&self.path).map_err(|error| Failure::failed(format!("{}: {error}", self.path.display())))?;
-        Ok(files.into_iter().map(|(name, _)| (name.of, (name.epoch, name.last))).collect())
+        // They are sorted: what comes last ends last.
+        Ok(files.into_iter().map(|(name, _)| ((name.of, name.epoch), name.last)).collect())
     }
 
     /// The complete files.
@@ -138,7 +170,28 @@ impl Folder {
         Ok(files.into_iter().map(|(_, path)| path).collect())
     }
 
-    /// Says what the folder is a recording of. What it says already must be the same.
+    /// The message that a stream's last complete file ends with, of this sequence; nothing of a format that gives no
+    /// bytes back.
+    ///
+    /// # Errors
+    /// When that file cannot be read: what comes behind it would be of no use.
+    pub(crate) fn last_message(&self, of: &str, sequence: u64) -> Result<Vec<Row>, Failure> {
+        let files =
+            complete(&self.path).map_err(|error| Failure::failed(format!("{}: {error}", self.path.display())))?;
+        let mut files = files.into_iter().filter(|(name, _)| name.of == of && name.last == sequence);
+        let Some((_, path)) = files.next().filter(|_| self.format != Format::Dbn) else { return Ok(Vec::new()) };
+        let (mut reader, mut rows) = (Reader::open(&path)?, Vec::new());
+        let fail = |why| Failure::failed(format!("{}: {why}", path.display()));
+        while let Some(row) = reader.next().map_err(fail)? {
+            if row.place.numbers() == (0, sequence) {
+                rows.push(row);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Says what the folder is a recording of, and removes what an earlier recorder has left incomplete. What the
+    /// folder says already must be the same.
     ///
     /// # Errors
     /// When it is a recording of something else.
@@ -147,7 +200,7 @@ impl Folder {
         let fail = |error: &dyn std::fmt::Display| Failure::failed(format!("{}: {error}", path.display()));
         let before: serde_json::Value = serde_json::from_str(&self.text).unwrap_or_default();
         if before == *about {
-            return Ok(());
+            return self.tidy().map_err(|error| fail(&error));
         }
         let files = complete(&self.path).map_err(|error| fail(&error))?;
         if !files.is_empty() {
@@ -161,7 +214,8 @@ impl Folder {
             use std::os::unix::fs::FileExt as _;
             self.about.write_all_at(format!("{about}\n").as_bytes(), 0)
         });
-        written.and_then(|()| self.about.sync_all()).and_then(|()| self.sync()).map_err(|error| fail(&error))
+        let written = written.and_then(|()| self.about.sync_all()).and_then(|()| self.sync());
+        written.and_then(|()| self.tidy()).map_err(|error| fail(&error))
     }
 
     /// A new file under a temporary name.
@@ -175,6 +229,10 @@ impl Folder {
     /// Gives a file, whole and on the disk, its final name.
     pub(crate) fn complete(&self, temporary: &Path, mut file: File, name: &Name) -> Result<PathBuf, Failure> {
         let path = self.path.join(name.file(self.format));
+        // Nobody else records here, so nothing comes in between; what is there stays as it is.
+        if fs::symlink_metadata(&path).is_ok() {
+            return Err(Failure::failed(format!("{}: there is a file of this name already", path.display())));
+        }
         let done = file.flush().and_then(|()| file.sync_all());
         let done = done.and_then(|()| fs::rename(temporary, &path)).and_then(|()| self.sync());
         done.map(|()| path.clone()).map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
@@ -188,6 +246,29 @@ impl Folder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_a_recorder_has_left_is_removed_and_nothing_is_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let there = |name: &str| directory.path().join(name).exists();
+        for name in [".1.csv.part", ".download.part", ".1.csv.part.part", ".1.txt.part", "1.csv.part", ".x.csv.part"] {
+            fs::write(directory.path().join(name), "x").unwrap();
+        }
+        fs::create_dir(directory.path().join(".2.csv.part")).unwrap();
+        let mut folder = Folder::open(directory.path(), Format::Csv).unwrap();
+        assert!(there(".1.csv.part"), "a folder that is not ours yet");
+        folder.claim(&serde_json::json!({"recording": 1})).unwrap();
+        assert!(!there(".1.csv.part"));
+        for kept in [".download.part", ".1.csv.part.part", ".1.txt.part", "1.csv.part", ".x.csv.part", ".2.csv.part"] {
+            assert!(there(kept), "{kept}");
+        }
+        let name = Name { of: "S".to_owned(), epoch: 0, first: 1, last: 2 };
+        fs::write(directory.path().join(name.file(Format::Csv)), "kept").unwrap();
+        let (temporary, file) = folder.create().unwrap();
+        let why = folder.complete(&temporary, file, &name).unwrap_err();
+        assert!(why.message.contains("already"), "{}", why.message);
+        assert_eq!(fs::read_to_string(directory.path().join(name.file(Format::Csv))).unwrap(), "kept");
+    }
 
     #[test]
     fn names_are_read_back_and_sort_by_time() {

@@ -3,8 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use async_nats::jetstream;
-use async_nats::jetstream::object_store::{Config, ObjectMetadata, ObjectStore};
+use async_nats::jetstream::object_store::{Config, InfoErrorKind, ObjectMetadata, ObjectStore};
+use aws_lc_rs::digest::{Context, SHA256};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
 use futures_util::StreamExt as _;
+use tokio::io::AsyncReadExt as _;
 
 use super::connect::{self, ConnectError};
 use crate::config::settings::Nats;
@@ -26,7 +30,21 @@ pub enum BucketError {
         /// What went wrong.
         reason: String,
     },
+    /// Something else is there under the name.
+    #[error(
+        "object store {bucket} holds another file as {object} already, of another recording it seems; nothing was \
+         overwritten: give each recording an object store of its own"
+    )]
+    Another {
+        /// Its name.
+        bucket: String,
+        /// The object.
+        object: String,
+    },
 }
+
+/// What is read of a file at a time to make its digest.
+const READ_BYTES: usize = 1 << 17;
 
 /// An object store.
 pub struct Bucket {
@@ -82,14 +100,27 @@ impl Bucket {
         Ok(names)
     }
 
-    /// Puts a file there under its name.
+    /// Puts a file there under its name; one that is there already is left as it is.
     ///
     /// # Errors
     /// [`BucketError`]
     pub async fn put(&self, path: &Path) -> Result<(), BucketError> {
         let what = format!("{} cannot be put there", path.display());
-        let mut file = tokio::fs::File::open(path).await.map_err(|error| fail(&self.name, &what, &error))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        match self.store.info(&name).await {
+            // The names of files tell streams and sequences, and a stream may have been made anew.
+            Ok(there) if !there.deleted => {
+                let digest = digest(path).await.map_err(|error| fail(&self.name, &what, &error))?;
+                let same = there.digest.as_deref().map(|there| there.trim_end_matches('='));
+                return match same == Some(digest.trim_end_matches('=')) {
+                    true => Ok(()),
+                    false => Err(BucketError::Another { bucket: self.name.clone(), object: name }),
+                };
+            }
+            Err(error) if error.kind() != InfoErrorKind::NotFound => return Err(fail(&self.name, &what, &error)),
+            Ok(_) | Err(_) => {}
+        }
+        let mut file = tokio::fs::File::open(path).await.map_err(|error| fail(&self.name, &what, &error))?;
         let metadata = ObjectMetadata { name, ..ObjectMetadata::default() };
         let put = self.store.put(metadata, &mut file).await;
         put.map(drop).map_err(|error| fail(&self.name, &what, &error))
@@ -114,4 +145,17 @@ impl Bucket {
 
 fn fail(bucket: &str, what: &str, error: &dyn std::fmt::Display) -> BucketError {
     BucketError::Store { bucket: bucket.to_owned(), what: what.to_owned(), reason: error.to_string() }
+}
+
+/// The digest of a file as object stores write it.
+async fn digest(path: &Path) -> std::io::Result<String> {
+    let mut file = tokio::fs::File::open(path).await?;
+    let (mut context, mut bytes) = (Context::new(&SHA256), vec![0; READ_BYTES]);
+    loop {
+        let count = file.read(&mut bytes).await?;
+        if count == 0 {
+            return Ok(format!("SHA-256={}", URL_SAFE.encode(context.finish())));
+        }
+        context.update(bytes.get(..count).unwrap_or_default());
+    }
 }
