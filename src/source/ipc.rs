@@ -18,6 +18,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const SKIPPED_MAX: usize = 1_024;
 /// Records that are taken of one ring before the next one has its turn.
 const BURST: u32 = 64;
+/// Where there is always something to read, it is seen after so many records whether the rings are to be looked at.
+const BUSY_RECORDS: u32 = 4_096;
 
 /// Reads rings.
 pub struct IpcSource {
@@ -28,12 +30,16 @@ pub struct IpcSource {
     wait: Wait,
     silence: Duration,
     look_at: Option<Instant>,
+    /// Records since it was seen whether the rings are to be looked at.
+    since_look: u32,
 }
 
 struct Ring {
     exchange: String,
     path: PathBuf,
     reader: Option<Reader>,
+    /// Epoch of the writer that was read last, and how far.
+    last: (u64, u64),
     /// Instrument ids that are asked for; empty: all.
     wanted: HashSet<u32>,
     /// What was told of its writer.
@@ -91,7 +97,7 @@ impl IpcSource {
             Waiting::Sleep(duration) => Wait::Sleep(duration),
         };
         let silence = config.silence.duration().max(Duration::from_secs(2));
-        Ok(Self { rings, turn: 0, burst: BURST, wait, silence, look_at: None })
+        Ok(Self { rings, turn: 0, burst: BURST, wait, silence, look_at: None, since_look: 0 })
     }
 
     /// The readers of the rings, for their counts and places.
@@ -184,19 +190,29 @@ impl IpcSource {
     pub(super) fn find(&mut self, wait: Duration) -> Option<(usize, Found)> {
         let mut until = None;
         loop {
-            if let Some(found) = self.poll() {
+            self.since_look += 1;
+            if self.since_look < BUSY_RECORDS
+                && let Some(found) = self.poll()
+            {
                 return Some(found);
             }
+            self.since_look = 0;
             let now = clock::now();
             if self.look_at.is_none_or(|at| now >= at)
                 && let Some(found) = self.look(now)
             {
                 return Some(found);
             }
-            if until.get_or_insert_with(|| now.checked_add(wait)).is_some_and(|until| now >= until) {
-                return None;
+            if let Some(found) = self.poll() {
+                return Some(found);
             }
-            self.wait.wait();
+            let until = *until.get_or_insert_with(|| now.checked_add(wait));
+            match (until.map(|until| until.saturating_duration_since(now)), self.wait) {
+                (Some(Duration::ZERO), _) => return None,
+                // No longer than the caller waits.
+                (Some(left), Wait::Sleep(sleep)) => Wait::Sleep(sleep.min(left)).wait(),
+                _ => self.wait.wait(),
+            }
         }
     }
 
@@ -245,9 +261,10 @@ impl Ring {
         if config.begin == Begin::Newest {
             reader.from_newest();
         }
+        let last = (reader.epoch(), 0);
         let symbols = config.symbols.iter().map(|symbol| symbol.trim().to_ascii_uppercase());
         let wanted = symbols.map(|symbol| instrument_id(&exchange, &symbol)).collect();
-        Ok(Self { exchange, path, reader: Some(reader), wanted, told: None })
+        Ok(Self { exchange, path, reader: Some(reader), last, wanted, told: None })
     }
 
     #[inline]
@@ -289,26 +306,34 @@ impl Ring {
         let Some(reader) = &mut self.reader else { return Found::Nothing };
         match reader.reopen() {
             Ok(Reopened::New { epoch }) => {
+                // From its first record on: what the ring has lost of them already is counted.
+                reader.go_to(0);
                 self.told = None;
                 return Found::Changed(epoch);
             }
-            Ok(Reopened::Same) => {}
-            Err(_) => {
-                // Cut off, it must not be read again; removed, there is nothing more in it.
-                self.reader = None;
-            }
+            // Cut off, it must not be read again.
+            Ok(Reopened::Same) | Err(_) if matches!(gone, Gone::Truncated { .. }) => self.let_go(),
+            // Removed, there is nothing more in it.
+            Err(OpenError::Missing { .. }) => self.let_go(),
+            // Anything else may pass.
+            Ok(Reopened::Same) | Err(_) => {}
         }
         self.tell(gone)
+    }
+
+    fn let_go(&mut self) {
+        self.last = self.reader.take().map_or(self.last, |reader| (reader.epoch(), reader.position()));
     }
 
     /// Opens the ring by its name again.
     fn come_back(&mut self) -> Found {
         match Reader::open(&self.path) {
-            Ok(reader) => {
-                let epoch = reader.epoch();
+            Ok(mut reader) => {
+                let (epoch, (last, position)) = (reader.epoch(), self.last);
+                reader.go_to(if epoch == last { position } else { 0 });
                 self.reader = Some(reader);
                 self.told = None;
-                Found::Changed(epoch)
+                if epoch == last { Found::Skipped } else { Found::Changed(epoch) }
             }
             Err(OpenError::Missing { .. }) => self.tell(Gone::Removed),
             // It is waited for; that its writer is gone was told.

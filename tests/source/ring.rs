@@ -123,6 +123,57 @@ fn a_writer_that_goes_is_told_and_its_successor_is_followed() {
 }
 
 #[test]
+fn what_a_successor_has_lost_before_it_was_found_is_counted() {
+    let dir = TempDir::new().unwrap();
+    let mut one = writer(dir.path(), "one", 64);
+    write(&mut one, trades("one", "BTCUSDT", 1..=3));
+    let mut source = IpcSource::open(&config(&dir)).unwrap();
+    assert_eq!(take(&mut source, 3), numbers("one BTCUSDT", 1..=3));
+    one.close();
+    let mut next = writer(dir.path(), "one", 64);
+    write(&mut next, trades("one", "BTCUSDT", 0..1_000));
+    let mut told = take(&mut source, 3);
+    told.retain(|event| !event.starts_with("WriterGone"));
+    assert!(told[0].starts_with("WriterChanged"), "{told:?}");
+    let first: u64 = match told.get(2) {
+        Some(first) => first.rsplit(' ').next().unwrap().parse().unwrap(),
+        None => take(&mut source, 1)[0].rsplit(' ').next().unwrap().parse().unwrap(),
+    };
+    assert_eq!(told[1], format!("Lost(Lagged {{ exchange: \"one\", records: {first} }})"));
+    assert!(first > 900, "{first}");
+}
+
+#[test]
+fn a_ring_that_is_never_empty_does_not_hide_what_becomes_of_another() {
+    let dir = TempDir::new().unwrap();
+    let mut busy = writer(dir.path(), "busy", 65_536);
+    let quiet = writer(dir.path(), "quiet", 64);
+    write(&mut busy, trades("busy", "BTCUSDT", 0..1_000));
+    let mut source = IpcSource::open(&config(&dir)).unwrap();
+    quiet.close();
+    let mut next = 0;
+    for id in 1_000..1_000_000 {
+        write(&mut busy, trades("busy", "BTCUSDT", [id]));
+        let event = take(&mut source, 1).remove(0);
+        if event == "WriterGone { exchange: \"quiet\", reason: Closed }" {
+            return;
+        }
+        assert_eq!(event, format!("busy BTCUSDT {next}"));
+        next += 1;
+    }
+    panic!("it was never told");
+}
+
+#[test]
+fn no_source_sleeps_longer_than_its_caller_waits() {
+    let dir = TempDir::new().unwrap();
+    let _one = writer(dir.path(), "one", 64);
+    let asleep = IpcConfig { wait: source::Waiting::Sleep(Duration::from_secs(86_400)), ..config(&dir) };
+    let mut source = IpcSource::open(&asleep).unwrap();
+    nothing(&mut source);
+}
+
+#[test]
 fn a_ring_that_is_removed_is_waited_for() {
     let dir = TempDir::new().unwrap();
     let mut one = writer(dir.path(), "one", 64);

@@ -214,6 +214,11 @@ impl Reader {
         self.position = ring::head(&self.source.segment);
     }
 
+    /// Goes to this record: one that the ring has lost is counted by [`Next::Lagged`], exactly.
+    pub const fn go_to(&mut self, position: u64) {
+        self.position = position;
+    }
+
     /// Opens what stands under the name now. If that is another writer's segment, the reader moves to its oldest
     /// record; what it has not read of the old one it gives up, so poll until [`Next::Empty`] or [`Next::WriterGone`]
     /// first.
