@@ -14,6 +14,8 @@ mod course;
 mod damaged;
 #[path = "record/dbn.rs"]
 mod dbn;
+#[path = "record/into.rs"]
+mod into;
 #[path = "record/killed.rs"]
 mod killed;
 #[allow(dead_code, reason = "each test takes what it needs")]

@@ -74,6 +74,9 @@ pub(crate) struct Args {
     config: ConfigArgs,
 }
 
+/// It is looked for signals each time so many records were read.
+const LOOK_RECORDS: u64 = 16_384;
+
 /// Exchanges and symbols, with their instrument ids.
 type Instruments = BTreeSet<(Arc<str>, Arc<str>, u32)>;
 
@@ -125,15 +128,17 @@ async fn replay(args: &Args, settings: &Settings) -> Result<(), Failure> {
 /// Fetches objects into a folder that goes with this process.
 async fn fetch(settings: &Settings, bucket: &str, objects: &[String], into: &Fetched) -> Result<Vec<PathBuf>, Failure> {
     let bucket = Bucket::open(&settings.transport.nats, bucket).await.map_err(Failure::failed)?;
-    let names = match objects {
-        [] => bucket.names().await.map_err(Failure::failed)?,
-        objects => objects.to_vec(),
-    };
-    if names.is_empty() {
+    let mut there = bucket.list().await.map_err(Failure::failed)?;
+    if let Some(name) = objects.iter().find(|name| !there.iter().any(|(other, _)| other == *name)) {
+        return Err(Failure::failed(format!("the object store has no {name}")));
+    }
+    there.retain(|(name, _)| objects.is_empty() || objects.contains(name));
+    if there.is_empty() {
         return Err(Failure::failed("the object store is empty: nothing to replay"));
     }
+    into.has_room(there.iter().map(|(_, size)| size).sum())?;
     let mut files = Vec::new();
-    for name in names {
+    for (name, _) in there {
         files.push(bucket.fetch(&name, &into.0).await.map_err(Failure::failed)?);
     }
     Ok(files)
@@ -145,10 +150,20 @@ struct Fetched(PathBuf);
 impl Fetched {
     fn new() -> Result<Self, Failure> {
         use std::os::unix::fs::DirBuilderExt as _;
-        let path = std::env::temp_dir().join(format!("data-manager-replay-{}", std::process::id()));
+        // Process ids come again: in a container each one may be the first.
+        let path = std::env::temp_dir().join(format!("data-manager-replay-{:016x}", fastrand::u64(..)));
         let made = std::fs::DirBuilder::new().mode(0o700).create(&path);
         made.map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
         Ok(Self(path))
+    }
+
+    /// Whether so many bytes fit there: a disk that runs full has others to suffer from it.
+    fn has_room(&self, bytes: u64) -> Result<(), Failure> {
+        let Ok(disk) = rustix::fs::statvfs(&self.0) else { return Ok(()) };
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let path = self.0.display();
+        let text = || format!("{path}: the recording has {bytes} bytes, and {free} are free there; set TMPDIR");
+        if bytes <= free { Ok(()) } else { Err(Failure::failed(text())) }
     }
 }
 
@@ -189,7 +204,7 @@ impl Source {
     async fn look(&self, stop: &mut Stop) -> Result<(Instruments, u64), Failure> {
         let (mut rows, mut progress) = (self.rows()?, Progress::new("reading the recording"));
         let (mut instruments, mut records, mut last) = (Instruments::new(), 0_u64, None);
-        while let Some(row) = rows.next()? {
+        while let Some(row) = rows.next(stop).await? {
             let key = (row.exchange, row.symbol, row.record.instrument_id());
             records += 1;
             if last.as_ref() != Some(&key) {
@@ -197,17 +212,17 @@ impl Source {
                 last = Some(key);
             }
             progress.tell(records, || None);
-            if records.is_multiple_of(65_536) && stop.came().await {
-                return Err(Failure::failed("ended before anything was replayed"));
-            }
         }
         progress.end();
+        if stop.came().await {
+            return Err(Failure::failed("ended before anything was replayed"));
+        }
         Ok((instruments, records))
     }
 
     /// The records, from the first one.
     fn rows(&self) -> Result<Rows<'_>, Failure> {
-        Ok(Rows { series: Series::open(&self.files, self.missing)?, venues: &self.venues })
+        Ok(Rows { series: Series::open(&self.files, self.missing)?, venues: &self.venues, read: 0 })
     }
 }
 
@@ -215,15 +230,28 @@ impl Source {
 struct Rows<'a> {
     series: Series,
     venues: &'a Wanted,
+    /// Records that were read, wanted or not.
+    read: u64,
 }
 
 impl Rows<'_> {
-    fn next(&mut self) -> Result<Option<Row>, Failure> {
-        while let Some(row) = self.series.next()? {
-            if self.venues.takes(&row) {
-                return Ok(Some(row));
+    /// The next record that is wanted; none also where it is to end.
+    async fn next(&mut self, stop: &mut Stop) -> Result<Option<Row>, Failure> {
+        while let Some(row) = self.step()? {
+            if self.read.is_multiple_of(LOOK_RECORDS) && stop.came().await {
+                return Ok(None);
+            }
+            if row.is_some() {
+                return Ok(row);
             }
         }
         Ok(None)
+    }
+
+    /// Reads a record; nothing in place of one that is not wanted.
+    fn step(&mut self) -> Result<Option<Option<Row>>, Failure> {
+        self.read += 1;
+        let row = self.series.next()?;
+        Ok(row.map(|row| Some(row).filter(|row| self.venues.takes(row))))
     }
 }

@@ -8,7 +8,7 @@ use crate::records::{extremes, files, record, replay};
 use crate::support::{Read, client, read_all};
 
 /// What lies in a stream, without its prefix.
-async fn messages(scene: &Scene, stream: &str, prefix: &str) -> Vec<Read> {
+pub(crate) async fn messages(scene: &Scene, stream: &str, prefix: &str) -> Vec<Read> {
     let read = read_all(&client(&scene.server.url()).await, stream).await;
     let bare = |subject: String| subject.strip_prefix(prefix).unwrap().to_owned();
     read.into_iter().map(|(sequence, subject, payload)| (sequence, bare(subject), payload)).collect()

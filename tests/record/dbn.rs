@@ -2,10 +2,11 @@
 
 use std::io::BufReader;
 
-use data_manager::market::{Flags, Record, TradeMsg};
+use data_manager::market::subject::subject;
+use data_manager::market::{Flags, Record, SubjectKind, TradeMsg};
 use dbn::decode::{DbnMetadata as _, DecodeRecord as _};
 
-use crate::kit::{Scene, gap, trade};
+use crate::kit::{EXCHANGE, Scene, gap, trade};
 use crate::records::{files, record};
 
 #[tokio::test]
@@ -25,6 +26,8 @@ async fn what_dbn_holds_is_exact_and_the_rest_is_counted() {
         gap(8, 9, false),
     ];
     let scene = Scene::of(&records).await;
+    // Another instrument whose name has the same hash.
+    scene.publish([(subject("market", EXCHANGE, "OTHER", SubjectKind::Trades), records[0].as_bytes().to_vec())]).await;
     let directory = tempfile::tempdir().unwrap();
     let done = record(&scene, directory.path(), &["--format", "dbn"]).expect_code(0).tells("3 records in 1 file");
     for (why, count) in [
@@ -32,11 +35,13 @@ async fn what_dbn_holds_is_exact_and_the_rest_is_counted() {
         ("an id beyond 32 bits", "1 record"),
         ("a price that is not whole at 1e-9 in 64 bits", "2 records"),
         ("a size that is no whole number of 32 bits", "2 records"),
+        ("an instrument id that another one of the file has", "1 record"),
     ] {
         assert!(done.err.contains(&format!("left out, as dbn cannot hold it: {why}: {count}\n")), "{done:#?}");
     }
+    assert!(done.err.contains("without flags that dbn cannot hold: 1 record\n"), "{done:#?}");
     let [file] = files(directory.path()).try_into().unwrap();
-    assert_eq!(file, "MARKET_DATA-000000000001-000000000009.dbn");
+    assert_eq!(file, "MARKET_DATA-000000000001-000000000010.dbn");
     let file = std::fs::File::open(directory.path().join(file)).unwrap();
     let mut decoder = dbn::decode::dbn::Decoder::new(BufReader::new(file)).unwrap();
     assert_eq!(decoder.metadata().symbols, ["binance:BTCUSDT"]);

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use crate::kit::{Scene, trades};
+use crate::again::messages;
+use crate::kit::{STREAM, Scene, trades};
 use crate::process::Running;
-use crate::records::{files, record};
+use crate::records::{files, record, replay};
+use crate::rings::Rings;
 
 /// The sequences of a recording, in the order of its files.
 fn sequences(directory: &Path) -> Vec<u64> {
@@ -58,4 +60,47 @@ async fn a_recorder_that_is_told_to_end_completes_its_file() {
     }
     record(&scene, directory.path(), &["--format", "csv"]).expect_code(0);
     assert_eq!(sequences(directory.path()), (1..=300).collect::<Vec<u64>>());
+}
+
+/// Columns stand at the end of their file: what was not complete has none.
+#[tokio::test]
+async fn columns_of_a_recorder_that_is_killed_are_whole() {
+    let scene = Scene::of(&trades(1..=100)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (url, path) = (scene.server.url(), directory.path().to_str().unwrap());
+    for life in 1..=3 {
+        let arguments = ["record", "--nats", &url, "-o", path, "--follow", "--rotate-records", "70"];
+        let mut recorder = Running::with(&arguments, &[]);
+        scene.store(&trades(life * 200 - 99..=life * 200 + 100)).await;
+        let before = files(directory.path()).len();
+        recorder.until(|_, _| (files(directory.path()).len() > before).then_some(()));
+        recorder.signal(Signal::KILL);
+        recorder.end();
+    }
+    record(&scene, directory.path(), &[]).expect_code(0);
+    replay(&scene, &[path]).expect_code(0).tells("700 records of 1 instrument in 700 messages");
+    assert_eq!(messages(&scene, "AGAIN", "again").await, messages(&scene, STREAM, "market").await);
+}
+
+/// A ring forgets: it is large enough here for what a killed recorder has left incomplete.
+#[test]
+fn a_ring_is_recorded_on_by_the_next_life() {
+    let rings = Rings::new("killed");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let mut writer = rings.writer(4_096);
+    for life in 1..=3 {
+        let arguments = ["record", "--ipc", "-o", path, "--follow", "--rotate-records", "70", "--format", "csv"];
+        let before = files(directory.path()).len();
+        trades(life * 200 - 199..=life * 200).iter().for_each(|record| writer.push(record));
+        writer.publish();
+        let mut recorder = Running::with(&arguments, &rings.env());
+        recorder.until(|_, _| (files(directory.path()).len() >= before + 2).then_some(()));
+        recorder.signal(Signal::KILL);
+        recorder.end();
+    }
+    rings.run(&["record", "--ipc", "-o", path, "--format", "csv"]).expect_code(0);
+    let again = Rings::new("again");
+    again.run(&["replay", path, "--to-ipc", "--speed", "max"]).expect_code(0);
+    assert_eq!(again.read(), trades(1..=600));
 }

@@ -19,18 +19,21 @@ impl Rings {
         Self(format!("/data_manager_test_{}_{name}_", std::process::id()))
     }
 
-    fn writer(&self, capacity: u64) -> Writer {
+    pub(crate) fn writer(&self, capacity: u64) -> Writer {
         let (path_prefix, exchange) = (self.0.clone(), EXCHANGE.to_owned());
         let config = WriterConfig { path_prefix, exchange, capacity, symbols_max: 64, ..WriterConfig::default() };
         Writer::create(&config, [(trade(1).instrument_id, &Symbol::new(SYMBOL).unwrap())]).unwrap()
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Done {
-        let env = [
+        run_with(arguments, &self.env(), "")
+    }
+
+    pub(crate) fn env(&self) -> [(&str, &str); 2] {
+        [
             ("DATA_MANAGER__TRANSPORT__IPC__SHM_PATH_PREFIX", self.0.as_str()),
             ("DATA_MANAGER__TRANSPORT__IPC__CAPACITY", "4096"),
-        ];
-        run_with(arguments, &env, "")
+        ]
     }
 
     fn path(&self) -> PathBuf {

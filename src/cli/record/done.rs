@@ -45,7 +45,7 @@ impl Done {
 
     /// Tells it.
     pub(super) fn tell(&self, format: Format, folder: &Path) {
-        let left_out: u64 = self.refused.values().sum();
+        let left_out: u64 = self.refused.records.values().sum();
         let (records, files) = (plural(self.records - left_out, "record"), plural(self.files, "file"));
         let mut text = format!("{records} in {files} in {}", folder.display());
         for (count, what) in [
@@ -60,8 +60,12 @@ impl Done {
             }
         }
         eprintln!("{text}");
-        for (why, count) in &self.refused {
+        for (why, count) in &self.refused.records {
             eprintln!("left out, as {} cannot hold it: {why}: {}", format.ending(), plural(*count, "record"));
+        }
+        if self.refused.flags > 0 {
+            let what = plural(self.refused.flags, "record");
+            eprintln!("without flags that {} cannot hold: {what}", format.ending());
         }
     }
 }

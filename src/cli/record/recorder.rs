@@ -212,9 +212,10 @@ impl Recorder {
             Ok(done) => done,
             Err(why) => return Err(self.give_up(of, &temporary, (first, rows), why)),
         };
-        for (why, count) in refused {
-            *self.done.refused.entry(why).or_default() += count;
+        for (why, count) in refused.records {
+            *self.done.refused.records.entry(why).or_default() += count;
         }
+        self.done.refused.flags += refused.flags;
         self.done.files += 1;
         self.ends.insert((of.to_owned(), epoch), last);
         self.sees(of, epoch, last);

@@ -1,7 +1,7 @@
 //! DBN recordings, by the format's own encoder: schema `trades`, and only what it holds exactly.
 //!
-//! Nothing is rounded: a record that does not fit is left out, and counted by its reason. Its flags but the side, and
-//! its place, have no field there either.
+//! Nothing is rounded: a record that does not fit is left out, and counted by its reason. Its flags but the side have
+//! no field there and are dropped, which is counted; nor has its place.
 
 use std::collections::BTreeMap;
 use std::ffi::c_char;
@@ -33,18 +33,29 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(super) const fn new(file: File) -> Self {
-        Self { file, trades: Vec::new(), names: BTreeMap::new(), refused: Refused::new() }
+        Self {
+            file,
+            trades: Vec::new(),
+            names: BTreeMap::new(),
+            refused: Refused { records: BTreeMap::new(), flags: 0 },
+        }
     }
 
     pub(super) fn push(&mut self, row: &Row) {
         let name = format!("{}:{}", row.exchange, row.symbol);
         let fits = if name.len() < dbn::SYMBOL_CSTR_LEN { trade(&row.record) } else { Err("a name beyond 70 bytes") };
+        let fits = fits.and_then(|trade| {
+            // Ids are hashes of names.
+            let known = self.names.entry(trade.hd.instrument_id).or_insert_with(|| name.clone());
+            if *known == name { Ok(trade) } else { Err("an instrument id that another one of the file has") }
+        });
         match fits {
             Ok(trade) => {
-                self.names.entry(trade.hd.instrument_id).or_insert(name);
+                self.refused.flags +=
+                    u64::from(matches!(&row.record, Record::Trade(trade) if trade.flags != trade.side() as u8));
                 self.trades.push(trade);
             }
-            Err(why) => *self.refused.entry(why.to_owned()).or_default() += 1,
+            Err(why) => *self.refused.records.entry(why.to_owned()).or_default() += 1,
         }
     }
 

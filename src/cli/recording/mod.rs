@@ -37,7 +37,8 @@ pub(super) enum Format {
     /// Lines as of `tail --format csv`, with more columns.
     Csv,
     /// Databento's encoding, schema `trades`. It cannot hold gaps, ids or sizes beyond 32 bits, sizes that are no whole
-    /// number, prices finer than 1e-9, nor any flag but the side: such records are left out and counted.
+    /// number, nor prices finer than 1e-9: such records are left out and counted. Flags but the side are dropped, which
+    /// is counted too.
     Dbn,
 }
 
@@ -86,8 +87,14 @@ pub(super) struct Row {
     pub(super) record: Record,
 }
 
-/// Why a format cannot hold records, and how many of them.
-pub(super) type Refused = BTreeMap<String, u64>;
+/// What a format cannot hold.
+#[derive(Debug, Default)]
+pub(super) struct Refused {
+    /// Records that are not in the file: why, and how many.
+    pub(super) records: BTreeMap<String, u64>,
+    /// Records that are, without some of their flags.
+    pub(super) flags: u64,
+}
 
 /// A file that is being written.
 pub(super) enum Writer {
@@ -123,8 +130,8 @@ impl Writer {
     /// Writes what is left; gives what could not be held.
     pub(super) fn finish(self) -> Result<(File, Refused), String> {
         match self {
-            Self::Parquet(writer) => writer.finish().map(|file| (file, Refused::new())),
-            Self::Csv(writer) => writer.finish().map(|file| (file, Refused::new())),
+            Self::Parquet(writer) => writer.finish().map(|file| (file, Refused::default())),
+            Self::Csv(writer) => writer.finish().map(|file| (file, Refused::default())),
             Self::Dbn(writer) => writer.finish(),
         }
     }

@@ -17,7 +17,7 @@ use crate::transport::ipc::{Writer, WriterConfig, parse_mode};
 
 /// Each ring shows life this often.
 const HEARTBEAT: Duration = Duration::from_millis(250);
-/// Records that are stored before heartbeat and signals have their turn.
+/// Records that are read before heartbeat and signals have their turn.
 const BURST: u64 = 4_096;
 
 type Writers = BTreeMap<Arc<str>, Writer>;
@@ -33,9 +33,16 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let mut writers = create(ipc, instruments)?;
     let (mut rows, mut progress, mut sent) = (source.rows()?, Progress::new("replaying"), 0_u64);
-    while let Some(row) = rows.next()? {
+    while let Some(row) = rows.step()? {
+        let turn = rows.read.is_multiple_of(BURST);
+        let Some(row) = row else {
+            // What is not wanted takes its time too.
+            if turn && !wait(&mut writers, &mut pace, &Due::Now, stop).await {
+                break;
+            }
+            continue;
+        };
         let due = pace.due(time(&row.record));
-        let turn = sent.is_multiple_of(BURST);
         if (turn || !matches!(due, Due::Now)) && !wait(&mut writers, &mut pace, &due, stop).await {
             break;
         }

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::pace::{Due, Pace};
-use super::{Instruments, Source};
+use super::{Instruments, Rows, Source};
 use crate::cli::Failure;
 use crate::cli::progress::{Progress, plural};
 use crate::cli::recording::series::time;
@@ -11,7 +11,7 @@ use crate::cli::recording::{Place, Row};
 use crate::cli::signals::Stop;
 use crate::config::settings::Nats;
 use crate::market::{Record, SubjectKind};
-use crate::transport::nats::copy::Copy;
+use crate::transport::nats::copy::{Copied, Copy};
 
 /// Names that an error lists.
 const NAMES_MAX: usize = 5;
@@ -39,9 +39,9 @@ pub(super) async fn run(
         }
     }
     let (mut rows, mut progress, mut sent) = (source.rows()?, Progress::new("replaying"), 0_u64);
-    let mut next = rows.next()?;
+    let mut next = rows.next(stop).await?;
     while let Some(first) = next.take() {
-        let (message, behind) = message(first, &mut rows)?;
+        let (message, behind) = message(first, &mut rows, stop).await?;
         next = behind;
         let due = pace.due(time(&message.first.record));
         if !matches!(due, Due::Now) {
@@ -62,9 +62,13 @@ pub(super) async fn run(
         progress.tell(sent, || Some((sent, records)));
     }
     progress.end();
-    let messages = copy.finish().await.map_err(Failure::failed)?;
+    let Copied { messages, without_id } = copy.finish().await.map_err(Failure::failed)?;
     let (sent_text, instruments) = (plural(sent, "record"), plural(instruments.len() as u64, "instrument"));
     eprintln!("{sent_text} of {instruments} in {} to stream {name}", plural(messages, "message"));
+    if without_id > 0 {
+        let what = "of them went without Nats-Msg-Id: they have that of a message shortly before them";
+        eprintln!("{without_id} {what}, and the stream would have taken them for the same");
+    }
     if sent == records { Ok(()) } else { Err(Failure::failed(format!("ended before {} more records", records - sent))) }
 }
 
@@ -86,12 +90,12 @@ struct Message {
     count: u64,
 }
 
-/// The message that begins with this record, and the record behind it.
-fn message(first: Row, rows: &mut super::Rows<'_>) -> Result<(Message, Option<Row>), Failure> {
+/// The message that begins with this record, and the record behind it. Where it is to end, that may not be whole.
+async fn message(first: Row, rows: &mut Rows<'_>, stop: &mut Stop) -> Result<(Message, Option<Row>), Failure> {
     let mut payload = BytesMut::from(first.record.as_bytes().as_slice());
     let mut count = 1;
     loop {
-        let next = rows.next()?;
+        let next = rows.next(stop).await?;
         match &next {
             Some(row) if is_same(&first, row, count) => {
                 payload.extend_from_slice(row.record.as_bytes());

@@ -85,16 +85,17 @@ impl Bucket {
         Ok(Self { name: name.to_owned(), store })
     }
 
-    /// The names of what it holds, sorted.
+    /// What it holds, by name, with its size in bytes.
     ///
     /// # Errors
     /// [`BucketError`]
-    pub async fn names(&self) -> Result<Vec<String>, BucketError> {
+    pub async fn list(&self) -> Result<Vec<(String, u64)>, BucketError> {
         let list = self.store.list().await;
         let mut list = list.map_err(|error| fail(&self.name, "its list cannot be had", &error))?;
         let mut names = Vec::new();
         while let Some(object) = list.next().await {
-            names.push(object.map_err(|error| fail(&self.name, "its list cannot be read", &error))?.name);
+            let object = object.map_err(|error| fail(&self.name, "its list cannot be read", &error))?;
+            names.push((object.name, object.size as u64));
         }
         names.sort();
         Ok(names)

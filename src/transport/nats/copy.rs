@@ -1,15 +1,17 @@
 //! Putting recorded messages back into a stream: in order, each once, or not at all.
 //!
-//! Each message says which sequence the one before it must have. So the server refuses what comes behind one that is
-//! missing, and a foreign writer ends the copy instead of mixing with it.
+//! Each message says which sequence the one before it must have, and which id: a foreign message takes the sequence of
+//! one that is refused for it. So the server refuses what comes behind one that is missing, and a foreign writer ends
+//! the copy instead of mixing with it.
 
-use std::collections::{BTreeSet, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, Context};
 use bytes::Bytes;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::connect::{self, Chain, ConnectError};
 use super::consumer::{Filter, Since, TailError};
@@ -18,7 +20,10 @@ use super::stream_manager::{self, StreamError};
 use super::wire::message_id;
 use crate::config::settings::Nats;
 use crate::market::{SubjectKind, subject};
+use crate::telemetry::clock;
 
+/// Ids that are kept of the time of a duplicate window, at most.
+const IDS_MAX: usize = 1 << 22;
 /// Messages that may be without an answer.
 const WINDOW: usize = 256;
 /// An answer that takes longer is none.
@@ -77,6 +82,44 @@ pub enum CopyError {
     },
 }
 
+/// What was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Messages.
+    pub messages: u64,
+    /// Of these, those that went without an id: one with the same id was sent shortly before, and the stream would have
+    /// taken them for its duplicates.
+    pub without_id: u64,
+}
+
+/// Ids that the server may remember.
+struct Ids {
+    /// The server remembers an id for so long, and what is on its way for a little more.
+    window: Duration,
+    since: Instant,
+    /// Their hashes: of those that came since, and of those of the time before that.
+    young: HashSet<u64>,
+    old: HashSet<u64>,
+}
+
+impl Ids {
+    fn new(window: Duration) -> Self {
+        let window = window.saturating_add(ANSWER_TIMEOUT);
+        Self { window, since: clock::now(), young: HashSet::new(), old: HashSet::new() }
+    }
+
+    /// Whether it is new, as far as the server can know.
+    fn is_new(&mut self, id: &str) -> bool {
+        let now = clock::now();
+        if now.saturating_duration_since(self.since) >= self.window || self.young.len() >= IDS_MAX {
+            self.old = std::mem::take(&mut self.young);
+            self.since = now;
+        }
+        let hash = xxh3_64(id.as_bytes());
+        self.young.insert(hash) && !self.old.contains(&hash)
+    }
+}
+
 /// A stream that is filled.
 pub struct Copy {
     context: Context,
@@ -84,6 +127,10 @@ pub struct Copy {
     prefix: String,
     window: Duration,
     message_ids: bool,
+    ids: Ids,
+    without_id: u64,
+    /// The id of the message before, where that was ours and has one.
+    last_id: Option<String>,
     /// The stream's last sequence, were all that was sent stored.
     last: u64,
     waiting: VecDeque<(String, PublishAckFuture)>,
@@ -109,6 +156,9 @@ impl Copy {
             prefix: settings.jetstream.subject_prefix.clone(),
             window: report.duplicate_window,
             message_ids: settings.message_ids,
+            ids: Ids::new(report.duplicate_window),
+            without_id: 0,
+            last_id: None,
             last: report.last_seq,
             waiting: VecDeque::with_capacity(WINDOW),
             stored: 0,
@@ -145,7 +195,19 @@ impl Copy {
         let mut id = String::new();
         message_id(&payload, &mut id);
         let message = PublishMessage::build().payload(payload).expected_last_sequence(self.last);
-        let message = if self.message_ids { message.message_id(id) } else { message };
+        let message = match self.last_id.take() {
+            Some(last) => message.expected_last_message_id(last),
+            None => message,
+        };
+        let message = match self.message_ids {
+            true if self.ids.is_new(&id) => message.message_id(self.last_id.insert(id)),
+            // A stream may hold the same id twice, further apart than its window; here they are closer.
+            true => {
+                self.without_id += 1;
+                message
+            }
+            false => message,
+        };
         self.last += 1;
         let sent = self.context.send_publish(subject.clone(), message).await;
         match sent {
@@ -166,17 +228,17 @@ impl Copy {
         Ok(())
     }
 
-    /// Waits for all answers, and asks whether the stream still holds all of it; gives how many messages these are.
+    /// Waits for all answers, and asks whether the stream still holds all of it.
     ///
     /// # Errors
     /// [`CopyError`]
-    pub async fn finish(mut self) -> Result<u64, CopyError> {
+    pub async fn finish(mut self) -> Result<Copied, CopyError> {
         self.flush().await?;
         let removed = (self.before + self.stored).saturating_sub(self.messages().await?);
         if removed > 0 {
             return Err(CopyError::Removed { stream: self.stream, removed });
         }
-        Ok(self.stored)
+        Ok(Copied { messages: self.stored, without_id: self.without_id })
     }
 
     /// Takes the answer of the oldest message.
