@@ -149,6 +149,21 @@ impl IpcSource {
         self.readers().all(|reader| reader.behind() < reader.capacity() / 2)
     }
 
+    /// Where each ring ends now: the writer's epoch, and the number of its next record.
+    #[cfg(feature = "nats")]
+    pub(super) fn ends(&self) -> Vec<(u64, u64)> {
+        let end = |reader: &Reader| (reader.epoch(), reader.position() + reader.behind());
+        self.rings.iter().map(|ring| ring.reader.as_ref().map_or((0, 0), end)).collect()
+    }
+
+    /// Whether each ring is read up to there, or has another writer.
+    #[cfg(feature = "nats")]
+    pub(super) fn has_passed(&self, ends: &[(u64, u64)]) -> bool {
+        self.rings.iter().zip(ends).all(|(ring, (epoch, end))| {
+            ring.reader.as_ref().is_none_or(|reader| reader.epoch() != *epoch || reader.position() >= *end)
+        })
+    }
+
     /// Looks into each ring once, the one whose turn it is first.
     #[inline]
     fn poll(&mut self) -> Option<(usize, Found)> {

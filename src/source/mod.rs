@@ -25,6 +25,8 @@
 //! # Ok::<(), data_manager::source::SourceError>(())
 //! ```
 
+#[cfg(feature = "nats")]
+mod commits;
 mod config;
 #[cfg(all(feature = "ipc", feature = "nats"))]
 mod handover;
@@ -62,6 +64,12 @@ pub trait TradeSource {
     /// # Errors
     /// [`SourceError`] when it cannot be said.
     fn commit(&mut self) -> Result<(), SourceError>;
+
+    /// Why nothing can come at present, though the source goes on trying: the connection to the server is lost, say.
+    /// What a ring's writer does comes as an event.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 /// What a source hands out.
@@ -130,6 +138,8 @@ pub enum Lost<'a> {
     },
     /// The stream has removed messages before they were read; whether any of them was asked for is not known.
     Removed {
+        /// Exchange and symbol, where it was only messages of this instrument; none: all messages.
+        instrument: Option<(&'a str, &'a str)>,
         /// The first sequence.
         first: u64,
         /// The last sequence.

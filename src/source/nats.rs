@@ -5,40 +5,55 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
+#[cfg(feature = "ipc")]
+use tokio::task::JoinHandle;
+#[cfg(feature = "ipc")]
+use tokio::time::error::Elapsed;
 
+use super::commits::Commits;
 use super::config::NatsConfig;
 use super::{Event, Gap, Lost, Place, SourceError, Trade, TradeSource};
 #[cfg(feature = "ipc")]
 use crate::config::settings::Nats;
 use crate::market::Record;
 use crate::telemetry::clock;
-#[cfg(feature = "ipc")]
-use crate::transport::nats::consumer::last_records;
 use crate::transport::nats::consumer::{Filter, Item, Since, Tail, TailError};
-use crate::transport::nats::durable::{Acks, Durable, Spec};
+use crate::transport::nats::durable::{Durable, Spec};
+#[cfg(feature = "ipc")]
+use crate::transport::nats::last::last_records;
+use crate::transport::nats::watch::Trouble;
 
 /// How long the last records are asked for.
 #[cfg(feature = "ipc")]
 const ASK_TIMEOUT: Duration = Duration::from_secs(5);
+/// As good as for ever.
+const FOR_LONG: Duration = Duration::from_secs(86_400);
 /// The runtime is given its turn after so many records that were there already: it answers the server's pings.
 const TURN_EVERY: u32 = 4_096;
+
+#[cfg(feature = "ipc")]
+type LastRecords = Result<Result<Vec<Item>, TailError>, Elapsed>;
 
 /// Reads the stream.
 pub struct NatsSource {
     runtime: Runtime,
     reader: State,
+    trouble: Trouble,
     acks: Option<Commits>,
     /// What was handed out last: the caller looks at it until it asks for the next one.
     item: Option<Item>,
+    /// Whose messages were told as removed.
+    removed: Option<(Arc<str>, Arc<str>)>,
     since_turn: u32,
     #[cfg(feature = "ipc")]
     settings: Nats,
-    /// The sequence at which reading began.
+    /// The last records that are asked for.
     #[cfg(feature = "ipc")]
-    started: u64,
+    asked: Option<JoinHandle<LastRecords>>,
     #[cfg(feature = "ipc")]
     caught_up: bool,
 }
@@ -54,21 +69,6 @@ enum State {
 enum Reader {
     Ordered(Box<Tail>),
     Durable(Box<Durable>),
-}
-
-/// What was handed out and is to be acknowledged.
-struct Commits {
-    acks: Acks,
-    auto: bool,
-    every: usize,
-    interval: Duration,
-    /// The message that the record handed out last came from.
-    handed: u64,
-    /// The last message of which all records are dealt with.
-    done: u64,
-    /// The last one that was acknowledged, and when something was.
-    said: u64,
-    said_at: Option<Instant>,
 }
 
 impl Reader {
@@ -95,6 +95,7 @@ impl NatsSource {
     /// [`SourceError`] when there is no server, no stream or no right, or the configuration cannot be used.
     pub fn open(config: &NatsConfig) -> Result<Self, SourceError> {
         check(config)?;
+        not_inside_a_runtime()?;
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SourceError::Runtime)?;
         let settings = config.settings();
@@ -123,14 +124,16 @@ impl NatsSource {
         Ok(Self {
             runtime,
             #[cfg(feature = "ipc")]
-            started: reader.started(),
-            #[cfg(feature = "ipc")]
             settings,
             #[cfg(feature = "ipc")]
+            asked: None,
+            #[cfg(feature = "ipc")]
             caught_up: false,
+            trouble: reader.trouble(),
             reader: State::Idle(reader),
             acks,
             item: None,
+            removed: None,
             since_turn: 0,
         })
     }
@@ -148,6 +151,7 @@ impl NatsSource {
         }
         let mut next = self.pop();
         if next.is_none() {
+            not_inside_a_runtime()?;
             self.wait(wait);
             next = self.pop();
         }
@@ -165,16 +169,26 @@ impl NatsSource {
         }
     }
 
-    /// The last records of these instruments, as far as they were stored before the place where reading began.
+    /// Asks for the last records of these instruments, while the source waits.
     #[cfg(feature = "ipc")]
-    pub(super) fn stored_before_start(&self, names: &[(String, String)]) -> Vec<Record> {
-        let ask = async || tokio::time::timeout(ASK_TIMEOUT, last_records(&self.settings, names)).await;
-        match self.runtime.block_on(ask()) {
-            Ok(Ok(items)) => {
-                items.into_iter().filter(|item| item.sequence < self.started).map(|item| item.record).collect()
+    pub(super) fn ask_last(&mut self, names: Vec<(String, String)>) {
+        let State::Idle(Reader::Ordered(tail)) = &self.reader else { return };
+        let Some(client) = tail.client().filter(|_| self.asked.is_none()) else { return };
+        let ask = tokio::time::timeout(ASK_TIMEOUT, last_records(client, self.settings.jetstream.clone(), names));
+        self.asked = Some(self.runtime.spawn(ask));
+    }
+
+    /// What was asked for and has come, as far as it stands before the place from which the stream is read on.
+    #[cfg(feature = "ipc")]
+    pub(super) fn last_records(&mut self) -> Vec<Record> {
+        let State::Idle(Reader::Ordered(tail)) = &self.reader else { return Vec::new() };
+        let Some(asked) = self.asked.take_if(|asked| asked.is_finished()) else { return Vec::new() };
+        match self.runtime.block_on(asked) {
+            Ok(Ok(Ok(items))) => {
+                items.into_iter().filter(|item| item.sequence < tail.position()).map(|item| item.record).collect()
             }
             // It is asked again; until then the stream is read on.
-            Ok(Err(_)) | Err(_) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
@@ -185,6 +199,14 @@ impl NatsSource {
             self.caught_up = tail.front().is_none() && !tail.has_backlog();
         }
         self.caught_up
+    }
+
+    /// What the stream has removed is told as a loss.
+    pub(super) fn told(&mut self, error: SourceError) -> Result<Event<'_>, SourceError> {
+        let SourceError::Stream(TailError::Removed { instrument, first, last }) = error else { return Err(error) };
+        self.removed = instrument;
+        let instrument = self.removed.as_ref().map(|(exchange, symbol)| (&**exchange, &**symbol));
+        Ok(Event::Lost(Lost::Removed { instrument, first, last }))
     }
 
     /// What was handed out last.
@@ -206,8 +228,25 @@ impl NatsSource {
         }
     }
 
-    /// Waits for records, so long at most. What is not done by then goes on at the next call.
+    /// Waits for records, so long at most, and acknowledges meanwhile what is to be. What is not done by then goes on
+    /// at the next call.
     fn wait(&mut self, wait: Duration) {
+        let until = clock::now().checked_add(wait);
+        loop {
+            let now = clock::now();
+            let left = until.map_or(FOR_LONG, |until| until.saturating_duration_since(now));
+            let due = self.acks.as_ref().and_then(|acks| acks.due_in(now));
+            self.wait_for(due.map_or(left, |due| due.min(left)));
+            if matches!(self.reader, State::Idle(_)) || due.is_none_or(|due| due > left) && left < FOR_LONG {
+                return;
+            }
+            if due.is_some_and(|due| due <= left) {
+                self.acknowledge();
+            }
+        }
+    }
+
+    fn wait_for(&mut self, wait: Duration) {
         self.since_turn = 0;
         let mut waiting = match std::mem::replace(&mut self.reader, State::Moved) {
             State::Idle(reader) => Box::pin(reader.fill()) as Pin<Box<dyn Future<Output = Reader> + Send>>,
@@ -228,6 +267,7 @@ impl NatsSource {
         let whole = self.is_whole();
         let Some(item) = self.item.take() else { return };
         if let Some(acks) = &mut self.acks {
+            acks.unsaid += u32::from(whole);
             acks.handed = acks.handed.max(item.sequence);
             acks.done = if whole { acks.handed } else { acks.done };
         }
@@ -236,7 +276,7 @@ impl NatsSource {
     /// Says what is dealt with.
     fn acknowledge(&mut self) {
         let Some(acks) = &mut self.acks else { return };
-        acks.said_at = Some(clock::now());
+        (acks.said_at, acks.unsaid) = (Some(clock::now()), 0);
         if acks.said < acks.done {
             acks.said = acks.done;
             let (sending, upto) = (acks.acks.clone(), acks.done);
@@ -246,12 +286,10 @@ impl NatsSource {
 }
 
 impl Reader {
-    /// The sequence at which reading began.
-    #[cfg(feature = "ipc")]
-    fn started(&self) -> u64 {
+    fn trouble(&self) -> Trouble {
         match self {
-            Self::Ordered(tail) => tail.position(),
-            Self::Durable(_) => 0,
+            Self::Ordered(tail) => tail.trouble(),
+            Self::Durable(durable) => durable.trouble(),
         }
     }
 
@@ -264,38 +302,21 @@ impl Reader {
     }
 }
 
-impl Commits {
-    fn new(acks: Acks, config: &NatsConfig) -> Self {
-        Self {
-            acks,
-            auto: config.auto_commit,
-            every: config.ack_every as usize,
-            interval: config.ack_interval.duration(),
-            handed: 0,
-            done: 0,
-            said: 0,
-            said_at: None,
-        }
-    }
-
-    /// Whether it is time to say what is dealt with.
-    fn is_due(&self, now: Instant) -> bool {
-        self.done > self.said
-            && (self.acks.open() >= self.every
-                || self.said_at.is_none_or(|at| now.saturating_duration_since(at) >= self.interval))
-    }
-}
-
 impl TradeSource for NatsSource {
     fn next(&mut self, wait: Duration) -> Result<Option<Event<'_>>, SourceError> {
         match self.advance(wait) {
             Ok(None) => Ok(None),
             Ok(Some(_)) => Ok(self.current()),
-            Err(error) => removed(error).map(Some),
+            Err(error) => self.told(error).map(Some),
         }
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.trouble.now()
+    }
+
     fn commit(&mut self) -> Result<(), SourceError> {
+        not_inside_a_runtime()?;
         self.note_done();
         self.acknowledge();
         if let Some(acks) = &self.acks {
@@ -306,14 +327,6 @@ impl TradeSource for NatsSource {
     }
 }
 
-/// What the stream has removed is told as a loss.
-pub(super) fn removed<'a>(error: SourceError) -> Result<Event<'a>, SourceError> {
-    match error {
-        SourceError::Stream(TailError::Removed { first, last }) => Ok(Event::Lost(Lost::Removed { first, last })),
-        error => Err(error),
-    }
-}
-
 /// An item as the caller sees it.
 fn event(item: &Item, whole: bool) -> Event<'_> {
     let (exchange, symbol) = (&*item.exchange, &*item.symbol);
@@ -321,6 +334,18 @@ fn event(item: &Item, whole: bool) -> Event<'_> {
     match item.record {
         Record::Trade(msg) => Event::Trade(Trade { msg, exchange, symbol, place }),
         Record::Gap(msg) => Event::Gap(Gap { msg, exchange, symbol, place }),
+    }
+}
+
+/// A runtime cannot run inside another one: that would be a panic, deep inside.
+fn not_inside_a_runtime() -> Result<(), SourceError> {
+    match tokio::runtime::Handle::try_current() {
+        Ok(_) => Err(SourceError::Config {
+            message: "the stream's source has a runtime of its own, which cannot run inside another one: open it and \
+                      read it on a thread of its own (std::thread::spawn)"
+                .to_owned(),
+        }),
+        Err(_) => Ok(()),
     }
 }
 

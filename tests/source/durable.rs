@@ -92,8 +92,25 @@ fn another_reader_of_the_same_name_is_not_confused_with_it() {
     let other = NatsConfig { symbols: vec!["ETHUSDT".to_owned()], ..durable(&scene) };
     let text = refused(NatsSource::open(&other));
     assert!(text.contains("consumer reader") && text.contains("ETHUSDT") && text.contains("another name"), "{text}");
-    let behind = refused(NatsSource::open(&NatsConfig { after: Some(2), ..durable(&scene) }));
-    assert!(behind.contains("everything up to 5") && behind.contains("#3"), "{behind}");
+}
+
+#[test]
+fn what_was_acknowledged_and_not_dealt_with_comes_again() {
+    let scene = Scene::start();
+    scene.trades("one", "BTCUSDT", 1..=5);
+    scene.trades("two", "BTCUSDT", 1..=5);
+    scene.trades("one", "BTCUSDT", 6..=10);
+    let mut source = NatsSource::open(&durable(&scene)).unwrap();
+    assert_eq!(take(&mut source, 13).len(), 13);
+    source.commit().unwrap();
+    scene.trades("one", "BTCUSDT", 11..=15);
+    drop(source);
+    let mut source = NatsSource::open(&NatsConfig { after: Some(2), ..durable(&scene) }).unwrap();
+    let mut wanted = numbers("one BTCUSDT", 3..=5);
+    wanted.extend(numbers("two BTCUSDT", 1..=5));
+    wanted.extend(numbers("one BTCUSDT", 6..=15));
+    assert_eq!(take(&mut source, 18), wanted);
+    nothing(&mut source);
 }
 
 #[test]

@@ -151,15 +151,13 @@ fn a_ring_that_is_never_empty_does_not_hide_what_becomes_of_another() {
     write(&mut busy, trades("busy", "BTCUSDT", 0..1_000));
     let mut source = IpcSource::open(&config(&dir)).unwrap();
     quiet.close();
-    let mut next = 0;
-    for id in 1_000..1_000_000 {
+    for (next, id) in (1_000..1_000_000).enumerate() {
         write(&mut busy, trades("busy", "BTCUSDT", [id]));
         let event = take(&mut source, 1).remove(0);
         if event == "WriterGone { exchange: \"quiet\", reason: Closed }" {
             return;
         }
         assert_eq!(event, format!("busy BTCUSDT {next}"));
-        next += 1;
     }
     panic!("it was never told");
 }

@@ -75,6 +75,24 @@ impl Scene {
         });
     }
 
+    /// Changes the stream, as an operator would.
+    pub(crate) fn limit(&self, change: impl FnOnce(&mut jetstream::stream::Config)) {
+        self.run(async {
+            let mut config = self.context.get_stream("MARKET_DATA").await.unwrap().cached_info().config.clone();
+            change(&mut config);
+            self.context.update_stream(config).await.unwrap();
+        });
+    }
+
+    /// Removes the stream and makes it anew.
+    pub(crate) fn renew(&self) {
+        self.run(async {
+            let config = self.context.get_stream("MARKET_DATA").await.unwrap().cached_info().config.clone();
+            self.context.delete_stream("MARKET_DATA").await.unwrap();
+            self.context.create_stream(config).await.unwrap();
+        });
+    }
+
     pub(crate) fn trades(&self, exchange: &str, symbol: &str, ids: impl IntoIterator<Item = u64>) {
         self.store(exchange, symbol, ids.into_iter().map(|id| trade(exchange, symbol, id)));
     }
@@ -199,4 +217,10 @@ fn what_cannot_be_opened_is_named_in_the_readers_own_words() {
     assert!(server.contains("data_source.nats") && !server.contains("transport.nats"), "{server}");
     let name = refused(NatsSource::open(&NatsConfig { durable: "a.b".to_owned(), ..scene.config() }));
     assert!(name.contains("data_source.nats.durable"), "{name}");
+    for config in [scene.config(), NatsConfig { durable: "reader".to_owned(), ..scene.config() }] {
+        let beyond = refused(NatsSource::open(&NatsConfig { after: Some(7), ..config.clone() }));
+        assert!(beyond.contains("ends at sequence 0") && beyond.contains("made anew"), "{beyond}");
+        let inside = scene.run(async { NatsSource::open(&config).map(|_| ()) });
+        assert!(refused(inside).contains("thread of its own"));
+    }
 }

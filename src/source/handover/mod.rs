@@ -6,21 +6,25 @@ use std::time::{Duration, Instant};
 
 use self::seam::Seam;
 use super::config::{Begin, IpcConfig, NatsConfig};
-use super::{Event, IpcSource, NatsSource, SourceError, TradeSource, nats};
+use super::{Event, IpcSource, NatsSource, SourceError, TradeSource};
 use crate::market::Record;
 use crate::telemetry::clock;
 
-/// How long after the seam a ring may still bring what the stream had brought.
+/// What is written to a ring so long after the seam cannot be what the stream had brought.
 const OVERLAP: Duration = Duration::from_secs(20);
-/// A stream that does not come up with the rings is told this often.
+/// The rings are looked at anew this often while the seam is open.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// A stream that does not come up with the rings is told this often at first.
 const TELL_EVERY: Duration = Duration::from_secs(10);
+/// What is in vain is done this seldom at last.
+const TELL_MAX: Duration = Duration::from_secs(600);
 /// Once in so many records of the stream it is looked at what their times say.
 const LOOK_RECORDS: u64 = 64;
 /// A wait without an end.
 const FOR_EVER: Duration = Duration::from_secs(100 * 366 * 86_400);
 /// Instruments that are asked for at a time.
 const ASK_MAX: usize = 256;
-/// The stream is asked this often for the last records of instruments that it has not brought.
+/// The stream is asked this often at first for the last records of instruments that it has not brought.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// Reads what is stored, from `start` on, and goes over to the rings when it has come up with them.
@@ -31,12 +35,27 @@ pub struct HandoverSource {
     /// Until the seam.
     stream: Option<NatsSource>,
     seam: Seam,
-    /// Until when the seam is remembered.
-    overlap_until: Option<Instant>,
+    overlap: Overlap,
+    look_at: Instant,
     tell_at: Instant,
+    tell_every: Duration,
     ask_at: Instant,
+    ask_every: Duration,
+    /// The instrument that is asked for next, and how many there were at the last time.
+    ask_from: u32,
+    asked_open: usize,
     /// Records that the stream has brought.
     brought: u64,
+}
+
+/// How long what the stream has brought is remembered.
+enum Overlap {
+    /// Not any more, or the seam is still open.
+    Over,
+    /// Until then in any case.
+    Until(Instant),
+    /// Until each ring is read up to here: its epoch, and a record's number.
+    Behind(Vec<(u64, u64)>),
 }
 
 impl HandoverSource {
@@ -60,9 +79,20 @@ impl HandoverSource {
         let nats = NatsConfig { exchanges: ring.exchanges().map(str::to_owned).collect(), ..nats.clone() };
         let stream = NatsSource::open(&nats)?;
         let now = clock::now();
-        let (tell_at, ask_at) = (now + TELL_EVERY, now + ASK_EVERY);
-        let seam = Seam::default();
-        let mut source = Self { ring, stream: Some(stream), seam, overlap_until: None, tell_at, ask_at, brought: 0 };
+        let mut source = Self {
+            ring,
+            stream: Some(stream),
+            seam: Seam::default(),
+            overlap: Overlap::Over,
+            look_at: now,
+            tell_at: now + TELL_EVERY,
+            tell_every: TELL_EVERY,
+            ask_at: now,
+            ask_every: ASK_EVERY,
+            ask_from: 0,
+            asked_open: usize::MAX,
+            brought: 0,
+        };
         source.look();
         Ok(source)
     }
@@ -75,6 +105,7 @@ impl HandoverSource {
 
     /// Sees what stands in the rings, and moves behind it.
     fn look(&mut self) {
+        self.look_at = clock::now() + LOOK_EVERY;
         self.seam.begin(clock::wall_ns());
         let seam = &mut self.seam;
         self.ring.skip(|record| seam.stands(record));
@@ -82,38 +113,67 @@ impl HandoverSource {
 
     /// Goes over to the rings where the stream has brought what stood in them.
     fn hand_over(&mut self) {
+        let Some(stream) = &mut self.stream else { return };
         // Asked each time: while the stream is waited for, it cannot say.
-        let caught_up = self.stream.as_mut().is_some_and(NatsSource::is_caught_up);
-        while caught_up && self.seam.is_closed() && self.stream.is_some() {
-            if self.ring.is_whole() {
-                self.stream = None;
-                self.overlap_until = Some(clock::now() + OVERLAP);
-            } else {
-                // The writer has come round meanwhile: the stream has more than the ring.
-                self.look();
-            }
-        }
-        let now = clock::now();
-        if now >= self.ask_at {
-            self.ask_at = now + ASK_EVERY;
-            self.ask();
-        }
-        if self.stream.is_some() && now >= self.tell_at {
-            self.tell_at = now + TELL_EVERY;
-            tracing::info!(instruments = self.seam.open(), "the stream has not come up with the rings yet");
-        }
-    }
-}
-
-impl HandoverSource {
-    /// What was stored before reading began is never brought: the stream is asked for it.
-    fn ask(&mut self) {
-        let Some(stream) = &self.stream else { return };
-        let wanted: Vec<(String, String)> =
-            self.seam.instruments().filter_map(|instrument| self.ring.name(instrument)).take(ASK_MAX).collect();
-        for record in stream.stored_before_start(&wanted) {
+        let caught_up = stream.is_caught_up();
+        for record in stream.last_records() {
             self.seam.was_stored(&record);
         }
+        if caught_up && self.seam.is_closed() && self.ring.is_whole() {
+            self.stream = None;
+            self.overlap = Overlap::Until(clock::now() + OVERLAP);
+            return;
+        }
+        let now = clock::now();
+        // The writer may have come round meanwhile, so that the stream has more than the ring; and what is remembered
+        // of the stream must not grow for ever.
+        if caught_up && self.seam.is_closed() || now >= self.look_at {
+            self.look();
+        }
+        if caught_up && now >= self.ask_at {
+            self.ask(now);
+        }
+        if now >= self.tell_at {
+            self.tell_every = (self.tell_every * 2).min(TELL_MAX);
+            self.tell_at = now + self.tell_every;
+            let instruments = self.seam.instruments();
+            let first = instruments.first().and_then(|instrument| self.ring.name(*instrument));
+            tracing::info!(
+                instruments = instruments.len(),
+                ?first,
+                caught_up,
+                "the stream has not come up with the rings yet; where nothing writes to a ring any more, remove it or \
+                 leave its exchange out"
+            );
+        }
+    }
+
+    /// What was stored before reading began is never brought: the stream is asked for it.
+    fn ask(&mut self, now: Instant) {
+        let Some(stream) = &mut self.stream else { return };
+        let open = self.seam.instruments();
+        // Those that were not asked for at the last time have their turn.
+        let next = open.range(self.ask_from..).chain(open.range(..self.ask_from)).copied();
+        let asked: Vec<u32> = next.take(ASK_MAX).collect();
+        self.ask_from = asked.last().map_or(0, |last| last.wrapping_add(1));
+        stream.ask_last(asked.into_iter().filter_map(|instrument| self.ring.name(instrument)).collect());
+        // Asked in vain, it is asked less often.
+        self.ask_every = if open.len() < self.asked_open { ASK_EVERY } else { (self.ask_every * 2).min(TELL_MAX) };
+        self.asked_open = open.len();
+        self.ask_at = now + self.ask_every;
+    }
+
+    /// Whether a ring may still bring what the stream has brought: by its place, since a caller may take its time.
+    fn overlaps(&mut self) -> bool {
+        match &self.overlap {
+            Overlap::Until(until) if clock::now() >= *until => self.overlap = Overlap::Behind(self.ring.ends()),
+            Overlap::Behind(ends) if self.ring.has_passed(ends) => {
+                self.overlap = Overlap::Over;
+                self.seam.forget();
+            }
+            _ => {}
+        }
+        !matches!(self.overlap, Overlap::Over)
     }
 }
 
@@ -123,17 +183,14 @@ impl TradeSource for HandoverSource {
         if self.stream.is_some() {
             return self.next_stored(wait);
         }
-        if self.overlap_until.is_some_and(|until| clock::now() >= until) {
-            self.overlap_until = None;
-            self.seam.forget();
-        }
+        let overlaps = self.overlaps();
         let now = clock::now();
         let until = now.checked_add(wait).unwrap_or(now + FOR_EVER);
         loop {
             let Some((at, found)) = self.ring.find(until.saturating_duration_since(clock::now())) else {
                 return Ok(None);
             };
-            if self.overlap_until.is_some() && found.record().is_some_and(|record| self.seam.was_brought(record)) {
+            if overlaps && found.record().is_some_and(|record| self.seam.was_brought(record)) {
                 continue;
             }
             return self.ring.event(at, found);
@@ -142,6 +199,10 @@ impl TradeSource for HandoverSource {
 
     fn commit(&mut self) -> Result<(), SourceError> {
         Ok(())
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.stream.as_ref().and_then(TradeSource::trouble)
     }
 }
 
@@ -161,7 +222,7 @@ impl HandoverSource {
                 }
                 Ok(stream.current())
             }
-            Err(error) => nats::removed(error).map(Some),
+            Err(error) => stream.told(error).map(Some),
         }
     }
 }

@@ -3,14 +3,14 @@
 //! A record stands in a ring before it is stored. So the stream is read until it has brought, of each instrument, the
 //! last records that stood in the ring at a certain place; from that place on the ring has the rest, and what the
 //! stream has brought of it already is left out. Late trades stand behind younger ones in a ring, and may be stored in
-//! front of them: the last trade and the last late one are both waited for.
+//! front of them: the last trade, the last late one and the last gap are all waited for.
 //!
 //! Where the stream does not bring them (it is read from a later place, or has removed them), the seam stays open
 //! unless it is known that they were stored: reading the stream is slower, and misses nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
-use crate::market::{Flags, GapMsg, Record, TradeMsg};
+use crate::market::{Flags, Record, TradeMsg};
 
 /// Records that were received so long before a ring was looked at may still come in it: another instance of the
 /// publisher, on another host, may have stored them before the one of this ring had them. ns.
@@ -41,14 +41,36 @@ impl Key {
     }
 }
 
+/// What has a last one of its own in a ring: late trades may be stored in front of younger ones, and gaps stand on
+/// another subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Trade,
+    Late,
+    Gap,
+}
+
+const KINDS: [Kind; 3] = [Kind::Trade, Kind::Late, Kind::Gap];
+
+impl Kind {
+    const fn of(record: &Record) -> Self {
+        match record {
+            Record::Trade(trade) if is_late(trade) => Self::Late,
+            Record::Trade(_) => Self::Trade,
+            Record::Gap(_) => Self::Gap,
+        }
+    }
+}
+
 /// What is left to be read of the stream, and what it has brought.
 #[derive(Debug, Default)]
 pub(super) struct Seam {
-    /// The last trade and the last late trade of each instrument in the rings, as far as the stream has not brought
-    /// them.
-    targets: HashMap<(u32, bool), TradeMsg>,
-    /// What the stream has brought and a ring may bring again.
-    brought: HashSet<Key>,
+    /// The last record of each instrument and kind in the rings, as far as the stream has not brought them.
+    targets: HashMap<(u32, Kind), Record>,
+    /// The last record of each instrument and kind that the stream has brought.
+    latest: HashMap<(u32, Kind), Record>,
+    /// What the stream has brought and a ring may bring again, and when it was received.
+    brought: HashMap<Key, u64>,
     /// Only what was received from then on is remembered, ns since the Unix epoch.
     from_ns: u64,
 }
@@ -57,44 +79,38 @@ impl Seam {
     /// The rings are looked at: targets are set anew. `now_ns` is in nanoseconds since the Unix epoch.
     pub(super) fn begin(&mut self, now_ns: u64) {
         self.targets.clear();
-        if self.from_ns == 0 {
-            self.from_ns = now_ns.saturating_sub(SLACK_NS);
-        }
+        // What was received longer ago stands before the place from which the rings are read.
+        self.from_ns = now_ns.saturating_sub(SLACK_NS);
+        self.brought.retain(|_, received| *received >= self.from_ns);
     }
 
     /// A record that stands in a ring before the place from which it will be read.
     pub(super) fn stands(&mut self, record: &Record) {
-        let Record::Trade(trade) = record else { return };
-        let target = (trade.instrument_id, is_late(trade));
-        if self.brought.contains(&Key::of(record)) {
-            self.targets.remove(&target);
+        let instrument = record.instrument_id();
+        let kind = (instrument, Kind::of(record));
+        let brought = || KINDS.iter().filter_map(|kind| self.latest.get(&(instrument, *kind)));
+        if self.brought.contains_key(&Key::of(record)) || brought().any(|latest| reaches(latest, record)) {
+            self.targets.remove(&kind);
         } else {
-            self.targets.insert(target, *trade);
+            self.targets.insert(kind, *record);
         }
     }
 
     /// The stream has brought a record.
     pub(super) fn bring(&mut self, record: &Record) {
-        let (instrument, received) = match record {
-            Record::Trade(trade) => (trade.instrument_id, trade.ts_recv),
-            Record::Gap(gap) => (gap.instrument_id, gap.ts_end.max(gap.ts_start)),
-        };
-        if received >= self.from_ns {
-            self.brought.insert(Key::of(record));
+        if received(record) >= self.from_ns {
+            self.brought.insert(Key::of(record), received(record));
         }
-        for late in [false, true] {
-            if self.targets.get(&(instrument, late)).is_some_and(|target| reaches(record, target)) {
-                self.targets.remove(&(instrument, late));
-            }
-        }
+        self.latest.insert((record.instrument_id(), Kind::of(record)), *record);
+        self.was_stored(record);
     }
 
-    /// The last record of an instrument that the stream has, at a place from which it is not read any more.
+    /// A record that the stream has, at a place from which it is not read any more.
     pub(super) fn was_stored(&mut self, record: &Record) {
-        let instrument = record.instrument_id();
-        for late in [false, true] {
-            if self.targets.get(&(instrument, late)).is_some_and(|target| reaches(record, target)) {
-                self.targets.remove(&(instrument, late));
+        for kind in KINDS {
+            let target = (record.instrument_id(), kind);
+            if self.targets.get(&target).is_some_and(|target| reaches(record, target)) {
+                self.targets.remove(&target);
             }
         }
     }
@@ -103,13 +119,13 @@ impl Seam {
     /// everything that was received long before it is stored, or declared. `is_of` says which instruments are of it.
     pub(super) fn passed(&mut self, received_ns: u64, mut is_of: impl FnMut(u32) -> bool) {
         self.targets.retain(|(instrument, _), target| {
-            target.ts_recv.saturating_add(SETTLED_NS) > received_ns || !is_of(*instrument)
+            received(target).saturating_add(SETTLED_NS) > received_ns || !is_of(*instrument)
         });
     }
 
-    /// The instruments of which the stream has not brought enough.
-    pub(super) fn instruments(&self) -> impl Iterator<Item = u32> {
-        self.targets.keys().map(|(instrument, _)| *instrument)
+    /// The instruments of which the stream has not brought enough, in order.
+    pub(super) fn instruments(&self) -> BTreeSet<u32> {
+        self.targets.keys().map(|(instrument, _)| *instrument).collect()
     }
 
     /// Whether everything that stood in the rings has been brought.
@@ -117,19 +133,23 @@ impl Seam {
         self.targets.is_empty()
     }
 
-    /// Instruments of which the stream has not brought enough.
-    pub(super) fn open(&self) -> usize {
-        self.targets.len()
-    }
-
     /// Whether a record of a ring was brought by the stream.
     pub(super) fn was_brought(&self, record: &Record) -> bool {
-        !self.brought.is_empty() && self.brought.contains(&Key::of(record))
+        !self.brought.is_empty() && self.brought.contains_key(&Key::of(record))
     }
 
     /// No ring brings again what the stream has brought.
     pub(super) fn forget(&mut self) {
-        self.brought = HashSet::new();
+        (self.brought, self.latest) = (HashMap::new(), HashMap::new());
+    }
+}
+
+/// When a record was received, or what it says is missing was traded at the latest; ns since the Unix epoch.
+const fn received(record: &Record) -> u64 {
+    match record {
+        Record::Trade(trade) => trade.ts_recv,
+        Record::Gap(gap) if gap.ts_end > gap.ts_start => gap.ts_end,
+        Record::Gap(gap) => gap.ts_start,
     }
 }
 
@@ -139,26 +159,38 @@ const fn is_late(trade: &TradeMsg) -> bool {
 
 /// Whether a record of the stream is the target, or stands behind it: what was dropped on the way is never stored, and
 /// is declared. A late trade may be stored behind younger ones.
-fn reaches(record: &Record, target: &TradeMsg) -> bool {
-    let hashed = target.flags & Flags::HASHED_ID != 0;
-    match record {
-        Record::Trade(_) if Key::of(record) == Key::of(&Record::Trade(*target)) => true,
-        Record::Trade(_) if is_late(target) => false,
-        Record::Trade(trade) if is_late(trade) => false,
-        Record::Trade(trade) if hashed => trade.ts_recv > target.ts_recv,
-        Record::Trade(trade) => trade.trade_id > target.trade_id,
-        Record::Gap(gap) if hashed => covers_time(gap, target),
-        Record::Gap(gap) => gap.last_id >= target.trade_id || gap.last_id == 0 && covers_time(gap, target),
+fn reaches(record: &Record, target: &Record) -> bool {
+    if Key::of(record) == Key::of(target) {
+        return true;
     }
-}
-
-const fn covers_time(gap: &GapMsg, target: &TradeMsg) -> bool {
-    gap.ts_start <= target.ts_event && target.ts_event <= gap.ts_end
+    match (record, target) {
+        (Record::Trade(trade), Record::Trade(target)) => {
+            let in_order = !is_late(target) && !is_late(trade);
+            // Ids may count anew: the time of receipt has to agree.
+            in_order
+                && if target.flags & Flags::HASHED_ID != 0 {
+                    trade.ts_recv > target.ts_recv
+                } else {
+                    trade.trade_id > target.trade_id && trade.ts_recv >= target.ts_recv
+                }
+        }
+        (Record::Gap(gap), Record::Trade(target)) if target.flags & Flags::HASHED_ID != 0 || gap.last_id == 0 => {
+            gap.ts_start <= target.ts_event && target.ts_event <= gap.ts_end
+        }
+        (Record::Gap(gap), Record::Trade(target)) => gap.first_id <= target.trade_id && target.trade_id <= gap.last_id,
+        // What was dropped is declared together with what was missing beside it.
+        (Record::Gap(gap), Record::Gap(target)) if target.last_id == 0 || gap.last_id == 0 => {
+            gap.ts_start <= target.ts_start && target.ts_end <= gap.ts_end
+        }
+        (Record::Gap(gap), Record::Gap(target)) => gap.first_id <= target.first_id && target.last_id <= gap.last_id,
+        (Record::Trade(_), Record::Gap(_)) => false,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::market::GapMsg;
     use crate::market::trade::{KIND_GAP_V1, KIND_TRADE_V1};
 
     const NOW: u64 = 1_700_000_000_000_000_000;
@@ -202,13 +234,7 @@ mod tests {
         later.bring(&trade(6));
         assert!(later.is_closed());
         let mut declared = seam([5]);
-        declared.bring(&Record::Gap(GapMsg {
-            first_id: 4,
-            last_id: 5,
-            instrument_id: 7,
-            kind: KIND_GAP_V1,
-            ..bytemuck::Zeroable::zeroed()
-        }));
+        declared.bring(&gap(4, 5));
         assert!(declared.is_closed());
     }
 
@@ -220,7 +246,7 @@ mod tests {
         (2..=5).for_each(|id| seam.stands(&trade(id)));
         assert!(seam.is_closed());
         seam.stands(&trade(6));
-        assert_eq!(seam.open(), 1);
+        assert_eq!(seam.instruments().len(), 1);
     }
 
     #[test]
@@ -239,6 +265,73 @@ mod tests {
             }
             assert!(seam.is_closed(), "{stored:?}");
         }
+    }
+
+    fn gap(first_id: u64, last_id: u64) -> Record {
+        let (ts_start, ts_end) = (NOW + first_id * 1_000_000, NOW + last_id * 1_000_000);
+        let kind = KIND_GAP_V1;
+        Record::Gap(GapMsg {
+            first_id,
+            last_id,
+            ts_start,
+            ts_end,
+            instrument_id: 7,
+            kind,
+            ..bytemuck::Zeroable::zeroed()
+        })
+    }
+
+    #[test]
+    fn a_gap_that_stands_last_is_waited_for() {
+        for brings in [gap(6, 8), gap(4, 8)] {
+            let mut seam = seam([5]);
+            seam.stands(&gap(6, 8));
+            seam.bring(&trade(5));
+            assert!(!seam.is_closed());
+            seam.bring(&trade(9));
+            assert!(!seam.is_closed(), "gaps are stored on another subject");
+            seam.bring(&brings);
+            assert!(seam.is_closed());
+        }
+    }
+
+    #[test]
+    fn ids_that_count_anew_are_not_taken_for_later_ones() {
+        let mut seam = Seam::default();
+        seam.begin(NOW);
+        // In the ring 1 is the first of a new count; the stream has the old one still.
+        let Record::Trade(mut anew) = trade(1) else { panic!("no trade") };
+        anew.ts_recv = NOW + 1_000_000_000;
+        seam.stands(&Record::Trade(anew));
+        (90..=100).for_each(|id| seam.bring(&trade(id)));
+        assert!(!seam.is_closed());
+        seam.bring(&Record::Trade(anew));
+        assert!(seam.is_closed());
+    }
+
+    #[test]
+    fn a_gap_behind_a_late_trade_does_not_declare_it() {
+        let Record::Trade(trade) = trade(3) else { panic!("no trade") };
+        let late = Record::Trade(TradeMsg { flags: Flags::BACKFILLED, ..trade });
+        let mut seam = seam([]);
+        seam.stands(&late);
+        seam.bring(&gap(4, 8));
+        assert!(!seam.is_closed());
+        seam.bring(&gap(2, 8));
+        assert!(seam.is_closed());
+    }
+
+    #[test]
+    fn what_is_forgotten_of_the_stream_is_not_waited_for_again() {
+        let mut seam = seam([1]);
+        seam.bring(&trade(1));
+        seam.bring(&gap(2, 3));
+        let long_after = NOW + 100_000_000_000;
+        seam.begin(long_after);
+        assert!(seam.brought.is_empty(), "it would grow for ever");
+        seam.stands(&trade(1));
+        seam.stands(&gap(2, 3));
+        assert!(seam.is_closed());
     }
 
     #[test]

@@ -2,19 +2,23 @@
 //!
 //! It keeps nothing on the server: an ordered consumer goes when its reader goes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::Client;
+use async_nats::connection::State;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
-use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use async_nats::jetstream::{self, Message};
 use futures_util::{FutureExt as _, StreamExt as _};
 
-use super::connect::{self, Chain, ConnectError};
+use super::connect::{self, Chain};
+pub use super::tail_error::TailError;
 use super::take::{Queue, Subjects};
 pub use super::wanted::{Filter, Replay, Since};
+use super::watch::{Seen, Trouble, Watch};
 use crate::config::settings::Nats;
-use crate::market::{Record, SubjectKind, subject};
+use crate::market::Record;
 
 /// First wait before a lost connection is made anew; it doubles up to [`RETRY_MAX`].
 pub(super) const RETRY_MIN: Duration = Duration::from_millis(200);
@@ -37,64 +41,6 @@ pub struct Item {
     pub record: Record,
 }
 
-/// Why the stream cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TailError {
-    /// No connection.
-    #[error(transparent)]
-    Connect(#[from] ConnectError),
-    /// The server does not let us read.
-    #[error("cannot read stream {stream}: {reason}")]
-    Read {
-        /// The stream.
-        stream: String,
-        /// What went wrong.
-        reason: String,
-    },
-    /// A message that holds no records.
-    #[error("sequence {sequence} on {subject}: {reason}")]
-    Message {
-        /// Its stream sequence.
-        sequence: u64,
-        /// Its subject.
-        subject: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The durable consumer cannot be used.
-    #[error("consumer {consumer} of stream {stream}: {reason}")]
-    Consumer {
-        /// The stream.
-        stream: String,
-        /// The durable's name.
-        consumer: String,
-        /// What is wrong, and what would help.
-        reason: String,
-    },
-    /// Messages that the stream has removed before they were read. Whether any of them was asked for is not known.
-    #[error("sequences {first} to {last} were removed from the stream before they were read")]
-    Removed {
-        /// The first of them.
-        first: u64,
-        /// The last of them.
-        last: u64,
-    },
-    /// A message came behind younger ones that were handed out already.
-    #[error(
-        "sequence {sequence} on {subject} came behind younger ones: does another process read consumer {consumer}? one \
-         reader only, or each its own name"
-    )]
-    Late {
-        /// Its stream sequence.
-        sequence: u64,
-        /// Its subject.
-        subject: String,
-        /// The durable's name.
-        consumer: String,
-    },
-}
-
 /// A reader of the stream.
 pub struct Tail {
     settings: Nats,
@@ -102,7 +48,14 @@ pub struct Tail {
     since: Since,
     replay: Replay,
     subjects: Subjects,
+    client: Option<Client>,
     messages: Option<Ordered>,
+    /// What has arrived and is not looked into.
+    arrived: VecDeque<Message>,
+    watch: Watch,
+    trouble: Trouble,
+    /// When the stream was made, where the server says.
+    created: Option<i128>,
     /// The sequence to read from; the server says it when the first consumer is made.
     from: Option<u64>,
     queue: Queue,
@@ -111,6 +64,8 @@ pub struct Tail {
     retry: Duration,
     /// The server has said that there is more.
     backlog: bool,
+    /// What was stored has been read.
+    is_live: bool,
 }
 
 impl Tail {
@@ -133,14 +88,20 @@ impl Tail {
             filter,
             since,
             replay,
+            client: None,
             messages: None,
+            arrived: VecDeque::new(),
+            watch: Watch::new(&settings.jetstream.stream_name),
+            trouble: Trouble::default(),
+            created: None,
             from: None,
             queue: Queue::new(),
             popped: 0,
             retry: RETRY_MIN,
             backlog: false,
+            is_live: false,
         };
-        tail.begin().await?;
+        tail.begin(true).await?;
         Ok(tail)
     }
 
@@ -155,6 +116,12 @@ impl Tail {
             }
             self.fill().await;
         }
+    }
+
+    /// What keeps it from reading, from now on.
+    #[must_use]
+    pub fn trouble(&self) -> Trouble {
+        self.trouble.clone()
     }
 
     /// A record that has arrived already, or as [`Self::next`] what is wrong with a message.
@@ -172,6 +139,11 @@ impl Tail {
         self.from.unwrap_or(0)
     }
 
+    /// The last sequence that was looked into, or behind which reading began.
+    pub(super) const fn reached(&self) -> u64 {
+        self.subjects.reached()
+    }
+
     /// Whether the server has more that was stored when its last message came, or when reading began.
     #[must_use]
     pub const fn has_backlog(&self) -> bool {
@@ -184,50 +156,94 @@ impl Tail {
         self.queue.front().and_then(|next| next.as_ref().ok()).map(|item| item.sequence)
     }
 
+    /// The connection that it reads over, while there is one.
+    #[cfg(all(feature = "ipc", feature = "nats"))]
+    pub(crate) fn client(&self) -> Option<Client> {
+        self.client.clone()
+    }
+
     /// Waits until something has arrived; what has arrived with it is taken too.
     pub async fn fill(&mut self) {
+        self.watch.is_here();
         while self.queue.is_empty() {
+            if !self.arrived.is_empty() {
+                self.take_arrived().await;
+                continue;
+            }
             let Some(messages) = &mut self.messages else {
                 self.again().await;
                 continue;
             };
-            let next = match self.backlog && self.replay == Replay::Instant {
-                true => tokio::time::timeout(STALLED, messages.next()).await,
-                false => Ok(messages.next().await),
-            };
-            let Ok(next) = next else {
-                tracing::warn!(?STALLED, from = self.from, "the stream has more and brings nothing: reading anew");
-                self.messages = None;
+            let Ok(next) = tokio::time::timeout(STALLED, messages.next()).await else {
+                self.note_silence().await;
                 continue;
             };
             match next {
-                // The client makes its consumer anew after a silence, at the stream's start when nothing was read yet.
-                Some(Ok(message)) if self.is_before(&message) => self.messages = None,
                 Some(Ok(message)) => {
-                    self.take(&message);
-                    self.take_ready();
+                    self.arrived.push_back(message);
+                    self.arrive();
                 }
                 Some(Err(error)) => {
                     tracing::warn!(err = %Chain(&error), "reading the stream was interrupted, trying again");
+                    self.trouble.set(Some(format!("interrupted: {}", Chain(&error))));
                     self.messages = None;
                 }
                 None => self.messages = None,
             }
         }
+        self.watch.is_here();
+    }
+
+    /// Nothing has come for long: where there is more, no connection or another stream, reading begins anew.
+    async fn note_silence(&mut self) {
+        let state = self.client.as_ref().map(Client::connection_state);
+        let waits = self.backlog && self.replay == Replay::Instant;
+        let mut anew = false;
+        if let Some(client) = &self.client
+            && let Some(seen) = self.watch.seen(client).await
+        {
+            anew = self.created.is_some_and(|created| created != seen.created);
+        }
+        if waits || anew || state != Some(State::Connected) {
+            tracing::warn!(?STALLED, from = self.from, ?state, anew, "the stream brings nothing: reading anew");
+            self.messages = None;
+        }
     }
 
     /// Takes what has arrived besides, up to a burst.
-    fn take_ready(&mut self) {
-        while self.queue.len() < BURST {
-            let next = self.messages.as_mut().and_then(|messages| messages.next().now_or_never());
-            match next {
-                Some(Some(Ok(message))) if !self.is_before(&message) => self.take(&message),
+    fn arrive(&mut self) {
+        while self.arrived.len() < BURST {
+            match self.messages.as_mut().and_then(|messages| messages.next().now_or_never()) {
+                Some(Some(Ok(message))) => self.arrived.push_back(message),
                 Some(_) => {
                     self.messages = None;
                     break;
                 }
                 None => break,
             }
+        }
+    }
+
+    /// Looks into what has arrived, once it is known what the stream has removed in front of it.
+    async fn take_arrived(&mut self) {
+        // The client makes its consumer anew after a silence, at the stream's start when nothing was read yet.
+        if let Some(at) = self.arrived.iter().position(|message| self.is_before(message)) {
+            self.arrived.truncate(at);
+            self.messages = None;
+        }
+        let pending = self.arrived.back().and_then(|message| message.info().ok()).map_or(0, |info| info.pending);
+        self.backlog = pending > 0;
+        let behind = pending + self.arrived.len() as u64;
+        // The last record of each subject: that there were others is known.
+        if self.since != Since::Last || self.is_live {
+            let sequence = |message: &Message| message.info().map_or(0, |info| info.stream_sequence);
+            let arrived = self.arrived.iter().map(|message| (sequence(message), message.subject.as_str()));
+            self.watch.look(self.client.as_ref(), arrived, behind, &mut self.subjects).await;
+        } else if !self.backlog {
+            self.is_live = true;
+        }
+        for message in std::mem::take(&mut self.arrived) {
+            self.take(&message);
         }
     }
 
@@ -238,21 +254,30 @@ impl Tail {
     }
 
     async fn again(&mut self) {
-        match self.begin().await {
-            Ok(()) => self.retry = RETRY_MIN,
+        match self.begin(false).await {
+            Ok(()) => {
+                self.retry = RETRY_MIN;
+                self.trouble.set(None);
+            }
             Err(error) => {
                 tracing::warn!(err = %error, retry_in = ?self.retry, "cannot read the stream");
+                self.trouble.set(Some(error.to_string()));
                 tokio::time::sleep(self.retry).await;
                 self.retry = (self.retry * 2).min(RETRY_MAX);
             }
         }
     }
 
-    async fn begin(&mut self) -> Result<(), TailError> {
-        let name = &self.settings.jetstream.stream_name;
+    async fn begin(&mut self, first: bool) -> Result<(), TailError> {
+        let name = self.settings.jetstream.stream_name.clone();
         let fail = |reason: String| TailError::Read { stream: name.clone(), reason };
         let client = connect::dial(&self.settings).await?;
-        let stream = jetstream::new(client).get_stream_no_info(name).await.map_err(|e| fail(Chain(&e).to_string()))?;
+        let stream = jetstream::new(client.clone()).get_stream_no_info(&name).await;
+        let stream = stream.map_err(|e| fail(Chain(&e).to_string()))?;
+        let seen = self.watch.begin(&client, &mut self.subjects).await;
+        if let Some(seen) = seen {
+            self.compare(seen, first)?;
+        }
         let config = OrderedConfig {
             filter_subjects: self.filter.subjects(&self.settings.jetstream.subject_prefix),
             deliver_policy: self.since.policy(self.from),
@@ -265,7 +290,34 @@ impl Tail {
         let from = info.delivered.stream_sequence + 1;
         self.backlog = info.num_pending > 0;
         self.messages = Some(consumer.messages().await.map_err(|e| fail(Chain(&e).to_string()))?);
-        self.from = Some(from);
+        self.client = Some(client);
+        if first {
+            let asked = if let Since::Sequence(sequence) = self.since { sequence.max(1).min(from) } else { from };
+            self.subjects.stand(asked - 1);
+        }
+        self.from = Some(self.from.map_or(from, |before| before.max(from)));
+        Ok(())
+    }
+
+    /// Whether it is the stream that was read before, and has what is asked for.
+    fn compare(&mut self, seen: Seen, first: bool) -> Result<(), TailError> {
+        let stream = self.settings.jetstream.stream_name.clone();
+        if self.created.replace(seen.created).is_some_and(|created| created != seen.created) {
+            (self.from, self.since) = (Some(1), Since::Start);
+            self.arrived.clear();
+            self.subjects.stand(0);
+            self.queue.push_back(Err(TailError::Anew { stream }));
+        } else if let Since::Sequence(sequence) = self.since
+            && first
+            && sequence > seen.last + 1
+        {
+            let reason = format!(
+                "it ends at sequence {}, and reading is to begin at {sequence}: it was made anew, or has lost its end; \
+                 begin at another place",
+                seen.last
+            );
+            return Err(TailError::Read { stream, reason });
+        }
         Ok(())
     }
 
@@ -274,35 +326,8 @@ impl Tail {
     }
 
     fn take(&mut self, message: &Message) {
-        let info = message.info();
-        self.backlog = info.as_ref().is_ok_and(|info| info.pending > 0);
-        let sequence = info.map_or_else(|_| self.from.unwrap_or(1), |info| info.stream_sequence);
+        let sequence = message.info().map_or_else(|_| self.from.unwrap_or(1), |info| info.stream_sequence);
         self.from = Some(sequence + 1);
         self.subjects.take(sequence, &message.subject, &message.payload, &mut self.queue);
     }
-}
-
-/// The last trades of some instruments (exchange and symbol), each as its last message has it; none of those of which
-/// nothing is stored.
-///
-/// # Errors
-/// [`TailError`] when the server does not say.
-pub async fn last_records(settings: &Nats, names: &[(String, String)]) -> Result<Vec<Item>, TailError> {
-    let name = &settings.jetstream.stream_name;
-    let fail = |reason: String| TailError::Read { stream: name.clone(), reason };
-    let client = connect::dial(settings).await?;
-    let stream = jetstream::new(client).get_stream_no_info(name).await.map_err(|e| fail(Chain(&e).to_string()))?;
-    let prefix = &settings.jetstream.subject_prefix;
-    let (mut subjects, mut queue) = (Subjects::new(prefix), Queue::new());
-    let mut found = Vec::new();
-    for (exchange, symbol) in names {
-        let subject = subject::subject(prefix, exchange, symbol, SubjectKind::Trades);
-        match stream.get_last_raw_message_by_subject(&subject).await {
-            Ok(message) => subjects.take(message.sequence, &message.subject, &message.payload, &mut queue),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
-            Err(error) => return Err(fail(Chain(&error).to_string())),
-        }
-        found.extend(queue.drain(..).next_back().and_then(Result::ok));
-    }
-    Ok(found)
 }

@@ -11,7 +11,8 @@
 //! | `link`, `read`, `past`, `wire` | one connection; what is stored; subjects and answers |
 //! | [`consumer`] | reading back, for as long as records come |
 //! | [`durable`] | the same, by a consumer that the server remembers |
-//! | `take`, `wanted` | what a message holds; what is to be read |
+//! | `last` | the last records of some instruments |
+//! | `take`, `wanted`, `watch`, `tail_error` | what a message holds; what is to be read; removed unread; wrong |
 //! | [`scan`] | reading what is stored, once |
 //! | `copy`, `bucket` | a recording put back into a stream; its files in an object store |
 
@@ -24,6 +25,8 @@ pub mod consumer;
 #[cfg(feature = "record")]
 pub mod copy;
 pub mod durable;
+#[cfg(feature = "ipc")]
+pub mod last;
 #[cfg(feature = "daemon")]
 mod lease;
 #[cfg(feature = "daemon")]
@@ -40,10 +43,11 @@ pub mod scan;
 pub mod spool;
 #[cfg(feature = "daemon")]
 mod status;
-#[cfg(feature = "daemon")]
 pub mod stream_manager;
+mod tail_error;
 mod take;
 mod wanted;
+pub mod watch;
 #[cfg(feature = "daemon")]
 pub mod window;
 #[cfg(feature = "daemon")]

@@ -14,6 +14,12 @@ pub(super) type Queue = VecDeque<Result<Item, TailError>>;
 pub(super) struct Subjects {
     prefix: String,
     known: HashMap<String, Named>,
+    /// The last sequence that was taken, or is to be read on from; 0: none yet.
+    reached: u64,
+    /// The oldest sequence that the stream still had when it was asked last.
+    oldest: u64,
+    /// What was removed up to this sequence was told.
+    told: u64,
 }
 
 #[derive(Clone)]
@@ -21,16 +27,63 @@ struct Named {
     exchange: Arc<str>,
     symbol: Arc<str>,
     kind: SubjectKind,
+    /// The last sequence that was taken of it; 0: none yet.
+    last: u64,
+    /// The oldest one that the stream still had.
+    oldest: u64,
 }
 
 impl Subjects {
     pub(super) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned(), known: HashMap::new() }
+        Self { prefix: prefix.to_owned(), known: HashMap::new(), reached: 0, oldest: 0, told: 0 }
     }
 
-    /// Takes the records of a message. One that holds none, or not only such as belong on its subject, leaves
+    /// Reading goes on behind this sequence, whatever was taken before.
+    pub(super) fn stand(&mut self, reached: u64) {
+        (self.reached, self.oldest, self.told) = (reached, 0, 0);
+        self.known.values_mut().for_each(|named| (named.last, named.oldest) = (0, 0));
+    }
+
+    /// The last sequence that was taken.
+    pub(super) const fn reached(&self) -> u64 {
+        self.reached
+    }
+
+    /// The stream has nothing older than this sequence.
+    pub(super) const fn note_oldest(&mut self, oldest: u64) {
+        self.oldest = oldest;
+    }
+
+    /// The stream has nothing of a subject that is older than this sequence.
+    pub(super) fn note_oldest_of(&mut self, subject: &str, oldest: u64) {
+        if let Some(named) = self.known.get_mut(subject) {
+            named.oldest = oldest;
+        }
+    }
+
+    /// What is missing in front of this message, as far as the stream has said what it still has: of all, and of the
+    /// message's own subject.
+    fn tell_removed(&mut self, sequence: u64, subject: &str, queue: &mut Queue) {
+        let before = std::mem::replace(&mut self.reached, sequence);
+        let gone = self.oldest.min(sequence);
+        if before > 0 && before + 1 < gone {
+            self.told = gone - 1;
+            queue.push_back(Err(TailError::Removed { instrument: None, first: before + 1, last: gone - 1 }));
+        }
+        let Some(named) = self.known.get_mut(subject) else { return };
+        let before = std::mem::replace(&mut named.last, sequence);
+        let (from, gone) = (before.max(self.told), named.oldest.min(sequence));
+        if before > 0 && from + 1 < gone {
+            let instrument = Some((named.exchange.clone(), named.symbol.clone()));
+            queue.push_back(Err(TailError::Removed { instrument, first: from + 1, last: gone - 1 }));
+        }
+    }
+
+    /// Takes the records of a message, the next one in the stream's order; [`TailError::Removed`] stands in front of it
+    /// where something is missing. One that holds none, or not only such as belong on its subject, leaves
     /// [`TailError::Message`] in its place.
     pub(super) fn take(&mut self, sequence: u64, subject: &str, payload: &[u8], queue: &mut Queue) {
+        self.tell_removed(sequence, subject, queue);
         if let Err(error) = self.try_take(sequence, subject, payload, queue) {
             queue.push_back(Err(error));
         }
@@ -62,7 +115,13 @@ impl Subjects {
             return Some(named.clone());
         }
         let parts = subject::parse(&self.prefix, subject)?;
-        let named = Named { exchange: parts.exchange.into(), symbol: parts.symbol.into(), kind: parts.kind };
+        let named = Named {
+            exchange: parts.exchange.into(),
+            symbol: parts.symbol.into(),
+            kind: parts.kind,
+            last: self.reached,
+            oldest: 0,
+        };
         self.known.insert(subject.to_owned(), named.clone());
         Some(named)
     }

@@ -2,9 +2,13 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_nats::{Client, Subject};
 use bytes::Bytes;
+
+/// How long it is waited for what was said to leave this process.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Acknowledges what was handed out. It may be used while the reader waits.
 #[derive(Clone, Default)]
@@ -46,12 +50,20 @@ impl Acks {
         }
     }
 
-    /// Waits until what was acknowledged has left this process.
+    /// Waits until what was acknowledged has left this process, for a moment at most: it goes once there is a
+    /// connection.
     pub async fn flush(&self) {
         let client = self.lock().client.clone();
         if let Some(client) = client {
-            let _ = client.flush().await;
+            let _ = tokio::time::timeout(FLUSH_TIMEOUT, client.flush()).await;
         }
+    }
+
+    /// The consumer was made anew: it knows nothing of what the old one delivered.
+    pub(super) fn forget(&self) {
+        let mut acking = self.lock();
+        acking.open.clear();
+        acking.last = None;
     }
 
     /// A message was delivered again: where it is acknowledged, its newest delivery is what is acknowledged.
@@ -72,7 +84,7 @@ impl Acks {
         };
         if let Some((client, (_, reply))) = said {
             let _ = client.publish(reply, Bytes::new()).await;
-            let _ = client.flush().await;
+            let _ = tokio::time::timeout(FLUSH_TIMEOUT, client.flush()).await;
         }
     }
 }

@@ -18,14 +18,16 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const PULL_MESSAGES: usize = 1_000;
 
 impl Durable {
-    pub(super) async fn pull(&self, consumer: &Consumer<Config>) -> Result<Stream, TailError> {
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "what is borrowed over an await must be Send, and is not Sync")]
+    pub(super) async fn pull(&mut self, consumer: &Consumer<Config>) -> Result<Stream, TailError> {
         let batch = PULL_MESSAGES.min(usize::try_from(self.spec.max_ack_pending).unwrap_or(PULL_MESSAGES));
         let pull = consumer.stream().max_messages_per_batch(batch).expires(PULL).heartbeat(HEARTBEAT);
         pull.messages().await.map_err(|error| self.fail(Chain(&error).to_string()))
     }
 
     /// The consumer as it is, or a new one.
-    pub(super) async fn consumer(&self, client: &Client) -> Result<Consumer<Config>, TailError> {
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "what is borrowed over an await must be Send, and is not Sync")]
+    pub(super) async fn consumer(&mut self, client: &Client) -> Result<Consumer<Config>, TailError> {
         let name = &self.settings.jetstream.stream_name;
         let fail = |reason: String| TailError::Read { stream: name.clone(), reason };
         let stream = jetstream::new(client.clone()).get_stream_no_info(name).await;
@@ -48,7 +50,7 @@ impl Durable {
             durable_name: Some(self.spec.durable.clone()),
             description: Some("data-manager reader".to_owned()),
             filter_subjects: self.filters(),
-            deliver_policy: self.spec.since.policy(self.spec.after.map(|after| after + 1)),
+            deliver_policy: self.spec.since.policy(self.had().map(|had| had + 1)),
             replay_policy: self.spec.replay.policy(),
             ack_policy: AckPolicy::All,
             ack_wait: self.spec.ack_wait,
@@ -88,6 +90,12 @@ impl Durable {
             return differs("it replays", names(there.replay_policy), names(wanted.replay_policy));
         }
         Ok(())
+    }
+
+    /// The last sequence that the caller has, where there is one.
+    pub(super) fn had(&self) -> Option<u64> {
+        let reached = self.order.reached();
+        self.spec.after.map(|after| after.max(reached)).or_else(|| (reached > 0).then_some(reached))
     }
 
     pub(super) fn fail(&self, reason: String) -> TailError {

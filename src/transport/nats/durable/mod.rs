@@ -5,24 +5,27 @@
 //! from the sequence that the caller itself has kept: see [`Spec::after`].
 
 mod acks;
+mod begin;
 mod make;
 mod order;
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use async_nats::Subject;
+use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::Consumer;
 use async_nats::jetstream::consumer::pull::{Config, Stream};
-use async_nats::jetstream::{self, Message};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 
 pub use self::acks::Acks;
 use self::make::PULL;
 use self::order::{Order, Standing, Taken};
-use super::connect::{self, Chain};
-use super::consumer::{Filter, Item, RETRY_MAX, RETRY_MIN, Replay, Since, TailError};
+use super::connect::Chain;
+use super::consumer::{Filter, Item, RETRY_MAX, RETRY_MIN, Replay, Since, Tail, TailError};
 use super::take::{Queue, Subjects};
+use super::watch::{Trouble, Watch};
 use crate::config::settings::Nats;
 use crate::telemetry::clock;
 
@@ -68,7 +71,16 @@ pub struct Durable {
     acks: Acks,
     retry: Duration,
     doubt: Doubt,
-    look: Look,
+    /// What is in order and not looked into.
+    ready: VecDeque<Arrived>,
+    watch: Watch,
+    trouble: Trouble,
+    /// Matching messages that the stream had behind the last one.
+    pending: u64,
+    /// When the stream and the consumer were made, where the server says.
+    created: (Option<i128>, Option<i128>),
+    /// What the consumer will not bring though the caller has not had it: read in another way, up to a sequence.
+    missed: Option<(Box<Tail>, u64)>,
     /// Since when nothing has come.
     heard: Option<Instant>,
 }
@@ -94,16 +106,6 @@ struct Doubt {
     told: Option<Instant>,
 }
 
-/// Whether the stream has removed what was not read yet.
-#[derive(Default)]
-struct Look {
-    at: Option<Instant>,
-    /// How far reading was at the last look.
-    reached: u64,
-    /// The server does not let us ask.
-    denied: bool,
-}
-
 impl Durable {
     /// Begins to read; makes the consumer where it is not there.
     ///
@@ -121,7 +123,12 @@ impl Durable {
             acks: Acks::default(),
             retry: RETRY_MIN,
             doubt: Doubt::default(),
-            look: Look::default(),
+            ready: VecDeque::new(),
+            watch: Watch::new(&settings.jetstream.stream_name),
+            trouble: Trouble::default(),
+            pending: 0,
+            created: (None, None),
+            missed: None,
             heard: None,
         };
         reader.begin(true).await?;
@@ -132,6 +139,12 @@ impl Durable {
     #[must_use]
     pub fn acks(&self) -> Acks {
         self.acks.clone()
+    }
+
+    /// What keeps it from reading, from now on.
+    #[must_use]
+    pub fn trouble(&self) -> Trouble {
+        self.trouble.clone()
     }
 
     /// A record that has arrived already, or what is wrong with a message.
@@ -147,10 +160,15 @@ impl Durable {
 
     /// Waits until something has arrived; what has arrived with it is taken too. A lost connection is made anew.
     pub async fn fill(&mut self) {
+        self.watch.is_here();
         while self.queue.is_empty() {
-            self.release();
+            if self.missed.is_some() {
+                self.catch_up().await;
+                continue;
+            }
+            self.release().await;
             if !self.queue.is_empty() {
-                return;
+                break;
             }
             let Some(link) = &mut self.link else {
                 self.again().await;
@@ -165,6 +183,7 @@ impl Durable {
                 }
                 Ok(Some(Err(error))) => {
                     tracing::warn!(err = %Chain(&error), "reading the stream was interrupted, trying again");
+                    self.trouble.set(Some(format!("interrupted: {}", Chain(&error))));
                     self.link = None;
                 }
                 Ok(None) => self.link = None,
@@ -173,7 +192,23 @@ impl Durable {
             if self.link.is_some() && self.order.is_in_doubt() {
                 self.ask().await;
             }
-            self.look().await;
+        }
+        self.watch.is_here();
+    }
+
+    /// Reads what the consumer will not bring.
+    async fn catch_up(&mut self) {
+        let Some((tail, last)) = &mut self.missed else { return };
+        // What was stored when the connection began comes without a wait.
+        let next = if tail.has_backlog() || tail.front().is_some() { Some(tail.next().await) } else { tail.pop() };
+        match next {
+            Some(Ok(item)) if item.sequence <= *last => self.queue.push_back(Ok(item)),
+            Some(Err(error)) => self.queue.push_back(Err(error)),
+            Some(Ok(_)) | None => {
+                let reached = tail.reached();
+                self.subjects.stand(reached);
+                self.missed = None;
+            }
         }
     }
 
@@ -196,11 +231,25 @@ impl Durable {
         }
     }
 
-    /// Hands over what is in order.
-    fn release(&mut self) {
-        while self.queue.len() < BURST
+    /// Hands over what is in order, once it is known what the stream has removed in front of it.
+    async fn release(&mut self) {
+        while self.ready.len() < BURST
             && let Some(message) = self.order.next()
         {
+            self.ready.push_back(message);
+        }
+        if self.ready.is_empty() {
+            return;
+        }
+        let client = self.acks.lock().client.clone();
+        let behind = self.pending + self.order.held() as u64 + self.ready.len() as u64;
+        let arrived = self.ready.iter().map(|message| (message.sequence, message.subject.as_str()));
+        self.watch.look(client.as_ref(), arrived, behind, &mut self.subjects).await;
+        self.hand_over();
+    }
+
+    fn hand_over(&mut self) {
+        for message in self.ready.drain(..) {
             self.acks.lock().open.push_back((message.sequence, message.reply));
             self.subjects.take(message.sequence, &message.subject, &message.payload, &mut self.queue);
         }
@@ -218,7 +267,10 @@ impl Durable {
 
     async fn take(&mut self, message: Message) {
         let (sequence, delivery) = match message.info() {
-            Ok(info) => (info.stream_sequence, info.consumer_sequence),
+            Ok(info) => {
+                self.pending = info.pending;
+                (info.stream_sequence, info.consumer_sequence)
+            }
             Err(error) => {
                 tracing::warn!(err = %error, "a message came without its place");
                 return;
@@ -297,81 +349,24 @@ impl Durable {
         })
     }
 
-    /// The oldest sequence of the stream, where we may ask for it.
+    /// The oldest sequence of the stream, where the server says.
     async fn first(&mut self) -> Option<u64> {
-        if self.look.denied {
-            return None;
-        }
         let client = self.acks.lock().client.clone()?;
-        let mut context = jetstream::new(client);
-        context.set_timeout(LOOK_EVERY);
-        match context.get_stream(&self.settings.jetstream.stream_name).await {
-            Ok(stream) => Some(stream.cached_info().state.first_sequence),
-            Err(_) => {
-                self.look.denied = true;
-                None
-            }
-        }
-    }
-
-    /// Tells what the stream has removed unread, as far as that can be known.
-    async fn look(&mut self) {
-        let now = clock::now();
-        let reached = self.order.reached();
-        let due = self.look.at.is_none_or(|at| now.saturating_duration_since(at) >= LOOK_EVERY);
-        if !due || self.link.is_none() || reached == self.look.reached && self.look.at.is_some() {
-            return;
-        }
-        self.look.at = Some(now);
-        let before = std::mem::replace(&mut self.look.reached, reached);
-        if let Some(first) = self.first().await
-            && before > 0
-            && first > before + 1
-        {
-            self.queue.push_back(Err(TailError::Removed { first: before + 1, last: first - 1 }));
-        }
+        self.watch.oldest(&client).await
     }
 
     async fn again(&mut self) {
         match self.begin(false).await {
-            Ok(()) => self.retry = RETRY_MIN,
+            Ok(()) => {
+                self.retry = RETRY_MIN;
+                self.trouble.set(None);
+            }
             Err(error) => {
                 tracing::warn!(err = %error, retry_in = ?self.retry, "cannot read the stream");
+                self.trouble.set(Some(error.to_string()));
                 tokio::time::sleep(self.retry).await;
                 self.retry = (self.retry * 2).min(RETRY_MAX);
             }
         }
-    }
-
-    async fn begin(&mut self, first: bool) -> Result<(), TailError> {
-        let client = connect::dial(&self.settings).await?;
-        let consumer = self.consumer(&client).await?;
-        self.acks.lock().client = Some(client);
-        self.acks.repeat().await;
-        self.link = Some(Link { messages: self.pull(&consumer).await?, consumer });
-        self.look.denied = false;
-        let Some(standing) = self.standing().await else {
-            self.link = None;
-            return Err(self.fail("it does not say how it stands".to_owned()));
-        };
-        match self.spec.after {
-            Some(after) if first && after < standing.floor => {
-                return Err(self.fail(format!(
-                    "it has acknowledged everything up to {}, and is to go on behind {after}: what is in between would \
-                     be missed; give it another name, and `start = \"#{}\"`",
-                    standing.floor,
-                    after + 1
-                )));
-            }
-            _ => {}
-        }
-        self.note_acknowledged();
-        self.doubt = Doubt::default();
-        if first {
-            self.look.reached = self.spec.after.unwrap_or(0).max(standing.floor);
-        }
-        self.look.at = None;
-        self.order.begin(standing);
-        Ok(())
     }
 }

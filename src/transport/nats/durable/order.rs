@@ -55,6 +55,21 @@ impl<M> Order<M> {
         Self { last, acknowledged: last, delivered: 0, held: BTreeMap::new(), arrived: BTreeMap::new(), doubt: true }
     }
 
+    /// The caller has, or gets in another way, everything up to here, as if it had been acknowledged.
+    pub(super) fn advance(&mut self, sequence: u64) {
+        self.last = self.last.max(sequence);
+        self.held = self.held.split_off(&(sequence + 1));
+        self.acknowledge(sequence);
+    }
+
+    /// The consumer was made anew: what it delivered before counts no more, and what was handed out may come again.
+    pub(super) fn renew(&mut self) {
+        self.acknowledged = self.last;
+        self.delivered = 0;
+        self.held.clear();
+        self.arrived.clear();
+    }
+
     /// A connection begins: what was on its way over an earlier one will come again.
     pub(super) fn begin(&mut self, standing: Standing) {
         self.delivered = standing.delivered;

@@ -1,0 +1,76 @@
+//! What goes wrong in reading the stream.
+
+use std::sync::Arc;
+
+use super::connect::ConnectError;
+
+/// Why the stream cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TailError {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The server does not let us read.
+    #[error("cannot read stream {stream}: {reason}")]
+    Read {
+        /// The stream.
+        stream: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A message that holds no records.
+    #[error("sequence {sequence} on {subject}: {reason}")]
+    Message {
+        /// Its stream sequence.
+        sequence: u64,
+        /// Its subject.
+        subject: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The durable consumer cannot be used.
+    #[error("consumer {consumer} of stream {stream}: {reason}")]
+    Consumer {
+        /// The stream.
+        stream: String,
+        /// The durable's name.
+        consumer: String,
+        /// What is wrong, and what would help.
+        reason: String,
+    },
+    /// Messages that the stream has removed before they were read. Whether any of them was asked for is not known.
+    #[error("{}", removed(instrument.as_ref(), *first, *last))]
+    Removed {
+        /// Exchange and symbol, where only messages of one instrument were removed; none: everything was.
+        instrument: Option<(Arc<str>, Arc<str>)>,
+        /// The first of them.
+        first: u64,
+        /// The last of them.
+        last: u64,
+    },
+    /// The stream was removed, and made anew: its sequences count from 1 again. It is read from its beginning.
+    #[error("stream {stream} was made anew while it was read; what the old one had and was not read is gone")]
+    Anew {
+        /// The stream.
+        stream: String,
+    },
+    /// A message came behind younger ones that were handed out already.
+    #[error(
+        "sequence {sequence} on {subject} came behind younger ones: does another process read consumer {consumer}? one \
+         reader only, or each its own name"
+    )]
+    Late {
+        /// Its stream sequence.
+        sequence: u64,
+        /// Its subject.
+        subject: String,
+        /// The durable's name.
+        consumer: String,
+    },
+}
+
+fn removed(instrument: Option<&(Arc<str>, Arc<str>)>, first: u64, last: u64) -> String {
+    let of = instrument.map_or_else(String::new, |(exchange, symbol)| format!(" of {exchange} {symbol}"));
+    format!("sequences {first} to {last}{of} were removed from the stream before they were read")
+}
