@@ -2,11 +2,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use data_manager::market::SubjectKind;
 use data_manager::market::subject::subject;
+use rustix::process::Signal;
 
-use crate::kit::{EXCHANGE, STREAM, Scene, trades};
+use crate::kit::{EXCHANGE, STREAM, SYMBOL, Scene, trades};
+use crate::process::{Done, Running};
 use crate::records::{files, record};
 use crate::support::Server;
 
@@ -77,6 +80,62 @@ async fn holes_are_counted_and_told_in_few_lines() {
     let done = record(&scene, directory.path(), &[]).expect_code(1).tells("; 49 lost before they were read");
     assert!(done.err.lines().count() < 30, "{done:#?}");
     assert!(done.err.contains("sequences 2 to 2 were removed from the stream before they were read"), "{done:#?}");
+}
+
+/// A recorder that follows, is stopped, and finds most of what came removed when it goes on.
+async fn overtaken(more: &[&str]) -> (tempfile::TempDir, Done) {
+    let scene = Scene::of(&trades(1..=100)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (url, path) = (scene.server.url(), directory.path().to_str().unwrap());
+    let arguments = ["record", "--nats", &url, "-o", path, "--follow", "--rotate-interval", "1s"];
+    let mut recorder = Running::with(&[&arguments, more].concat(), &[]);
+    recorder.until(|_, _| (files(directory.path()).len() == 1).then_some(()));
+    recorder.signal(Signal::STOP);
+    scene.store(&trades(101..=20_000)).await;
+    scene.context.get_stream(STREAM).await.unwrap().purge().sequence(19_001).await.unwrap();
+    recorder.signal(Signal::CONT);
+    let end = format!("{:012}.parquet", 20_000);
+    recorder.until(|_, _| files(directory.path()).iter().any(|name| name.ends_with(&end)).then_some(()));
+    recorder.signal(Signal::TERM);
+    let done = recorder.end();
+    (directory, done)
+}
+
+#[tokio::test]
+async fn what_is_removed_while_it_is_recorded_is_counted() {
+    let (_directory, done) = overtaken(&[]).await;
+    let done = done.expect_code(1);
+    let last = done.err.lines().find(|line| line.contains(" lost before they were read")).unwrap();
+    let before = |text: &str| {
+        let before = last.split_once(text).unwrap().0;
+        before.split_whitespace().last().unwrap().parse::<u64>().unwrap()
+    };
+    assert_eq!(before(" records in") + before(" lost before"), 20_000, "{done:#?}");
+    assert!(before(" lost before") > 1_000, "{done:#?}");
+}
+
+/// Of what is gone nobody knows whether it was asked for.
+#[tokio::test]
+async fn what_may_have_been_removed_while_it_is_recorded_is_said() {
+    let (_directory, done) = overtaken(&["--symbols", SYMBOL]).await;
+    done.expect_code(1).tells("what was asked for may be among them").tells("times something may be missing");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_made_anew_ends_its_recording() {
+    let scene = Scene::of(&trades(1..=100)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (url, path) = (scene.server.url(), directory.path().to_str().unwrap());
+    let mut recorder = Running::with(&["record", "--nats", &url, "-o", path, "--follow"], &[]);
+    recorder.until(|_, _| directory.path().join(".1.parquet.part").exists().then_some(()));
+    // It has read them once it has been told that it follows; nothing shows that but time.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    scene.context.delete_stream(STREAM).await.unwrap();
+    scene.make().await;
+    scene.store(&trades(201..=250)).await;
+    let done = recorder.end().expect_code(1).tells("made anew while it was read");
+    done.tells("record it into another folder").tells("100 records in 1 file");
+    assert_eq!(files(directory.path()), [format!("{STREAM}-{:012}-{:012}.parquet", 1, 100)]);
 }
 
 #[tokio::test]

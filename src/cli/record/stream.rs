@@ -14,9 +14,12 @@ use super::recorder::Recorder;
 use crate::config::settings::Nats;
 use crate::market::trade::RECORD_BYTES;
 use crate::market::{Record, SubjectKind, subject};
+use crate::telemetry::clock;
 use crate::transport::nats::consumer::{Filter, Since, Tail, TailError};
 use crate::transport::nats::scan::{Scan, Stored};
 
+/// A stream of which not all is wanted is asked so often what it still has.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// While nothing comes it is looked this often whether a file is to be completed.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -53,6 +56,11 @@ pub(super) async fn run(nats: &Nats, wanted: &Wanted, recorder: &mut Recorder, s
     if let Some(recorded) = recorded {
         course.recorded = recorder.folder.last_message(name, recorded)?;
     }
+    // A place that the stream has not reached yet is waited for.
+    let last = match wanted.since {
+        Since::Sequence(first) if end.is_none() => last.max(first.saturating_sub(1)),
+        _ => last,
+    };
     let whole = course.scan(&mut scan, wanted, recorder, stop).await?;
     drop(scan);
     match whole {
@@ -87,6 +95,10 @@ async fn follow(
                         course.take(item.sequence, &rows, None, recorder)?;
                         rows.clear();
                     }
+                }
+                Err(error @ TailError::Removed { last, .. }) => course.removed(last, &error, recorder),
+                Err(error @ TailError::Anew { .. }) => {
+                    return Err(Failure::failed(format!("{error}; record it into another folder")));
                 }
                 Err(error @ TailError::Message { sequence, .. }) => {
                     course.passes(sequence, recorder);
@@ -159,7 +171,7 @@ impl Course {
             Some(Since::Sequence(sequence)) => last.min(sequence),
             _ => last,
         };
-        let behind = self.last.unwrap_or(0);
+        let (behind, mut looked) = (self.last.unwrap_or(0), clock::now());
         loop {
             let stored = tokio::select! {
                 biased;
@@ -170,10 +182,19 @@ impl Course {
                 matches!(wanted.until, Some(Since::Time(until)) if stored.stored_ns > until) || stored.sequence > bound
             });
             let seen = late.map_or(bound, |late| late.sequence.saturating_sub(1).min(bound));
+            let is_end = stored.is_none();
             let Some(stored) = stored.filter(|stored| stored.sequence <= seen) else {
+                if is_end {
+                    self.passes(bound.saturating_add(1), recorder);
+                    self.last = Some(bound.max(behind));
+                }
                 recorder.sees(&self.name, 0, seen.max(behind));
                 return Ok(true);
             };
+            if clock::now().saturating_duration_since(looked) >= LOOK_EVERY {
+                self.look(scan, recorder).await?;
+                looked = clock::now();
+            }
             if stored.sequence <= behind {
                 self.compare(&stored)?;
                 continue;
@@ -184,6 +205,28 @@ impl Course {
                 return Ok(false);
             }
         }
+    }
+
+    /// Looks whether the stream has removed what lies in front. Where nothing is left out, the holes tell.
+    async fn look(&self, scan: &Scan, recorder: &mut Recorder) -> Result<(), Failure> {
+        let Some(last) = self.last.filter(|_| !self.all) else { return Ok(()) };
+        let first = scan.first_now().await.map_err(Failure::failed)?;
+        if first > last.saturating_add(1) {
+            let what = format!("sequences {} to {} were removed before they were read", last + 1, first - 1);
+            recorder.doubt(&format!("{what}; what was asked for may be among them"));
+        }
+        Ok(())
+    }
+
+    /// Takes note of what a reader says was removed.
+    fn removed(&mut self, last: u64, error: &TailError, recorder: &mut Recorder) {
+        match error {
+            _ if !self.all => recorder.doubt(&format!("{error}; what was asked for may be among them")),
+            // Others may lie in between: what is missing in front of each message is counted there.
+            TailError::Removed { instrument: Some(_), .. } => return,
+            _ => self.passes(last.saturating_add(1), recorder),
+        }
+        self.last = self.last.max(Some(last));
     }
 
     /// Sees whether the message that was recorded last is still the same.
@@ -212,7 +255,7 @@ impl Course {
         self.last = Some(first - 1);
     }
 
-    /// Moves on to a sequence. Whether one that is not there was asked for cannot be known where some are left out.
+    /// Moves on to a sequence: what is missing in front of it is lost. Whether one that is not there was asked for cannot be known where some are left out.
     fn passes(&mut self, sequence: u64, recorder: &mut Recorder) {
         if let Some(last) = self.last.filter(|last| self.all && sequence > last.saturating_add(1)) {
             let what = format!(
@@ -222,7 +265,7 @@ impl Course {
             );
             recorder.lost(sequence - 1 - last, &what);
         }
-        self.last = Some(sequence);
+        self.last = self.last.max(Some(sequence));
     }
 
     fn take(

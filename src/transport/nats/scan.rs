@@ -141,6 +141,15 @@ impl Scan {
         Ok(parts.map(|parts| (parts.exchange, parts.symbol)).collect())
     }
 
+    /// The stream's first sequence by now.
+    ///
+    /// # Errors
+    /// [`TailError`] when the server does not say.
+    #[cfg(feature = "record")]
+    pub async fn first_now(&self) -> Result<u64, TailError> {
+        Ok(self.stream().await?.cached_info().state.first_sequence)
+    }
+
     /// The sequence of the oldest message of a subject; `None` where there is none.
     pub async fn first_of(&self, subject: &str) -> Option<u64> {
         let stream = self.stream().await.ok()?;
