@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::kit::{Scene, trades};
 use crate::process::Running;
-use crate::records::{files, record, replay};
+use crate::records::{files, record, replay, restart};
 use crate::support::client;
 
 /// The objects of the store `trades`, sorted.
@@ -63,7 +63,7 @@ async fn a_server_that_starts_again_has_all_files_in_the_end() {
     let directory = tempfile::tempdir().unwrap();
     let mut recorder = follow(&scene, directory.path());
     until_there(&scene, directory.path(), 2).await;
-    scene.restart().await;
+    restart(&mut scene).await;
     scene.store(&trades(101..=200)).await;
     until_there(&scene, directory.path(), 4).await;
     recorder.signal(Signal::TERM);

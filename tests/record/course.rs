@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::kit::{EXCHANGE, STREAM, SYMBOL, Scene, trades};
 use crate::process::{Done, Running};
-use crate::records::{files, record};
+use crate::records::{files, record, restart};
 use crate::support::Server;
 
 fn copy(from: &Path, to: &Path) {
@@ -26,14 +26,14 @@ async fn a_stream_that_went_back_is_told() {
     scene.store(&trades(1..=50)).await;
     assert!(scene.server.terminate().is_some());
     copy(&store, &backup);
-    scene.restart().await;
+    restart(&mut scene).await;
     scene.store(&trades(51..=100)).await;
     let directory = tempfile::tempdir().unwrap();
     record(&scene, directory.path(), &["--format", "csv"]).expect_code(0);
     assert!(scene.server.terminate().is_some());
     std::fs::remove_dir_all(&store).unwrap();
     copy(&backup, &store);
-    scene.restart().await;
+    restart(&mut scene).await;
     let done = record(&scene, directory.path(), &["--format", "csv"]).expect_code(1);
     done.tells("it ends at 50, and was recorded up to 100").tells("record into another folder");
     // It has grown beyond that with other messages.

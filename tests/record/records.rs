@@ -2,12 +2,14 @@
 
 use std::path::Path;
 
+use async_nats::jetstream;
 use data_manager::market::instrument::instrument_id;
 use data_manager::market::trade::{KIND_GAP_V1, KIND_TRADE_V1};
 use data_manager::market::{GapMsg, Record, TradeMsg};
 
 use crate::kit::{EXCHANGE, SYMBOL, Scene, gap, trade};
 use crate::process::{Done, run_with};
+use crate::support::client;
 
 /// Settings of the replayed stream: it is to fit beside the first one.
 pub(crate) const ENV: [(&str, &str); 1] = [("DATA_MANAGER__TRANSPORT__NATS__JETSTREAM__MAX_BYTES", "1GiB")];
@@ -53,6 +55,12 @@ pub(crate) fn extremes() -> Vec<Record> {
 pub(crate) fn record(scene: &Scene, directory: &Path, arguments: &[&str]) -> Done {
     let (url, directory) = (scene.server.url(), directory.to_str().unwrap());
     run_with(&[&["record", "--nats", &url, "-o", directory], arguments].concat(), &[], "")
+}
+
+/// Starts the server of a scene again, on what is in its store.
+pub(crate) async fn restart(scene: &mut Scene) {
+    scene.server.restart_live().await;
+    scene.context = jetstream::new(client(&scene.server.url()).await);
 }
 
 /// Replays into a second stream of the scene's server.

@@ -91,12 +91,6 @@ impl Scene {
         stream_manager::ensure(&self.context.client(), &settings).await.unwrap();
     }
 
-    /// Starts the server again, on what is in its store.
-    pub(crate) async fn restart(&mut self) {
-        self.server.restart_live().await;
-        self.context = jetstream::new(client(&self.server.url()).await);
-    }
-
     /// A stream with these records of the usual instrument, the first with sequence 1.
     pub(crate) async fn of(records: &[Record]) -> Self {
         let scene = Self::start().await;

@@ -192,7 +192,8 @@ impl Recorder {
             let done = self.complete(&of);
             result = result.and(done);
         }
-        result = result.and(self.keep_seen());
+        let kept = self.keep_seen();
+        result = result.and(kept);
         if let Some(uploads) = &mut self.uploads {
             uploads.finish(stop, |said| eprintln!("{said}")).await;
             (self.done.not_put, self.done.collided) = uploads.missing();

@@ -251,11 +251,15 @@ impl Course {
     fn begins(&mut self, first: u64, recorder: &mut Recorder) {
         let Some(last) = self.last.filter(|last| first > last.saturating_add(1)) else { return };
         let what = format!("sequences {} to {} were removed before they were recorded", last + 1, first - 1);
-        recorder.lost(first - 1 - last, &what);
+        match self.all {
+            true => recorder.lost(first - 1 - last, &what),
+            false => recorder.doubt(&format!("{what}; what was asked for may be among them")),
+        }
         self.last = Some(first - 1);
     }
 
-    /// Moves on to a sequence: what is missing in front of it is lost. Whether one that is not there was asked for cannot be known where some are left out.
+    /// Moves on to a sequence: what is missing in front of it is lost. Whether one that is not there was asked for
+    /// cannot be known where some are left out.
     fn passes(&mut self, sequence: u64, recorder: &mut Recorder) {
         if let Some(last) = self.last.filter(|last| self.all && sequence > last.saturating_add(1)) {
             let what = format!(
