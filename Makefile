@@ -95,6 +95,7 @@ lint: ## formatting, clippy, documentation; warnings are errors
 	$(CARGO) fmt --manifest-path fuzz/Cargo.toml -- --check
 	$(CARGO) fmt --manifest-path model/Cargo.toml -- --check
 	$(CARGO) clippy $(LOCKED) --all-targets -- -D warnings
+	$(CARGO) clippy $(LOCKED) --lib --bins --no-default-features --features daemon -- -D warnings
 	$(CARGO) clippy $(LOCKED) --test chaos --test readers -- -D warnings
 	$(CARGO) clippy $(LOCKED) --lib --no-default-features --features ipc -- -D warnings
 	$(CARGO) clippy $(LOCKED) --lib --no-default-features --features nats -- -D warnings

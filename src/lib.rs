@@ -30,6 +30,9 @@
 //! ```toml
 //! data-manager = { version = "0.1", default-features = false, features = ["ipc"] }
 //! ```
+//!
+//! The feature `daemon` is the binary; `record` adds its commands `record` and `replay`, and what they write files
+//! with.
 
 #[cfg(feature = "daemon")]
 pub mod cli;

@@ -1,5 +1,6 @@
 //! How a record looks on a line: JSON, CSV, or columns for people.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use clap::ValueEnum;
@@ -136,7 +137,7 @@ fn csv(line: &TradeLine<'_>) -> String {
         // Writing to a String cannot fail.
         let _ = write!(text, "{number},{i},");
     }
-    let _ = write!(text, "{},{},", line.exchange, line.symbol);
+    let _ = write!(text, "{},{},", cell(line.exchange), cell(line.symbol));
     if let Some(venue_symbol) = line.venue_symbol {
         let _ = write!(text, "{venue_symbol},");
     }
@@ -156,8 +157,42 @@ fn csv_gap(place: Place<'_>, gap: &GapMsg) -> String {
     let (reason, strength) = (line.reason, line.strength);
     format!(
         "{},{},{},{},gap,{},{},{reason} {strength}{flags},{}",
-        place.exchange, place.symbol, line.last_id, line.missing, line.ts_start, line.first_id, line.ts_end
+        cell(place.exchange),
+        cell(place.symbol),
+        line.last_id,
+        line.missing,
+        line.ts_start,
+        line.first_id,
+        line.ts_end
     )
+}
+
+/// A name as a cell of CSV: in quotes where it would end its cell (RFC 4180).
+fn cell(name: &str) -> Cow<'_, str> {
+    if name.contains([',', '"', '\n', '\r']) {
+        Cow::Owned(format!("\"{}\"", name.replace('"', "\"\"")))
+    } else {
+        Cow::Borrowed(name)
+    }
+}
+
+/// The cells of a line of CSV, without their quotes.
+pub(crate) fn csv_cells(line: &str) -> Vec<Cow<'_, str>> {
+    if !line.contains('"') {
+        return line.split(',').map(Cow::Borrowed).collect();
+    }
+    let (mut cells, mut cell, mut quoted) = (Vec::new(), String::new(), false);
+    let mut letters = line.chars().peekable();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' if quoted && letters.next_if_eq(&'"').is_some() => cell.push('"'),
+            '"' => quoted = !quoted,
+            ',' if !quoted => cells.push(Cow::Owned(std::mem::take(&mut cell))),
+            letter => cell.push(letter),
+        }
+    }
+    cells.push(Cow::Owned(cell));
+    cells
 }
 
 fn pretty(place: Place<'_>, trade: &TradeMsg) -> String {
@@ -239,6 +274,18 @@ mod tests {
         assert!(whole.contains(r#""ts_event":1652459224818000000,"ts_recv":1,"trade_id""#), "{whole}");
         assert_eq!(csv_header(false).split(',').count(), line(Format::Csv, place, &trade()).split(',').count());
         assert!(line(Format::Pretty, place, &trade()).starts_with("2022-05-13T16:27:04.818000Z  x "));
+    }
+
+    #[test]
+    fn names_that_would_end_their_cell_are_quoted() {
+        for symbol in ["A,B", "\"", "a\"\"b", "A\nB", ",", "plain"] {
+            let place = Place { exchange: "x", symbol, frame: None };
+            let line = line(Format::Csv, place, &trade());
+            let cells = csv_cells(&line);
+            assert_eq!(cells.len(), csv_header(false).split(',').count(), "{line}");
+            assert_eq!(cells[1], symbol, "{line}");
+        }
+        assert_eq!(csv_cells(r#"x,"A,B",1"#), ["x", "A,B", "1"]);
     }
 
     #[test]

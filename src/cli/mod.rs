@@ -5,8 +5,17 @@ mod config;
 mod decode;
 mod faults;
 mod format;
+mod progress;
+#[cfg(feature = "record")]
+mod record;
+#[cfg(feature = "record")]
+mod recording;
+#[cfg(feature = "record")]
+mod replay;
 mod serve;
 mod settings;
+#[cfg(feature = "record")]
+mod signals;
 mod sim;
 mod symbols;
 mod tail;
@@ -64,6 +73,12 @@ enum Command {
     Top(top::Args),
     /// Audit a stream, a ring or a recording: gaps, doubles, order, by the venue's own ids.
     Verify(verify::Args),
+    /// Record the stream, or the rings, into files that give every byte back.
+    #[cfg(feature = "record")]
+    Record(record::Args),
+    /// Put a recording back into a stream, or into rings, bit for bit.
+    #[cfg(feature = "record")]
+    Replay(replay::Args),
     /// Show or check the configuration.
     Config(config::Args),
     /// List a venue's instruments.
@@ -132,6 +147,10 @@ fn run(command: Command) -> Result<(), Failure> {
         #[cfg(feature = "tui")]
         Command::Top(args) => top::run(&args),
         Command::Verify(args) => verify::run(&args),
+        #[cfg(feature = "record")]
+        Command::Record(args) => record::run(&args),
+        #[cfg(feature = "record")]
+        Command::Replay(args) => replay::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Symbols(args) => symbols::run(&args),
     }
@@ -139,11 +158,24 @@ fn run(command: Command) -> Result<(), Failure> {
 
 /// Runs a future on this thread, tasks and all.
 fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    tokio::task::LocalSet::new().block_on(&runtime()?, future)
+}
+
+/// As [`block_on`], without waiting at the end for what a thread of the runtime still reads: a terminal gives nothing
+/// until somebody presses Enter.
+#[cfg(feature = "record")]
+fn block_on_and_leave<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = runtime()?;
+    let done = tokio::task::LocalSet::new().block_on(&runtime, future);
+    runtime.shutdown_background();
+    done
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
-    tokio::task::LocalSet::new().block_on(&runtime, future)
+        .map_err(|error| Failure::failed(format!("no runtime: {error}")))
 }
 
 /// Starts logging for commands that have no settings of their own for it: warnings, for people.

@@ -233,7 +233,7 @@ impl Ring {
     }
 }
 
-fn is_older(record: &Record, since: Since) -> bool {
+pub(super) fn is_older(record: &Record, since: Since) -> bool {
     let Since::Time(from) = since else { return false };
     match record {
         Record::Trade(trade) => trade.ts_recv < from,

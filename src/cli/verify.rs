@@ -5,6 +5,7 @@ mod print;
 mod recording;
 mod sources;
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -41,7 +42,8 @@ pub(crate) struct Args {
     /// Audit the rings in shared memory.
     #[arg(long, conflicts_with = "nats")]
     ipc: bool,
-    /// Audit a recording: what `tail` writes with --format json, csv or raw (as *.bin); `-` is stdin.
+    /// Audit a recording: what `tail` writes with --format json, csv or raw (as *.bin), or a file of `record` as
+    /// Parquet or CSV; `-` is stdin.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["nats", "ipc"])]
     file: Option<PathBuf>,
     #[command(flatten)]
@@ -78,8 +80,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         until_ns: bounds.until_ns,
     };
     let (place, name, audited) = if let Some(file) = &args.file {
-        let place =
-            if file.extension().is_some_and(|ending| ending == "bin" || ending == "raw") { "record" } else { "line" };
+        let records = |ending: &OsStr| ["bin", "raw", "parquet"].iter().any(|other| ending == *other);
+        let place = if file.extension().is_some_and(records) { "record" } else { "line" };
         (place, file.display().to_string(), sources::recording(file, &loaded.settings, &wanted)?)
     } else if args.ipc {
         ("record", "the ring".to_owned(), sources::rings(&loaded.settings, &wanted)?)

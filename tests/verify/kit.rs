@@ -73,12 +73,22 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) async fn start() -> Self {
-        let server = Server::start();
-        let mut settings = Nats { servers: vec![server.url()], ..Nats::default() };
+        Self::on(Server::start()).await
+    }
+
+    /// A server of one's own with an empty stream.
+    pub(crate) async fn on(server: Server) -> Self {
+        let context = jetstream::new(client(&server.url()).await);
+        let scene = Self { server, context };
+        scene.make().await;
+        scene
+    }
+
+    /// Makes the stream.
+    pub(crate) async fn make(&self) {
+        let mut settings = Nats { servers: vec![self.server.url()], ..Nats::default() };
         settings.jetstream.max_bytes = (1 << 30).into();
-        let client = client(&server.url()).await;
-        stream_manager::ensure(&client, &settings).await.unwrap();
-        Self { server, context: jetstream::new(client) }
+        stream_manager::ensure(&self.context.client(), &settings).await.unwrap();
     }
 
     /// A stream with these records of the usual instrument, the first with sequence 1.

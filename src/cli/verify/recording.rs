@@ -8,6 +8,7 @@ use std::io::{self, BufRead, Read as _};
 use serde::Deserialize;
 
 use super::super::Failure;
+use super::super::format::csv_cells;
 use crate::market::instrument::instrument_id;
 use crate::market::trade::{KIND_GAP_V1, KIND_TRADE_V1, RECORD_BYTES};
 use crate::market::{Decimal, Flags, GapMsg, GapReason, GapStrength, Record, Side, TradeMsg};
@@ -30,7 +31,8 @@ pub(super) struct Found<'a> {
     pub(super) record: Result<Record, String>,
 }
 
-const CURE: &str = "a recording is what `data-manager tail --format json`, `csv` or `raw` (as *.bin) writes";
+const CURE: &str = "a recording is what `data-manager tail --format json`, `csv` or `raw` (as *.bin) writes, or \
+                    `record` as Parquet or CSV";
 
 /// What a recording is, by its name and its beginning.
 pub(super) fn kind(name: &str, beginning: &[u8]) -> Result<Kind, Failure> {
@@ -245,11 +247,11 @@ impl Columns {
 }
 
 fn csv(columns: &Columns, row: &str) -> Result<Named, String> {
-    let fields: Vec<&str> = row.split(',').collect();
+    let fields = csv_cells(row);
     if fields.len() != columns.count {
         return Err(format!("{} columns, and the header has {}", fields.len(), columns.count));
     }
-    let field = |place: usize| fields.get(place).copied().unwrap_or_default();
+    let field = |place: usize| fields.get(place).map_or("", |field| &**field);
     let (exchange, symbol) = (field(columns.exchange), field(columns.symbol));
     let id = id_of(exchange, symbol);
     let words = field(columns.flags).split(' ').filter(|word| !word.is_empty());

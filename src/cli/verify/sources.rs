@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, BufReader};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use super::super::Failure;
+use super::super::progress::Progress;
+#[cfg(feature = "record")]
+use super::super::recording::parquet;
 use super::book::{Book, Findings, Wanted};
 use super::recording::{self, Found, Kind};
 use crate::config::Settings;
@@ -15,16 +17,10 @@ use crate::feed::audit::Class;
 use crate::market::instrument::instrument_id;
 use crate::market::trade::RECORD_BYTES;
 use crate::market::{Record, SubjectKind, subject};
-use crate::telemetry::clock;
 use crate::transport::ipc::{DIRECTORY, Next, Reader, segment_path, segments};
 use crate::transport::nats::consumer::{Filter, Since};
 use crate::transport::nats::scan::{Scan, Stored};
 
-/// How often progress is told, on a terminal and in the log.
-const TELL_TERMINAL: Duration = Duration::from_millis(200);
-const TELL_LOG: Duration = Duration::from_secs(5);
-/// The clock is looked at once in so many records.
-const TELL_RECORDS: u64 = 1_024;
 /// A ring that overtakes its reader so often is written faster than it is read.
 const RING_ATTEMPTS: u32 = 4;
 /// Names that an error lists.
@@ -51,7 +47,7 @@ pub(super) async fn stream(
     let filter = Filter { exchanges: wanted.exchanges.clone(), symbols: wanted.symbols.clone(), kind: None };
     let mut scan = Scan::open(nats, filter, since).await.map_err(Failure::failed)?;
     let last = scan.last_sequence().min(until.unwrap_or(u64::MAX));
-    let (mut book, mut subjects, mut progress) = (Book::default(), Subjects::default(), Progress::new());
+    let (mut book, mut subjects, mut progress) = (Book::default(), Subjects::default(), Progress::new("auditing"));
     while let Some(stored) = scan.next().await.map_err(Failure::failed)? {
         // Times of storage never go back within a stream.
         if stored.sequence > last || wanted.until_ns.is_some_and(|until| stored.stored_ns > until) {
@@ -145,7 +141,7 @@ fn ring(reader: &mut Reader, exchange: &str, wanted: &Wanted) -> Result<Book, Fa
 
 /// Reads up to a position; false where the writer has overtaken.
 fn ring_until(reader: &mut Reader, end: u64, exchange: &str, wanted: &Wanted, book: &mut Book) -> bool {
-    let mut progress = Progress::new();
+    let mut progress = Progress::new("auditing");
     let start = reader.position();
     while reader.position() < end {
         match reader.poll() {
@@ -183,9 +179,12 @@ pub(super) fn recording(path: &Path, settings: &Settings, wanted: &Wanted) -> Re
     if beginning.is_empty() {
         return Err(Failure::failed(format!("{name} is empty: there is nothing to audit")));
     }
+    if beginning.starts_with(b"PAR1") {
+        return columns(path, wanted);
+    }
     let kind = recording::kind(&name, beginning)?;
     let unnamed = if kind == Kind::Raw { Some(Ids::new(settings, wanted)) } else { None };
-    let (mut book, mut names, mut progress) = (Book::default(), Names::new(), Progress::new());
+    let (mut book, mut names, mut progress) = (Book::default(), Names::new(), Progress::new("auditing"));
     recording::read(&name, kind, input, |found: Found<'_>| {
         let at = found.at;
         let record = match found.record {
@@ -218,6 +217,33 @@ pub(super) fn recording(path: &Path, settings: &Settings, wanted: &Wanted) -> Re
     })?;
     progress.end();
     Ok(Audited { findings: book.finish(), names })
+}
+
+/// Audits a recording in columns.
+#[cfg(feature = "record")]
+fn columns(path: &Path, wanted: &Wanted) -> Result<Audited, Failure> {
+    let fail = |why: &dyn std::fmt::Display| Failure::failed(format!("{}: {why}", path.display()));
+    let file = File::open(path).map_err(|error| fail(&error))?;
+    let mut rows = parquet::Reader::new(file).map_err(|why| fail(&why))?;
+    let (mut book, mut names, mut progress) = (Book::default(), Names::new(), Progress::new("auditing"));
+    for at in 1.. {
+        let Some(row) = rows.next().map_err(|why| fail(&why))? else { break };
+        if !wanted.names(&row.exchange, &row.symbol) {
+            names.insert((row.exchange.to_string(), row.symbol.to_string()));
+        } else if wanted.time(&row.record) {
+            let place = book.open(&row.exchange, &row.symbol, Some(row.record.instrument_id()));
+            book.take(place, at, &row.record);
+        }
+        progress.tell(book.records, || None);
+    }
+    progress.end();
+    Ok(Audited { findings: book.finish(), names })
+}
+
+#[cfg(not(feature = "record"))]
+fn columns(path: &Path, _: &Wanted) -> Result<Audited, Failure> {
+    let text = "Parquet, which this build does not read: build it with the feature `record`, or record as CSV";
+    Err(Failure::failed(format!("{}: {text}", path.display())))
 }
 
 /// Names of instrument ids: raw records carry none.
@@ -255,43 +281,6 @@ impl Ids {
             "instrument {id} is none of the configured ones, and raw records carry no names; give --exchange, and \
              --symbols for their names (`data-manager symbols` lists ids)"
         )
-    }
-}
-
-/// Tells how far reading is: in place on a terminal, now and then in the log otherwise.
-struct Progress {
-    terminal: bool,
-    next: Instant,
-    shown: bool,
-}
-
-impl Progress {
-    fn new() -> Self {
-        let terminal = io::stderr().is_terminal();
-        let wait = if terminal { TELL_TERMINAL } else { TELL_LOG };
-        Self { terminal, next: clock::now() + wait, shown: false }
-    }
-
-    fn tell(&mut self, records: u64, part: impl FnOnce() -> Option<(u64, u64)>) {
-        if !records.is_multiple_of(TELL_RECORDS) || clock::now() < self.next {
-            return;
-        }
-        let percent = part().map(|(done, all)| done.saturating_mul(100) / all.max(1));
-        if self.terminal {
-            let percent = percent.map(|percent| format!(", {percent} %")).unwrap_or_default();
-            eprint!("\r{records} records{percent}");
-            let _ = io::stderr().flush();
-            self.shown = true;
-        } else {
-            tracing::info!(records, percent, "auditing");
-        }
-        self.next = clock::now() + if self.terminal { TELL_TERMINAL } else { TELL_LOG };
-    }
-
-    fn end(&self) {
-        if self.shown {
-            eprint!("\r\x1b[K");
-        }
     }
 }
 

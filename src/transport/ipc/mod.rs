@@ -44,6 +44,6 @@ pub use open::OpenError;
 pub use reader::{Gone, Next, Reader, ReaderStats, Reopened, Wait};
 pub use segment::{DIRECTORY, NameError, segment_path, segments};
 #[cfg(feature = "daemon")]
-pub use sink::{IpcError, IpcTransport};
+pub use sink::{IpcError, IpcTransport, parse_mode};
 pub use symbols::SymbolTableError;
 pub use writer::{Writer, WriterConfig, WriterStats};

@@ -157,7 +157,11 @@ impl Transport for IpcTransport {
     }
 }
 
-fn parse_mode(text: &str) -> Result<u32, IpcError> {
+/// A file mode as settings write it.
+///
+/// # Errors
+/// [`IpcError::Mode`] where it is none.
+pub fn parse_mode(text: &str) -> Result<u32, IpcError> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     u32::from_str_radix(digits, 8)
         .ok()

@@ -14,11 +14,16 @@
 //! | `last` | the last records of some instruments |
 //! | `take`, `wanted`, `watch`, `tail_error` | what a message holds; what is to be read; removed unread; wrong |
 //! | [`scan`] | reading what is stored, once |
+//! | `copy`, `bucket` | a recording put back into a stream; its files in an object store |
 
 #[cfg(feature = "daemon")]
 mod backlog;
+#[cfg(feature = "record")]
+pub mod bucket;
 pub mod connect;
 pub mod consumer;
+#[cfg(feature = "record")]
+pub mod copy;
 pub mod durable;
 #[cfg(feature = "ipc")]
 pub mod last;

@@ -48,7 +48,8 @@ pub struct Scan {
     messages: Option<Ordered>,
     /// The sequence to go on from.
     from: Option<u64>,
-    /// The stream's last sequence when reading began.
+    /// The stream's first and last sequence when reading began.
+    first: u64,
     last: u64,
     /// When the stream was made: another one under the same name is another stream.
     created: Option<OffsetDateTime>,
@@ -67,6 +68,7 @@ impl Scan {
             since,
             messages: None,
             from: None,
+            first: 0,
             last: 0,
             created: None,
             done: false,
@@ -79,6 +81,18 @@ impl Scan {
     #[must_use]
     pub const fn last_sequence(&self) -> u64 {
         self.last
+    }
+
+    /// The stream's first sequence when reading began.
+    #[must_use]
+    pub const fn first_sequence(&self) -> u64 {
+        self.first
+    }
+
+    /// When the stream was made, nanoseconds since the Unix epoch: another one of its name is another stream.
+    #[must_use]
+    pub fn created_ns(&self) -> u64 {
+        self.created.and_then(|created| u64::try_from(created.unix_timestamp_nanos()).ok()).unwrap_or(0)
     }
 
     /// The next message; `None` behind the last one. A lost connection is made anew for about a minute.
@@ -125,6 +139,15 @@ impl Scan {
         };
         let parts = subjects.iter().filter_map(|(name, _)| subject::parse(prefix, name));
         Ok(parts.map(|parts| (parts.exchange, parts.symbol)).collect())
+    }
+
+    /// The stream's first sequence by now.
+    ///
+    /// # Errors
+    /// [`TailError`] when the server does not say.
+    #[cfg(feature = "record")]
+    pub async fn first_now(&self) -> Result<u64, TailError> {
+        Ok(self.stream().await?.cached_info().state.first_sequence)
     }
 
     /// The sequence of the oldest message of a subject; `None` where there is none.
@@ -178,6 +201,7 @@ impl Scan {
             Some(_) => {}
             None => {
                 self.created = Some(info.created);
+                self.first = info.state.first_sequence;
                 self.last = info.state.last_sequence;
             }
         }

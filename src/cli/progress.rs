@@ -1,0 +1,59 @@
+//! How far a command is, for people who wait for it.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use crate::telemetry::clock;
+
+/// How often progress is told, on a terminal and in the log.
+const TELL_TERMINAL: Duration = Duration::from_millis(200);
+const TELL_LOG: Duration = Duration::from_secs(5);
+/// The clock is looked at once in so many records.
+const TELL_RECORDS: u64 = 1_024;
+
+/// So many of something.
+#[cfg(feature = "record")]
+pub(super) fn plural(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Tells how far reading is: in place on a terminal, now and then in the log otherwise.
+pub(super) struct Progress {
+    /// What is done, for the log.
+    doing: &'static str,
+    terminal: bool,
+    next: Instant,
+    shown: bool,
+}
+
+impl Progress {
+    pub(super) fn new(doing: &'static str) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let wait = if terminal { TELL_TERMINAL } else { TELL_LOG };
+        Self { doing, terminal, next: clock::now() + wait, shown: false }
+    }
+
+    /// Tells, now and then; `part` is how much of how much is done.
+    pub(super) fn tell(&mut self, records: u64, part: impl FnOnce() -> Option<(u64, u64)>) {
+        if !records.is_multiple_of(TELL_RECORDS) || clock::now() < self.next {
+            return;
+        }
+        let percent = part().map(|(done, all)| done.saturating_mul(100) / all.max(1));
+        if self.terminal {
+            let percent = percent.map(|percent| format!(", {percent} %")).unwrap_or_default();
+            eprint!("\r{records} records{percent}");
+            let _ = io::stderr().flush();
+            self.shown = true;
+        } else {
+            tracing::info!(records, percent, "{}", self.doing);
+        }
+        self.next = clock::now() + if self.terminal { TELL_TERMINAL } else { TELL_LOG };
+    }
+
+    /// Clears the line.
+    pub(super) fn end(&self) {
+        if self.shown {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
