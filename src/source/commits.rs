@@ -47,4 +47,10 @@ impl Commits {
         let due = |at: Instant| (at + self.interval).saturating_duration_since(now);
         (self.auto && self.done > self.said).then(|| self.said_at.map_or(Duration::ZERO, due))
     }
+
+    /// The stream's sequences count anew, from this one on: what was handed out before is nobody's to acknowledge.
+    pub(super) const fn begin_anew(&mut self, from: u64) {
+        let last = from.saturating_sub(1);
+        (self.handed, self.done, self.said, self.unsaid) = (last, last, last, 0);
+    }
 }

@@ -110,10 +110,12 @@ impl IpcSource {
         self.rings.iter().map(|ring| ring.exchange.as_str())
     }
 
-    /// Shows what stands in the rings now, and moves behind it.
+    /// Shows what stands in the rings now, each its writer's newest, and moves behind it.
     #[cfg(feature = "nats")]
     pub(super) fn skip(&mut self, mut take: impl FnMut(&Record)) {
+        let now = clock::now();
         for ring in &mut self.rings {
+            ring.renew(now, self.silence);
             let Some(reader) = &mut ring.reader else { continue };
             reader.from_oldest();
             let end = reader.position() + reader.behind();
@@ -125,6 +127,17 @@ impl IpcSource {
                 }
             }
         }
+    }
+
+    /// Whether one of the rings has another writer, or none to read of.
+    #[cfg(feature = "nats")]
+    pub(super) fn has_changed(&mut self) -> bool {
+        let (now, silence) = (clock::now(), self.silence);
+        self.rings.iter_mut().any(|ring| {
+            let gone = ring.reader.as_mut().map(|reader| reader.check(now, silence));
+            gone.is_none_or(|gone| matches!(gone, Some(Gone::Replaced | Gone::Truncated { .. })))
+                && (ring.reader.is_some() || ring.path.exists())
+        })
     }
 
     /// Exchange and symbol of an instrument that one of the rings has.
@@ -334,6 +347,24 @@ impl Ring {
             Ok(Reopened::Same) | Err(_) => {}
         }
         self.tell(gone)
+    }
+
+    /// Goes over to what stands under the name now, whatever was not read of the ring before.
+    #[cfg(feature = "nats")]
+    fn renew(&mut self, now: Instant, silence: Duration) {
+        let Some(reader) = &mut self.reader else {
+            self.reader = Reader::open(&self.path).ok();
+            return;
+        };
+        match reader.check(now, silence) {
+            Some(Gone::Truncated { .. }) => {
+                self.let_go();
+                self.reader = Reader::open(&self.path).ok();
+            }
+            // One that cannot be opened is read on as it is, and looked at again.
+            Some(Gone::Replaced | Gone::Removed) => drop(reader.reopen()),
+            _ => {}
+        }
     }
 
     fn let_go(&mut self) {

@@ -34,6 +34,8 @@ mod handover;
 mod ipc;
 #[cfg(feature = "nats")]
 mod nats;
+#[cfg(feature = "nats")]
+mod own;
 
 use std::time::Duration;
 

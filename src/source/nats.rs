@@ -10,7 +10,6 @@ use std::time::Duration;
 
 #[cfg(feature = "ipc")]
 use async_nats::Client;
-use tokio::runtime::Runtime;
 #[cfg(feature = "ipc")]
 use tokio::task::JoinHandle;
 #[cfg(feature = "ipc")]
@@ -18,6 +17,7 @@ use tokio::time::error::Elapsed;
 
 use super::commits::Commits;
 use super::config::NatsConfig;
+use super::own::Own;
 use super::{Event, Gap, Lost, Place, SourceError, Trade, TradeSource};
 #[cfg(feature = "ipc")]
 use crate::config::settings::Nats;
@@ -42,7 +42,7 @@ type LastRecords = Result<Result<Vec<Item>, TailError>, Elapsed>;
 
 /// Reads the stream.
 pub struct NatsSource {
-    runtime: Runtime,
+    runtime: Own,
     reader: State,
     trouble: Trouble,
     acks: Option<Commits>,
@@ -108,9 +108,7 @@ impl NatsSource {
     /// [`SourceError`] when there is no server, no stream or no right, or the configuration cannot be used.
     pub fn open(config: &NatsConfig) -> Result<Self, SourceError> {
         check(config)?;
-        not_inside_a_runtime()?;
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(SourceError::Runtime)?;
+        let runtime = Own::new()?;
         let settings = config.settings();
         let upper = config.symbols.iter().map(|symbol| symbol.trim().to_ascii_uppercase());
         let filter = Filter { exchanges: config.exchanges.clone(), symbols: upper.collect(), kind: None };
@@ -118,7 +116,7 @@ impl NatsSource {
             .map_err(|error| SourceError::Config { message: format!("data_source.nats.start: {error}") })?;
         let since = config.after.map_or(since, |after| Since::Sequence(after + 1));
         let (reader, acks) = if config.durable.is_empty() {
-            let tail = runtime.block_on(Tail::open_at(&settings, filter, since, config.replay));
+            let tail = runtime.block_on(Tail::open_at(&settings, filter, since, config.replay))?;
             (Reader::Ordered(Box::new(tail.map_err(SourceError::Stream)?)), None)
         } else {
             let spec = Spec {
@@ -130,7 +128,7 @@ impl NatsSource {
                 ack_wait: config.ack_wait.duration(),
                 max_ack_pending: config.max_ack_pending,
             };
-            let durable = runtime.block_on(Durable::open(&settings, spec)).map_err(SourceError::Stream)?;
+            let durable = runtime.block_on(Durable::open(&settings, spec))?.map_err(SourceError::Stream)?;
             let acks = Commits::new(durable.acks(), config);
             (Reader::Durable(Box::new(durable)), Some(acks))
         };
@@ -155,26 +153,29 @@ impl NatsSource {
     pub(super) fn advance(&mut self, wait: Duration) -> Result<Option<&Item>, SourceError> {
         self.note_done();
         if self.acks.as_ref().is_some_and(|acks| acks.auto && acks.is_due(clock::now())) {
-            self.acknowledge();
+            self.acknowledge()?;
         }
         self.since_turn += 1;
         if self.since_turn >= TURN_EVERY {
             self.since_turn = 0;
-            self.runtime.block_on(tokio::task::yield_now());
+            self.runtime.block_on(tokio::task::yield_now())?;
         }
         let mut next = self.pop();
         if next.is_none() {
-            not_inside_a_runtime()?;
-            self.wait(wait);
+            self.wait(wait)?;
             next = self.pop();
         }
         match next {
             Some(Ok(item)) => Ok(Some(self.item.insert(item))),
             Some(Err(error)) => {
-                // It was told, and is passed over: it must not come again for ever.
-                if let (TailError::Message { sequence, .. }, Some(acks)) = (&error, &mut self.acks) {
-                    acks.handed = acks.handed.max(*sequence);
-                    acks.done = acks.handed;
+                match (&error, &mut self.acks) {
+                    // It was told, and is passed over: it must not come again for ever.
+                    (TailError::Message { sequence, .. }, Some(acks)) => {
+                        acks.handed = acks.handed.max(*sequence);
+                        acks.done = acks.handed;
+                    }
+                    (TailError::Anew { from, .. }, Some(acks)) => acks.begin_anew(*from),
+                    _ => {}
                 }
                 Err(SourceError::Stream(error))
             }
@@ -187,7 +188,7 @@ impl NatsSource {
     pub(super) fn ask_last(&mut self, names: Vec<(String, String)>) {
         let Some(client) = self.seen.client.clone().filter(|_| self.asked.is_none()) else { return };
         let ask = last_records(client, self.settings.jetstream.clone(), names);
-        self.asked = Some(self.runtime.spawn(async { tokio::time::timeout(ASK_TIMEOUT, ask).await }));
+        self.asked = self.runtime.spawn(async { tokio::time::timeout(ASK_TIMEOUT, ask).await });
     }
 
     /// What was asked for and has come, as far as it stands before the place from which the stream is read on.
@@ -196,7 +197,7 @@ impl NatsSource {
         let Some(asked) = self.asked.take_if(|asked| asked.is_finished()) else { return Vec::new() };
         let position = self.seen.position;
         match self.runtime.block_on(asked) {
-            Ok(Ok(Ok(items))) => {
+            Ok(Ok(Ok(Ok(items)))) => {
                 items.into_iter().filter(|item| item.sequence < position).map(|item| item.record).collect()
             }
             // It is asked again; until then the stream is read on.
@@ -209,8 +210,9 @@ impl NatsSource {
     pub(super) fn is_caught_up(&mut self) -> bool {
         // While it waits it cannot be asked; what was so then is so still, or nothing has come since.
         if let State::Idle(Reader::Ordered(tail)) = &self.reader {
-            let caught_up = tail.front().is_none() && !tail.has_backlog();
-            self.seen = Seen { caught_up, position: tail.position(), client: tail.client() };
+            let caught_up = tail.is_drained() && !tail.has_backlog();
+            self.seen =
+                Seen { caught_up, position: tail.position(), client: caught_up.then(|| tail.client()).flatten() };
         }
         self.seen.caught_up
     }
@@ -244,28 +246,28 @@ impl NatsSource {
 
     /// Waits for records, so long at most, and acknowledges meanwhile what is to be. What is not done by then goes on
     /// at the next call.
-    fn wait(&mut self, wait: Duration) {
+    fn wait(&mut self, wait: Duration) -> Result<(), SourceError> {
         let until = clock::now().checked_add(wait);
         loop {
             let now = clock::now();
             let left = until.map_or(FOR_LONG, |until| until.saturating_duration_since(now));
             let due = self.acks.as_ref().and_then(|acks| acks.due_in(now));
-            self.wait_for(due.map_or(left, |due| due.min(left)));
+            self.wait_for(due.map_or(left, |due| due.min(left)))?;
             if matches!(self.reader, State::Idle(_)) || due.is_none_or(|due| due > left) && left < FOR_LONG {
-                return;
+                return Ok(());
             }
             if due.is_some_and(|due| due <= left) {
-                self.acknowledge();
+                self.acknowledge()?;
             }
         }
     }
 
-    fn wait_for(&mut self, wait: Duration) {
+    fn wait_for(&mut self, wait: Duration) -> Result<(), SourceError> {
         self.since_turn = 0;
         let mut waiting = match std::mem::replace(&mut self.reader, State::Moved) {
             State::Idle(reader) => Box::pin(reader.fill()) as Pin<Box<dyn Future<Output = Reader> + Send>>,
             State::Waiting(waiting) => waiting,
-            State::Moved => return,
+            State::Moved => return Ok(()),
         };
         let done = self.runtime.block_on(async {
             // The connection has its turn first, so that a wait of zero sees what has arrived.
@@ -273,7 +275,15 @@ impl NatsSource {
             tokio::task::yield_now().await;
             tokio::time::timeout(wait, waiting.as_mut()).await.ok()
         });
-        self.reader = done.map_or(State::Waiting(waiting), State::Idle);
+        match done {
+            Ok(Some(reader)) => self.reader = State::Idle(reader),
+            Ok(None) => self.reader = State::Waiting(waiting),
+            Err(error) => {
+                self.reader = State::Waiting(waiting);
+                return Err(error);
+            }
+        }
+        Ok(())
     }
 
     /// What was handed out before the caller came back is dealt with, where its message was whole.
@@ -288,14 +298,15 @@ impl NatsSource {
     }
 
     /// Says what is dealt with.
-    fn acknowledge(&mut self) {
-        let Some(acks) = &mut self.acks else { return };
+    fn acknowledge(&mut self) -> Result<(), SourceError> {
+        let Some(acks) = &mut self.acks else { return Ok(()) };
         (acks.said_at, acks.unsaid) = (Some(clock::now()), 0);
         if acks.said < acks.done {
             acks.said = acks.done;
             let (sending, upto) = (acks.acks.clone(), acks.done);
-            self.runtime.block_on(async move { sending.acknowledge(upto).await });
+            self.runtime.block_on(async move { sending.acknowledge(upto).await })?;
         }
+        Ok(())
     }
 }
 
@@ -330,12 +341,11 @@ impl TradeSource for NatsSource {
     }
 
     fn commit(&mut self) -> Result<(), SourceError> {
-        not_inside_a_runtime()?;
         self.note_done();
-        self.acknowledge();
+        self.acknowledge()?;
         if let Some(acks) = &self.acks {
             let sending = acks.acks.clone();
-            self.runtime.block_on(async move { sending.flush().await });
+            self.runtime.block_on(async move { sending.flush().await })?;
         }
         Ok(())
     }
@@ -348,18 +358,6 @@ fn event(item: &Item, whole: bool) -> Event<'_> {
     match item.record {
         Record::Trade(msg) => Event::Trade(Trade { msg, exchange, symbol, place }),
         Record::Gap(msg) => Event::Gap(Gap { msg, exchange, symbol, place }),
-    }
-}
-
-/// A runtime cannot run inside another one: that would be a panic, deep inside.
-fn not_inside_a_runtime() -> Result<(), SourceError> {
-    match tokio::runtime::Handle::try_current() {
-        Ok(_) => Err(SourceError::Config {
-            message: "the stream's source has a runtime of its own, which cannot run inside another one: open it and \
-                      read it on a thread of its own (std::thread::spawn)"
-                .to_owned(),
-        }),
-        Err(_) => Ok(()),
     }
 }
 

@@ -95,6 +95,31 @@ fn another_reader_of_the_same_name_is_not_confused_with_it() {
 }
 
 #[test]
+fn what_comes_again_of_packed_messages_says_where_each_ends() {
+    let scene = Scene::start();
+    for message in 0..4 {
+        let records: Vec<_> = (1..=3).map(|id| trade("one", "BTCUSDT", message * 3 + id)).collect();
+        scene.store_packed("one", "BTCUSDT", &records);
+    }
+    let mut source = NatsSource::open(&durable(&scene)).unwrap();
+    assert_eq!(take(&mut source, 12).len(), 12);
+    source.commit().unwrap();
+    drop(source);
+    let mut source = NatsSource::open(&NatsConfig { after: Some(1), ..durable(&scene) }).unwrap();
+    let mut places = Vec::new();
+    while places.len() < 9 {
+        if let Some(Event::Trade(trade)) = source.next(WAIT).unwrap() {
+            let Place::Stream { sequence, whole } = trade.place else { panic!("{:?}", trade.place) };
+            places.push((sequence, whole));
+        }
+    }
+    let wanted: Vec<_> =
+        (2..=4).flat_map(|sequence| [(sequence, false), (sequence, false), (sequence, true)]).collect();
+    assert_eq!(places, wanted);
+    nothing(&mut source);
+}
+
+#[test]
 fn what_was_acknowledged_and_not_dealt_with_comes_again() {
     let scene = Scene::start();
     scene.trades("one", "BTCUSDT", 1..=5);

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests have deadlines")]
 
 mod durable;
+mod handover;
 mod removed;
 mod ring;
 mod stream;

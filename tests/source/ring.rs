@@ -13,7 +13,7 @@ use crate::{gap, nothing, numbers, refused, take, trade};
 
 const SYMBOLS: [&str; 2] = ["BTCUSDT", "ETHUSDT"];
 
-fn writer(directory: &Path, exchange: &str, capacity: u64) -> Writer {
+pub(crate) fn writer(directory: &Path, exchange: &str, capacity: u64) -> Writer {
     let config = WriterConfig {
         directory: directory.to_owned(),
         path_prefix: "/r_".to_owned(),
@@ -26,7 +26,7 @@ fn writer(directory: &Path, exchange: &str, capacity: u64) -> Writer {
     Writer::create(&config, symbols.iter().map(|(id, symbol)| (*id, symbol))).unwrap()
 }
 
-fn config(directory: &TempDir) -> IpcConfig {
+pub(crate) fn config(directory: &TempDir) -> IpcConfig {
     IpcConfig {
         directory: directory.path().to_owned(),
         shm_path_prefix: "/r_".to_owned(),
@@ -35,12 +35,12 @@ fn config(directory: &TempDir) -> IpcConfig {
     }
 }
 
-fn write(writer: &mut Writer, records: impl IntoIterator<Item = Record>) {
+pub(crate) fn write(writer: &mut Writer, records: impl IntoIterator<Item = Record>) {
     records.into_iter().for_each(|record| writer.push(&record));
     writer.publish();
 }
 
-fn trades(exchange: &str, symbol: &str, ids: impl IntoIterator<Item = u64>) -> Vec<Record> {
+pub(crate) fn trades(exchange: &str, symbol: &str, ids: impl IntoIterator<Item = u64>) -> Vec<Record> {
     ids.into_iter().map(|id| trade(exchange, symbol, id)).collect()
 }
 

@@ -75,6 +75,11 @@ impl Scene {
         });
     }
 
+    /// Stores trades of `one BTCUSDT` over a connection that may be on its way back.
+    pub(crate) fn again(&self, ids: impl IntoIterator<Item = u64>) {
+        ids.into_iter().for_each(|id| self.store_again(&trade("one", "BTCUSDT", id)));
+    }
+
     /// Changes the stream, as an operator would.
     pub(crate) fn limit(&self, change: impl FnOnce(&mut jetstream::stream::Config)) {
         self.run(async {
@@ -82,6 +87,16 @@ impl Scene {
             change(&mut config);
             self.context.update_stream(config).await.unwrap();
         });
+    }
+
+    /// Waits until the stream has no more messages than these.
+    pub(crate) fn until_left(&self, messages: u64) {
+        let begun = Instant::now();
+        while self.run(async {
+            self.context.get_stream("MARKET_DATA").await.unwrap().cached_info().state.messages > messages
+        }) {
+            assert!(begun.elapsed() < DEADLINE, "nothing is removed");
+        }
     }
 
     /// Removes the stream and makes it anew.
@@ -197,9 +212,7 @@ fn a_server_that_goes_and_comes_costs_nothing() {
             taken.extend(source.next(Duration::from_millis(5)).unwrap().map(|event| short(&event)));
         }
         scene.server.restart();
-        for id in 51 + round * 10..=60 + round * 10 {
-            scene.store_again(&trade("one", "BTCUSDT", id));
-        }
+        scene.again(51 + round * 10..=60 + round * 10);
         let wanted = usize::try_from(60 + round * 10).unwrap();
         taken.extend(take(&mut source, wanted - taken.len()));
         assert_eq!(taken, numbers("one BTCUSDT", 1..=60 + round * 10), "{round}");

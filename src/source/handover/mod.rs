@@ -119,7 +119,8 @@ impl HandoverSource {
         for record in stream.last_records() {
             self.seam.was_stored(&record);
         }
-        if caught_up && self.seam.is_closed() && self.ring.is_whole() {
+        // A writer that has begun meanwhile has a ring of its own, which was not looked into.
+        if caught_up && self.seam.is_closed() && self.ring.is_whole() && !self.ring.has_changed() {
             self.stream = None;
             self.overlap = Overlap::Until(clock::now() + OVERLAP);
             return;

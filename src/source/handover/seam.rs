@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::market::{Flags, Record, TradeMsg};
+use crate::market::{Flags, GapMsg, Record, TradeMsg};
 
 /// Records that were received so long before a ring was looked at may still come in it: another instance of the
 /// publisher, on another host, may have stored them before the one of this ring had them. ns.
@@ -23,7 +23,7 @@ const SETTLED_NS: u64 = 60_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Key {
     Trade { instrument: u32, id: u64, at_ms: u64 },
-    Gap { instrument: u32, first: u64, last: u64, start_ms: u64 },
+    Gap { instrument: u32, first: u64, last: u64, start_ms: u64, filled: bool },
 }
 
 impl Key {
@@ -35,7 +35,13 @@ impl Key {
             }
             Record::Gap(gap) => {
                 let start_ms = gap.ts_start / 1_000_000;
-                Self::Gap { instrument: gap.instrument_id, first: gap.first_id, last: gap.last_id, start_ms }
+                Self::Gap {
+                    instrument: gap.instrument_id,
+                    first: gap.first_id,
+                    last: gap.last_id,
+                    start_ms,
+                    filled: is_filled(gap),
+                }
             }
         }
     }
@@ -157,6 +163,10 @@ const fn is_late(trade: &TradeMsg) -> bool {
     trade.flags & Flags::BACKFILLED != 0
 }
 
+const fn is_filled(gap: &GapMsg) -> bool {
+    gap.flags & Flags::BACKFILLED != 0
+}
+
 /// Whether a record of the stream is the target, or stands behind it: what was dropped on the way is never stored, and
 /// is declared. A late trade may be stored behind younger ones.
 fn reaches(record: &Record, target: &Record) -> bool {
@@ -178,6 +188,8 @@ fn reaches(record: &Record, target: &Record) -> bool {
             gap.ts_start <= target.ts_event && target.ts_event <= gap.ts_end
         }
         (Record::Gap(gap), Record::Trade(target)) => gap.first_id <= target.trade_id && target.trade_id <= gap.last_id,
+        // That it was filled is told later, by a record of its own.
+        (Record::Gap(gap), Record::Gap(target)) if is_filled(target) && !is_filled(gap) => false,
         // What was dropped is declared together with what was missing beside it.
         (Record::Gap(gap), Record::Gap(target)) if target.last_id == 0 || gap.last_id == 0 => {
             gap.ts_start <= target.ts_start && target.ts_end <= gap.ts_end
@@ -190,7 +202,6 @@ fn reaches(record: &Record, target: &Record) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::market::GapMsg;
     use crate::market::trade::{KIND_GAP_V1, KIND_TRADE_V1};
 
     const NOW: u64 = 1_700_000_000_000_000_000;
@@ -293,6 +304,19 @@ mod tests {
             seam.bring(&brings);
             assert!(seam.is_closed());
         }
+    }
+
+    #[test]
+    fn that_a_gap_was_filled_is_told_for_itself() {
+        let Record::Gap(open) = gap(6, 8) else { panic!("no gap") };
+        let filled = Record::Gap(GapMsg { flags: Flags::BACKFILLED, ..open });
+        let mut seam = seam([]);
+        seam.stands(&gap(6, 8));
+        seam.stands(&filled);
+        seam.bring(&gap(6, 8));
+        assert!(!seam.is_closed() && !seam.was_brought(&filled));
+        seam.bring(&filled);
+        assert!(seam.is_closed() && seam.was_brought(&filled));
     }
 
     #[test]

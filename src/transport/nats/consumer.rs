@@ -4,13 +4,14 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::connection::State;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::{self, Message};
 use futures_util::{FutureExt as _, StreamExt as _};
+use time::OffsetDateTime;
 
 use super::connect::{self, Chain};
 pub use super::tail_error::TailError;
@@ -19,10 +20,13 @@ pub use super::wanted::{Filter, Replay, Since};
 use super::watch::{Seen, Trouble, Watch};
 use crate::config::settings::Nats;
 use crate::market::Record;
+use crate::telemetry::clock;
 
 /// First wait before a lost connection is made anew; it doubles up to [`RETRY_MAX`].
 pub(super) const RETRY_MIN: Duration = Duration::from_millis(200);
 pub(super) const RETRY_MAX: Duration = Duration::from_secs(5);
+/// Waiting is done in pieces of this length.
+const SLICE: Duration = Duration::from_secs(1);
 /// Where there is more, and nothing comes for so long, reading begins anew.
 const STALLED: Duration = Duration::from_secs(10);
 /// Records that are taken at a time where they have arrived.
@@ -50,12 +54,16 @@ pub struct Tail {
     subjects: Subjects,
     client: Option<Client>,
     messages: Option<Ordered>,
-    /// What has arrived and is not looked into.
-    arrived: VecDeque<Message>,
+    /// What has arrived and is not looked into, each with its sequence.
+    arrived: VecDeque<(u64, Message)>,
     watch: Watch,
     trouble: Trouble,
-    /// When the stream was made, where the server says.
-    created: Option<i128>,
+    /// Since when nothing has come.
+    silent: Option<Instant>,
+    /// Nothing has come since reading began anew.
+    in_vain: bool,
+    /// When the last message that came was stored, ns since the Unix epoch.
+    stored_ns: u64,
     /// The sequence to read from; the server says it when the first consumer is made.
     from: Option<u64>,
     queue: Queue,
@@ -93,7 +101,9 @@ impl Tail {
             arrived: VecDeque::new(),
             watch: Watch::new(&settings.jetstream.stream_name),
             trouble: Trouble::default(),
-            created: None,
+            silent: None,
+            in_vain: false,
+            stored_ns: 0,
             from: None,
             queue: Queue::new(),
             popped: 0,
@@ -140,7 +150,7 @@ impl Tail {
     }
 
     /// The last sequence that was looked into, or behind which reading began.
-    pub(super) const fn reached(&self) -> u64 {
+    pub(super) fn reached(&self) -> u64 {
         self.subjects.reached()
     }
 
@@ -148,6 +158,12 @@ impl Tail {
     #[must_use]
     pub const fn has_backlog(&self) -> bool {
         self.backlog
+    }
+
+    /// Whether everything that has arrived was handed out.
+    #[cfg(feature = "ipc")]
+    pub(crate) fn is_drained(&self) -> bool {
+        self.queue.is_empty() && self.arrived.is_empty()
     }
 
     /// The sequence of the next record, where it has arrived.
@@ -174,14 +190,17 @@ impl Tail {
                 self.again().await;
                 continue;
             };
-            let Ok(next) = tokio::time::timeout(STALLED, messages.next()).await else {
+            // In slices, so that a caller who was away is told from a stream that is quiet.
+            let Ok(next) = tokio::time::timeout(SLICE, messages.next()).await else {
+                self.watch.is_here();
                 self.note_silence().await;
                 continue;
             };
+            self.silent = None;
             match next {
                 Some(Ok(message)) => {
-                    self.arrived.push_back(message);
-                    self.arrive();
+                    self.arrive(message);
+                    self.take_ready();
                 }
                 Some(Err(error)) => {
                     tracing::warn!(err = %Chain(&error), "reading the stream was interrupted, trying again");
@@ -194,27 +213,35 @@ impl Tail {
         self.watch.is_here();
     }
 
-    /// Nothing has come for long: where there is more, no connection or another stream, reading begins anew.
+    /// Nothing has come: where that lasts and there is more, no connection or another stream, reading begins anew.
     async fn note_silence(&mut self) {
+        let now = clock::now();
+        if now.saturating_duration_since(*self.silent.get_or_insert(now)) < STALLED {
+            return;
+        }
+        self.silent = None;
         let state = self.client.as_ref().map(Client::connection_state);
         let waits = self.backlog && self.replay == Replay::Instant;
-        let mut anew = false;
-        if let Some(client) = &self.client
-            && let Some(seen) = self.watch.seen(client).await
-        {
-            anew = self.created.is_some_and(|created| created != seen.created);
-        }
-        if waits || anew || state != Some(State::Connected) {
-            tracing::warn!(?STALLED, from = self.from, ?state, anew, "the stream brings nothing: reading anew");
+        let is_other = match &self.client {
+            Some(client) => self.watch.is_other(client).await,
+            None => false,
+        };
+        if waits || is_other || state != Some(State::Connected) {
+            tracing::warn!(?STALLED, from = self.from, ?state, is_other, "the stream brings nothing: reading anew");
             self.messages = None;
         }
     }
 
+    fn arrive(&mut self, message: Message) {
+        let sequence = message.info().map_or_else(|_| self.from.unwrap_or(1), |info| info.stream_sequence);
+        self.arrived.push_back((sequence, message));
+    }
+
     /// Takes what has arrived besides, up to a burst.
-    fn arrive(&mut self) {
+    fn take_ready(&mut self) {
         while self.arrived.len() < BURST {
             match self.messages.as_mut().and_then(|messages| messages.next().now_or_never()) {
-                Some(Some(Ok(message))) => self.arrived.push_back(message),
+                Some(Some(Ok(message))) => self.arrive(message),
                 Some(_) => {
                     self.messages = None;
                     break;
@@ -227,23 +254,30 @@ impl Tail {
     /// Looks into what has arrived, once it is known what the stream has removed in front of it.
     async fn take_arrived(&mut self) {
         // The client makes its consumer anew after a silence, at the stream's start when nothing was read yet.
-        if let Some(at) = self.arrived.iter().position(|message| self.is_before(message)) {
+        let from = self.from.unwrap_or(0);
+        if let Some(at) = self.arrived.iter().position(|(sequence, _)| *sequence < from) {
             self.arrived.truncate(at);
             self.messages = None;
         }
-        let pending = self.arrived.back().and_then(|message| message.info().ok()).map_or(0, |info| info.pending);
+        let info = self.arrived.back().and_then(|(_, message)| message.info().ok());
+        let pending = info.as_ref().map_or(0, |info| info.pending);
+        self.stored_ns = info.map_or(self.stored_ns, |info| nanos(info.published));
         self.backlog = pending > 0;
         let behind = pending + self.arrived.len() as u64;
         // The last record of each subject: that there were others is known.
         if self.since != Since::Last || self.is_live {
-            let sequence = |message: &Message| message.info().map_or(0, |info| info.stream_sequence);
-            let arrived = self.arrived.iter().map(|message| (sequence(message), message.subject.as_str()));
-            self.watch.look(self.client.as_ref(), arrived, behind, &mut self.subjects).await;
+            let arrived = self.arrived.iter().map(|(sequence, message)| (*sequence, message.subject.as_str()));
+            if !self.watch.look(self.client.as_ref(), arrived, behind, &mut self.subjects).await {
+                self.arrived.clear();
+                self.messages = None;
+            }
         } else if !self.backlog {
             self.is_live = true;
         }
-        for message in std::mem::take(&mut self.arrived) {
-            self.take(&message);
+        for (sequence, message) in self.arrived.drain(..) {
+            self.in_vain = false;
+            self.from = Some(sequence + 1);
+            self.subjects.take(sequence, &message.subject, &message.payload, &mut self.queue);
         }
     }
 
@@ -254,6 +288,9 @@ impl Tail {
     }
 
     async fn again(&mut self) {
+        if std::mem::replace(&mut self.in_vain, true) {
+            tokio::time::sleep(RETRY_MIN).await;
+        }
         match self.begin(false).await {
             Ok(()) => {
                 self.retry = RETRY_MIN;
@@ -275,9 +312,7 @@ impl Tail {
         let stream = jetstream::new(client.clone()).get_stream_no_info(&name).await;
         let stream = stream.map_err(|e| fail(Chain(&e).to_string()))?;
         let seen = self.watch.begin(&client, &mut self.subjects).await;
-        if let Some(seen) = seen {
-            self.compare(seen, first)?;
-        }
+        let anew = seen.map_or(Ok(false), |seen| self.compare(seen, first))?;
         let config = OrderedConfig {
             filter_subjects: self.filter.subjects(&self.settings.jetstream.subject_prefix),
             deliver_policy: self.since.policy(self.from),
@@ -292,42 +327,44 @@ impl Tail {
         self.messages = Some(consumer.messages().await.map_err(|e| fail(Chain(&e).to_string()))?);
         self.client = Some(client);
         if first {
-            let asked = if let Since::Sequence(sequence) = self.since { sequence.max(1).min(from) } else { from };
-            self.subjects.stand(asked - 1);
+            let (reached, has_all) = match self.since {
+                Since::Sequence(sequence) => (sequence.max(1).min(from) - 1, true),
+                Since::Now => (from - 1, true),
+                Since::Start | Since::Last | Since::Time(_) => (from - 1, false),
+            };
+            self.subjects.stand(reached, has_all);
+        }
+        if anew {
+            self.subjects.stand(from - 1, true);
+            self.queue.push_back(Err(TailError::Anew { stream: name, from }));
         }
         self.from = Some(self.from.map_or(from, |before| before.max(from)));
         Ok(())
     }
 
-    /// Whether it is the stream that was read before, and has what is asked for.
-    fn compare(&mut self, seen: Seen, first: bool) -> Result<(), TailError> {
-        let stream = self.settings.jetstream.stream_name.clone();
-        if self.created.replace(seen.created).is_some_and(|created| created != seen.created) {
-            (self.from, self.since) = (Some(1), Since::Start);
-            self.arrived.clear();
-            self.subjects.stand(0);
-            self.queue.push_back(Err(TailError::Anew { stream }));
-        } else if let Since::Sequence(sequence) = self.since
-            && first
-            && sequence > seen.last + 1
-        {
+    /// Whether it has not what was read before, and is to be read anew.
+    fn compare(&mut self, seen: Seen, first: bool) -> Result<bool, TailError> {
+        let asked = if let Since::Sequence(sequence) = self.since { sequence } else { 0 };
+        if first && asked > seen.last + 1 {
             let reason = format!(
-                "it ends at sequence {}, and reading is to begin at {sequence}: it was made anew, or has lost its end; \
+                "it ends at sequence {}, and reading is to begin at {asked}: it was made anew, or has lost its end; \
                  begin at another place",
                 seen.last
             );
-            return Err(TailError::Read { stream, reason });
+            return Err(TailError::Read { stream: self.settings.jetstream.stream_name.clone(), reason });
         }
-        Ok(())
+        let anew = seen.is_other || self.from.is_some_and(|from| seen.last + 1 < from);
+        if anew {
+            // Of one that has lost its end, what was stored later than what was read.
+            self.since = if seen.is_other { Since::Start } else { Since::Time(self.stored_ns + 1) };
+            self.from = None;
+            self.arrived.clear();
+        }
+        Ok(anew)
     }
+}
 
-    fn is_before(&self, message: &Message) -> bool {
-        message.info().is_ok_and(|info| self.from.is_some_and(|from| info.stream_sequence < from))
-    }
-
-    fn take(&mut self, message: &Message) {
-        let sequence = message.info().map_or_else(|_| self.from.unwrap_or(1), |info| info.stream_sequence);
-        self.from = Some(sequence + 1);
-        self.subjects.take(sequence, &message.subject, &message.payload, &mut self.queue);
-    }
+/// Nanoseconds since the Unix epoch.
+pub(super) fn nanos(time: OffsetDateTime) -> u64 {
+    u64::try_from(time.unix_timestamp_nanos()).unwrap_or(0)
 }

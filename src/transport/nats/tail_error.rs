@@ -49,11 +49,17 @@ pub enum TailError {
         /// The last of them.
         last: u64,
     },
-    /// The stream was removed, and made anew: its sequences count from 1 again. It is read from its beginning.
-    #[error("stream {stream} was made anew while it was read; what the old one had and was not read is gone")]
+    /// The stream was removed and made anew, or has lost its end: its sequences count anew from here on. It is read on
+    /// from there.
+    #[error(
+        "stream {stream} was made anew, or has lost its end, while it was read: what it has from sequence {from} on is \
+         read as new, what was not read before is gone"
+    )]
     Anew {
         /// The stream.
         stream: String,
+        /// The first sequence that counts anew.
+        from: u64,
     },
     /// A message came behind younger ones that were handed out already.
     #[error(

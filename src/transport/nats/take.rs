@@ -14,8 +14,10 @@ pub(super) type Queue = VecDeque<Result<Item, TailError>>;
 pub(super) struct Subjects {
     prefix: String,
     known: HashMap<String, Named>,
-    /// The last sequence that was taken, or is to be read on from; 0: none yet.
-    reached: u64,
+    /// The last sequence that was taken, or behind which reading began.
+    reached: Option<u64>,
+    /// What was removed behind here is missed: the caller has everything before. None: it began with what there was.
+    base: Option<u64>,
     /// The oldest sequence that the stream still had when it was asked last.
     oldest: u64,
     /// What was removed up to this sequence was told.
@@ -27,26 +29,35 @@ struct Named {
     exchange: Arc<str>,
     symbol: Arc<str>,
     kind: SubjectKind,
-    /// The last sequence that was taken of it; 0: none yet.
-    last: u64,
+    /// The last sequence that was taken of it, or behind which reading began.
+    last: Option<u64>,
     /// The oldest one that the stream still had.
     oldest: u64,
 }
 
 impl Subjects {
     pub(super) fn new(prefix: &str) -> Self {
-        Self { prefix: prefix.to_owned(), known: HashMap::new(), reached: 0, oldest: 0, told: 0 }
+        Self { prefix: prefix.to_owned(), known: HashMap::new(), reached: None, base: None, oldest: 0, told: 0 }
     }
 
-    /// Reading goes on behind this sequence, whatever was taken before.
-    pub(super) fn stand(&mut self, reached: u64) {
-        (self.reached, self.oldest, self.told) = (reached, 0, 0);
-        self.known.values_mut().for_each(|named| (named.last, named.oldest) = (0, 0));
+    /// Reading begins behind `reached`; `has_all` says that the caller has all before, and misses what was removed
+    /// behind it, rather than to begin with whatever there is.
+    pub(super) fn stand(&mut self, reached: u64, has_all: bool) {
+        (self.reached, self.base, self.oldest, self.told) = (Some(reached), has_all.then_some(reached), 0, 0);
+        self.known.values_mut().for_each(|named| (named.last, named.oldest) = (self.base, 0));
     }
 
-    /// The last sequence that was taken.
-    pub(super) const fn reached(&self) -> u64 {
-        self.reached
+    /// Everything up to this sequence has come in another way.
+    pub(super) fn pass(&mut self, sequence: u64) {
+        (self.reached, self.base) = (Some(sequence), Some(sequence));
+        for named in self.known.values_mut() {
+            named.last = Some(named.last.map_or(sequence, |last| last.max(sequence)));
+        }
+    }
+
+    /// The last sequence that was taken, or behind which reading began.
+    pub(super) fn reached(&self) -> u64 {
+        self.reached.unwrap_or(0)
     }
 
     /// The stream has nothing older than this sequence.
@@ -56,26 +67,39 @@ impl Subjects {
 
     /// The stream has nothing of a subject that is older than this sequence.
     pub(super) fn note_oldest_of(&mut self, subject: &str, oldest: u64) {
-        if let Some(named) = self.known.get_mut(subject) {
+        if self.named(subject).is_some()
+            && let Some(named) = self.known.get_mut(subject)
+        {
             named.oldest = oldest;
         }
+    }
+
+    /// Whether nothing of a subject was taken yet.
+    pub(super) fn is_new(&self, subject: &str) -> bool {
+        !self.known.contains_key(subject)
     }
 
     /// What is missing in front of this message, as far as the stream has said what it still has: of all, and of the
     /// message's own subject.
     fn tell_removed(&mut self, sequence: u64, subject: &str, queue: &mut Queue) {
-        let before = std::mem::replace(&mut self.reached, sequence);
         let gone = self.oldest.min(sequence);
-        if before > 0 && before + 1 < gone {
+        if let Some(before) = self.reached.replace(sequence)
+            && before + 1 < gone
+        {
             self.told = gone - 1;
             queue.push_back(Err(TailError::Removed { instrument: None, first: before + 1, last: gone - 1 }));
         }
+        if !self.known.contains_key(subject) && self.named(subject).is_none() {
+            return;
+        }
         let Some(named) = self.known.get_mut(subject) else { return };
-        let before = std::mem::replace(&mut named.last, sequence);
-        let (from, gone) = (before.max(self.told), named.oldest.min(sequence));
-        if before > 0 && from + 1 < gone {
+        let gone = named.oldest.min(sequence);
+        if let Some(before) = named.last.replace(sequence)
+            && before.max(self.told) + 1 < gone
+        {
             let instrument = Some((named.exchange.clone(), named.symbol.clone()));
-            queue.push_back(Err(TailError::Removed { instrument, first: from + 1, last: gone - 1 }));
+            let first = before.max(self.told) + 1;
+            queue.push_back(Err(TailError::Removed { instrument, first, last: gone - 1 }));
         }
     }
 
@@ -119,7 +143,7 @@ impl Subjects {
             exchange: parts.exchange.into(),
             symbol: parts.symbol.into(),
             kind: parts.kind,
-            last: self.reached,
+            last: self.base,
             oldest: 0,
         };
         self.known.insert(subject.to_owned(), named.clone());

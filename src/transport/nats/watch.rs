@@ -43,16 +43,16 @@ pub(super) struct Watch {
     pause: Duration,
     /// Its oldest sequence, about a second ago, and when that was asked.
     mark: Option<(u64, Instant)>,
-    /// Sequences by which the oldest one moves in a second.
-    speed: u64,
-    /// Messages that it keeps of each subject; 0: no bound.
-    limit: u64,
+    /// Sequences by which the oldest one moves in a second; none: not known yet.
+    speed: Option<u64>,
     /// Sequences between two messages, at most, of which it is known what lies in between.
     jump: u64,
     /// Unread messages may be removed at any time.
     risk: bool,
     /// When the reader was here last.
     here: Option<Instant>,
+    /// When the stream was made, ns since the Unix epoch; none: not known yet.
+    created: Option<i128>,
 }
 
 /// Why a reader gets nothing at present, for whoever waits for it.
@@ -74,15 +74,10 @@ impl Trouble {
 /// What a stream says of itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
-    /// When it was made, ns since the Unix epoch.
-    pub(super) created: i128,
+    /// It is another one than before, of the same name.
+    pub(super) is_other: bool,
+    /// Its last sequence.
     pub(super) last: u64,
-}
-
-impl Seen {
-    const fn of(info: &stream::Info) -> Self {
-        Self { created: info.created.unix_timestamp_nanos(), last: info.state.last_sequence }
-    }
 }
 
 impl Watch {
@@ -92,11 +87,11 @@ impl Watch {
             due: None,
             pause: LOOK_EVERY,
             mark: None,
-            speed: 0,
-            limit: 0,
+            speed: None,
             jump: 1,
             risk: false,
             here: None,
+            created: None,
         }
     }
 
@@ -105,12 +100,15 @@ impl Watch {
         (self.due, self.pause, self.mark, self.risk) = (None, LOOK_EVERY, None, false);
         let info = self.ask(client).await?;
         subjects.note_oldest(info.state.first_sequence);
-        Some(Seen::of(&info))
+        let created = info.created.unix_timestamp_nanos();
+        let is_other = self.created.replace(created).is_some_and(|before| before != created);
+        Some(Seen { is_other, last: info.state.last_sequence })
     }
 
-    /// How the stream stands, where the server says.
-    pub(super) async fn seen(&mut self, client: &Client) -> Option<Seen> {
-        self.ask(client).await.as_ref().map(Seen::of)
+    /// Whether it is known to be another stream than the one that is read.
+    pub(super) async fn is_other(&mut self, client: &Client) -> bool {
+        let created = self.ask(client).await.map(|info| info.created.unix_timestamp_nanos());
+        self.created.is_some_and(|before| created.is_some_and(|created| created != before))
     }
 
     /// The reader waits for more from now on, or has got some.
@@ -122,74 +120,97 @@ impl Watch {
     }
 
     /// Before messages with these sequences and subjects are handed out: what is missing in front of them is noted in
-    /// `subjects`. `behind` are the messages that wait, these among them.
+    /// `subjects`. `behind` are the messages that wait, these among them. `false`: they are another stream's.
     pub(super) async fn look<'a>(
         &mut self,
         client: Option<&Client>,
         arrived: impl Iterator<Item = (u64, &'a str)> + Clone,
         behind: u64,
         subjects: &mut Subjects,
-    ) {
+    ) -> bool {
         let now = clock::now();
         let mut reached = subjects.reached();
         let jump =
             arrived.clone().map(|(sequence, _)| sequence.saturating_sub(std::mem::replace(&mut reached, sequence)));
         let jump = jump.max().unwrap_or(0);
-        let due = jump > self.jump
-            || match (self.mark, self.due) {
-                // After a break even a reader that has everything may have missed something.
-                (None, due) => due.is_none_or(|at| now >= at),
-                (Some(_), due) => behind > 1 && (self.risk || due.is_none_or(|at| now >= at)),
-            };
-        let Some(client) = client.filter(|_| due) else { return };
-        let Some(oldest) = self.oldest(client).await else { return };
+        // A reader that has everything misses nothing, but after a break.
+        let due = match self.mark {
+            None => self.due.is_none_or(|at| now >= at),
+            Some(_) => behind > 1 && (self.risk || jump > self.jump || self.due.is_none_or(|at| now >= at)),
+        };
+        let Some(client) = client.filter(|_| due) else { return true };
+        let Some(info) = self.oldest(client).await else { return true };
+        let created = info.created.unix_timestamp_nanos();
+        if self.created.is_some_and(|before| before != created) {
+            return false;
+        }
+        let oldest = info.state.first_sequence;
         subjects.note_oldest(oldest);
         self.jump = self.jump.max(jump);
-        let full = self.limit > 0 && behind.saturating_add(ON_THE_WAY) >= self.limit;
-        let near = self.speed > 0 && subjects.reached() < oldest.saturating_add(self.speed.saturating_mul(MARGIN_S));
+        let limit = u64::try_from(info.config.max_messages_per_subject).unwrap_or(0);
+        let full = limit > 0 && behind.saturating_add(ON_THE_WAY) >= limit;
+        // How fast it moves is known a second later.
+        let near = self.speed.is_none_or(|speed| {
+            speed > 0 && subjects.reached() < oldest.saturating_add(speed.saturating_mul(MARGIN_S))
+        });
         self.risk = full || near;
         if full {
             let names: BTreeSet<String> = arrived.map(|(_, subject)| subject.to_owned()).collect();
-            self.look_into(client, names, subjects).await;
+            self.look_into(client, names, limit, subjects).await;
         }
+        true
     }
 
     /// The stream's oldest sequence, where the server says.
-    pub(super) async fn oldest(&mut self, client: &Client) -> Option<u64> {
+    pub(super) async fn first(&mut self, client: &Client) -> Option<u64> {
+        self.oldest(client).await.map(|info| info.state.first_sequence)
+    }
+
+    async fn oldest(&mut self, client: &Client) -> Option<stream::Info> {
         let now = clock::now();
         if self.pause > LOOK_EVERY && self.due.is_some_and(|at| now < at) {
             return None;
         }
         let info = self.ask(client).await?;
-        self.limit = u64::try_from(info.config.max_messages_per_subject).unwrap_or(0);
         let oldest = info.state.first_sequence;
         match self.mark {
             Some((before, at)) if now.saturating_duration_since(at) >= LOOK_EVERY => {
                 let ms = u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX).max(1);
-                self.speed = oldest.saturating_sub(before).saturating_mul(1_000) / ms;
+                self.speed = Some(oldest.saturating_sub(before).saturating_mul(1_000) / ms);
                 self.mark = Some((oldest, now));
             }
             Some(_) => {}
-            None => self.mark = Some((oldest, now)),
+            None => (self.mark, self.speed) = (Some((oldest, now)), None),
         }
         self.due = Some(now + LOOK_EVERY);
-        Some(oldest)
+        Some(info)
     }
 
-    /// The oldest message of each of these subjects.
-    async fn look_into(&self, client: &Client, names: BTreeSet<String>, subjects: &mut Subjects) {
+    /// The oldest message of each of these subjects. One of which nothing was read yet counts only where it is full:
+    /// what it has may be all that it ever had.
+    async fn look_into(&self, client: &Client, names: BTreeSet<String>, limit: u64, subjects: &mut Subjects) {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(TIMEOUT);
         let Ok(stream) = context.get_stream_no_info(&self.stream).await else { return };
         let stream = &stream;
-        let ask = |name: String| async move {
-            let found = stream.get_first_raw_message_by_subject(&name, 1).await;
-            (name, found.map(|message| message.sequence))
+        let names: Vec<(String, bool)> = names
+            .into_iter()
+            .map(|name| {
+                let is_new = subjects.is_new(&name);
+                (name, is_new)
+            })
+            .collect();
+        let ask = |(name, is_new): (String, bool)| async move {
+            if is_new && count(stream, &name).await.is_none_or(|count| count < limit) {
+                return None;
+            }
+            // None is left, or it is not said: what came can still be handed out.
+            let found = stream.get_first_raw_message_by_subject(&name, 1).await.ok()?;
+            Some((name, found.sequence))
         };
         let mut answers = futures_util::stream::iter(names).map(ask).buffer_unordered(AT_ONCE);
-        while let Some((name, oldest)) = answers.next().await {
-            // None is left, or it is not said: what came can still be handed out.
-            if let Ok(oldest) = oldest {
+        while let Some(answer) = answers.next().await {
+            if let Some((name, oldest)) = answer {
                 subjects.note_oldest_of(&name, oldest);
             }
         }
@@ -218,4 +239,10 @@ impl Watch {
         self.due = Some(clock::now() + self.pause);
         None
     }
+}
+
+/// Messages that a subject has.
+async fn count(stream: &stream::Stream<()>, subject: &str) -> Option<u64> {
+    let mut subjects = stream.info_with_subjects(subject).await.ok()?;
+    subjects.next().await?.ok().map(|(_, count)| count as u64)
 }

@@ -71,7 +71,11 @@ impl Acks {
         let mut acking = self.lock();
         if let Some(open) = acking.open.iter_mut().find(|(at, _)| *at == sequence) {
             open.1 = reply;
-        } else if dealt_with && acking.last.as_ref().is_none_or(|(at, _)| *at <= sequence) {
+        } else if !dealt_with {
+            // Handed out before, by a consumer that is gone.
+            let at = acking.open.partition_point(|(at, _)| *at < sequence);
+            acking.open.insert(at, (sequence, reply));
+        } else if acking.last.as_ref().is_none_or(|(at, _)| *at <= sequence) {
             acking.last = Some((sequence, reply));
         }
     }

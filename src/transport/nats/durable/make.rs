@@ -25,9 +25,9 @@ impl Durable {
         pull.messages().await.map_err(|error| self.fail(Chain(&error).to_string()))
     }
 
-    /// The consumer as it is, or a new one.
+    /// The consumer as it is, or a new one, and whether it is new.
     #[expect(clippy::needless_pass_by_ref_mut, reason = "what is borrowed over an await must be Send, and is not Sync")]
-    pub(super) async fn consumer(&mut self, client: &Client) -> Result<Consumer<Config>, TailError> {
+    pub(super) async fn consumer(&mut self, client: &Client) -> Result<(Consumer<Config>, bool), TailError> {
         let name = &self.settings.jetstream.stream_name;
         let fail = |reason: String| TailError::Read { stream: name.clone(), reason };
         let stream = jetstream::new(client.clone()).get_stream_no_info(name).await;
@@ -35,11 +35,12 @@ impl Durable {
         match stream.consumer_info(&self.spec.durable).await {
             Ok(info) => {
                 self.compare(&info.config)?;
-                stream.get_consumer(&self.spec.durable).await.map_err(|error| self.fail(error.to_string()))
+                let there = stream.get_consumer(&self.spec.durable).await;
+                there.map(|there| (there, false)).map_err(|error| self.fail(error.to_string()))
             }
             Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
                 let made = stream.create_consumer_strict(self.wanted()).await;
-                made.map_err(|error| self.fail(Chain(&error).to_string()))
+                made.map(|made| (made, true)).map_err(|error| self.fail(Chain(&error).to_string()))
             }
             Err(error) => Err(self.fail(Chain(&error).to_string())),
         }
@@ -50,7 +51,8 @@ impl Durable {
             durable_name: Some(self.spec.durable.clone()),
             description: Some("data-manager reader".to_owned()),
             filter_subjects: self.filters(),
-            deliver_policy: self.spec.since.policy(self.had().map(|had| had + 1)),
+            // What was handed out and not acknowledged would be asked for again after a crash.
+            deliver_policy: self.spec.since.policy(self.had().map(|_| self.order.acknowledged() + 1)),
             replay_policy: self.spec.replay.policy(),
             ack_policy: AckPolicy::All,
             ack_wait: self.spec.ack_wait,
@@ -92,10 +94,9 @@ impl Durable {
         Ok(())
     }
 
-    /// The last sequence that the caller has, where there is one.
+    /// The last sequence that the caller has, or behind which it began; none: it is to begin.
     pub(super) fn had(&self) -> Option<u64> {
-        let reached = self.order.reached();
-        self.spec.after.map(|after| after.max(reached)).or_else(|| (reached > 0).then_some(reached))
+        self.spec.after.max(self.begun).map(|from| from.max(self.order.reached()))
     }
 
     pub(super) fn fail(&self, reason: String) -> TailError {

@@ -23,7 +23,7 @@ pub use self::acks::Acks;
 use self::make::PULL;
 use self::order::{Order, Standing, Taken};
 use super::connect::Chain;
-use super::consumer::{Filter, Item, RETRY_MAX, RETRY_MIN, Replay, Since, Tail, TailError};
+use super::consumer::{Filter, Item, RETRY_MAX, RETRY_MIN, Replay, Since, Tail, TailError, nanos};
 use super::take::{Queue, Subjects};
 use super::watch::{Trouble, Watch};
 use crate::config::settings::Nats;
@@ -77,8 +77,12 @@ pub struct Durable {
     trouble: Trouble,
     /// Matching messages that the stream had behind the last one.
     pending: u64,
-    /// When the stream and the consumer were made, where the server says.
-    created: (Option<i128>, Option<i128>),
+    /// When the consumer was made, ns since the Unix epoch.
+    made: Option<i128>,
+    /// When the last message that came was stored, ns since the Unix epoch.
+    stored_ns: u64,
+    /// Behind which sequence reading began, once that is known.
+    begun: Option<u64>,
     /// What the consumer will not bring though the caller has not had it: read in another way, up to a sequence.
     missed: Option<(Box<Tail>, u64)>,
     /// Since when nothing has come.
@@ -127,7 +131,9 @@ impl Durable {
             watch: Watch::new(&settings.jetstream.stream_name),
             trouble: Trouble::default(),
             pending: 0,
-            created: (None, None),
+            made: None,
+            begun: None,
+            stored_ns: 0,
             missed: None,
             heard: None,
         };
@@ -200,16 +206,25 @@ impl Durable {
     async fn catch_up(&mut self) {
         let Some((tail, last)) = &mut self.missed else { return };
         // What was stored when the connection began comes without a wait.
-        let next = if tail.has_backlog() || tail.front().is_some() { Some(tail.next().await) } else { tail.pop() };
-        match next {
-            Some(Ok(item)) if item.sequence <= *last => self.queue.push_back(Ok(item)),
-            Some(Err(error)) => self.queue.push_back(Err(error)),
-            Some(Ok(_)) | None => {
-                let reached = tail.reached();
-                self.subjects.stand(reached);
-                self.missed = None;
+        let waits = tail.has_backlog() || tail.front().is_some();
+        let mut next = if waits { Some(tail.next().await) } else { tail.pop() };
+        let reached = loop {
+            match next {
+                Some(Err(TailError::Anew { .. })) => {
+                    // It will be told by whoever reads on.
+                    (self.missed, self.link) = (None, None);
+                    return;
+                }
+                Some(Ok(item)) if item.sequence > *last => break item.sequence - 1,
+                Some(next) => self.queue.push_back(next),
+                // A message is handed over as a whole, with all of its records.
+                None if waits => return,
+                None => break tail.reached(),
             }
-        }
+            next = tail.pop();
+        };
+        self.subjects.pass(reached);
+        self.missed = None;
     }
 
     /// Whether there is more, and nothing brings it: the requests for it are made anew.
@@ -244,7 +259,12 @@ impl Durable {
         let client = self.acks.lock().client.clone();
         let behind = self.pending + self.order.held() as u64 + self.ready.len() as u64;
         let arrived = self.ready.iter().map(|message| (message.sequence, message.subject.as_str()));
-        self.watch.look(client.as_ref(), arrived, behind, &mut self.subjects).await;
+        if !self.watch.look(client.as_ref(), arrived, behind, &mut self.subjects).await {
+            // Another stream's: it is begun anew, and that is told.
+            self.ready.clear();
+            self.link = None;
+            return;
+        }
         self.hand_over();
     }
 
@@ -269,6 +289,7 @@ impl Durable {
         let (sequence, delivery) = match message.info() {
             Ok(info) => {
                 self.pending = info.pending;
+                self.stored_ns = nanos(info.published);
                 (info.stream_sequence, info.consumer_sequence)
             }
             Err(error) => {
@@ -352,7 +373,7 @@ impl Durable {
     /// The oldest sequence of the stream, where the server says.
     async fn first(&mut self) -> Option<u64> {
         let client = self.acks.lock().client.clone()?;
-        self.watch.oldest(&client).await
+        self.watch.first(&client).await
     }
 
     async fn again(&mut self) {

@@ -41,6 +41,8 @@ pub(super) struct Order<M> {
     acknowledged: u64,
     /// Number of the last delivery that arrived here.
     delivered: u64,
+    /// What was handed out up to here may come again, as from a consumer that was made anew.
+    handed: u64,
     /// What has arrived and is not handed out, by stream sequence.
     held: BTreeMap<u64, M>,
     /// What has arrived and is not acknowledged: stream sequence, and the number of its first delivery here.
@@ -52,7 +54,15 @@ pub(super) struct Order<M> {
 impl<M> Order<M> {
     /// Nothing has arrived; the caller has everything up to `last`.
     pub(super) const fn new(last: u64) -> Self {
-        Self { last, acknowledged: last, delivered: 0, held: BTreeMap::new(), arrived: BTreeMap::new(), doubt: true }
+        Self {
+            last,
+            acknowledged: last,
+            delivered: 0,
+            handed: 0,
+            held: BTreeMap::new(),
+            arrived: BTreeMap::new(),
+            doubt: true,
+        }
     }
 
     /// The caller has, or gets in another way, everything up to here, as if it had been acknowledged.
@@ -64,7 +74,7 @@ impl<M> Order<M> {
 
     /// The consumer was made anew: what it delivered before counts no more, and what was handed out may come again.
     pub(super) fn renew(&mut self) {
-        self.acknowledged = self.last;
+        self.handed = self.last;
         self.delivered = 0;
         self.held.clear();
         self.arrived.clear();
@@ -83,7 +93,7 @@ impl<M> Order<M> {
             self.doubt = true;
         }
         self.delivered = self.delivered.max(delivery);
-        let seen = self.arrived.contains_key(&sequence) || sequence <= self.acknowledged;
+        let seen = self.arrived.contains_key(&sequence) || sequence <= self.acknowledged.max(self.handed);
         self.arrived.entry(sequence).or_insert(delivery);
         if seen {
             return Taken::Again;
@@ -129,6 +139,11 @@ impl<M> Order<M> {
     /// Stream sequence of the last message that was handed out, or that the caller had before.
     pub(super) const fn reached(&self) -> u64 {
         self.last
+    }
+
+    /// Everything up to here is acknowledged.
+    pub(super) const fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
     /// Messages that wait here.
