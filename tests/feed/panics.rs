@@ -2,6 +2,7 @@
 //! anew, and what is missing later is repaired.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -112,6 +113,20 @@ struct Running {
     board: Arc<Board>,
     stop: CancellationToken,
     thread: std::thread::JoinHandle<DrainReport>,
+    _swept: Swept,
+}
+
+/// Rings that go with their test.
+struct Swept(Vec<PathBuf>);
+
+impl Drop for Swept {
+    fn drop(&mut self) {
+        for segment in &self.0 {
+            for path in [segment.clone(), PathBuf::from(format!("{}.lock", segment.display()))] {
+                let _ = std::fs::remove_file(path);
+            }
+        }
+    }
 }
 
 fn run(names: &[&str], plan: ShardPlan, settings: Arc<Settings>) -> Running {
@@ -120,7 +135,8 @@ fn run(names: &[&str], plan: ShardPlan, settings: Arc<Settings>) -> Running {
         let (_, path) = ring.rings().find(|(exchange, _)| exchange == name).unwrap();
         Reader::open(path).unwrap()
     });
-    let readers = readers.collect();
+    let readers: Vec<Reader> = readers.collect();
+    let swept = Swept(readers.iter().map(|reader| reader.path().to_owned()).collect());
     let (stop, board) = (CancellationToken::new(), Arc::new(Board::new(1)));
     let spec = ShardSpec {
         number: 0,
@@ -132,7 +148,7 @@ fn run(names: &[&str], plan: ShardPlan, settings: Arc<Settings>) -> Running {
         ring: Some(ring),
     };
     let thread = std::thread::spawn(move || shard::run(spec).unwrap());
-    Running { readers, board, stop, thread }
+    Running { readers, board, stop, thread, _swept: swept }
 }
 
 /// Trades of a ring by instrument, in their order, and how many gaps it declares.
@@ -157,7 +173,7 @@ fn a_decoder_that_panics_costs_neither_its_own_trades_nor_those_of_others() {
     for venue in plan.venues.iter_mut().filter(|venue| venue.exchange.profile().name == names[0]) {
         venue.exchange = Panicking::of(venue.exchange, &[300, 301, 900], &[]);
     }
-    let Running { mut readers, board, stop, thread } = run(&names, plan, settings);
+    let Running { mut readers, board, stop, thread, _swept } = run(&names, plan, settings);
     let (mut ids, mut gaps) = (BTreeMap::new(), [0, 0]);
     let count = |ids: &BTreeMap<u32, Vec<u64>>| ids.values().map(Vec::len).sum::<usize>();
     let begin = clock::now();
@@ -204,7 +220,7 @@ fn repairs_that_panic_start_anew_and_fill_what_is_missing_later() {
     let mut plan = Plan::of(&settings).unwrap().shards.remove(0);
     let venue = Panicking::of(plan.venues[0].exchange, &[], &[0, 1]);
     plan.venues[0].exchange = venue;
-    let Running { mut readers, board, stop, thread } = run(&names, plan, settings);
+    let Running { mut readers, board, stop, thread, _swept } = run(&names, plan, settings);
     let symbol = sim.symbols(names[0]).remove(0);
     let begin = clock::now();
     while filled(&mut readers[0]) == 0 {
