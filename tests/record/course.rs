@@ -133,7 +133,7 @@ async fn a_stream_that_is_made_anew_ends_its_recording() {
     scene.context.delete_stream(STREAM).await.unwrap();
     scene.make().await;
     scene.store(&trades(201..=250)).await;
-    let done = recorder.end().expect_code(1).tells("made anew while it was read");
+    let done = recorder.end().expect_code(1).tells("was made anew");
     done.tells("record it into another folder").tells("100 records in 1 file");
     assert_eq!(files(directory.path()), [format!("{STREAM}-{:012}-{:012}.parquet", 1, 100)]);
 }
