@@ -70,6 +70,27 @@ async fn what_was_not_asked_for_is_not_lost() {
     assert_eq!(rare(0).tells("1 record in 1 file").code, Some(0));
 }
 
+/// Nothing of it was recorded: the folder becomes one of something else, whatever was seen.
+#[tokio::test]
+async fn what_was_seen_of_something_else_is_recorded() {
+    let scene = Scene::of(&trades(1..=100)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let wanted = |symbol| record(&scene, directory.path(), &["--symbols", symbol]).expect_code(0);
+    wanted("TYPO").tells("0 records in 0 files");
+    wanted(SYMBOL).tells("100 records in 1 file");
+    wanted(SYMBOL).tells("going on behind sequence 100").tells("0 records in 0 files");
+}
+
+#[tokio::test]
+async fn a_place_that_the_stream_has_not_reached_is_refused() {
+    let scene = Scene::of(&trades(1..=100)).await;
+    let directory = tempfile::tempdir().unwrap();
+    for more in [&["--since", "#150", "--follow"][..], &["--since", "#150"]] {
+        record(&scene, directory.path(), more).expect_code(1).tells("it ends at sequence 100");
+    }
+    record(&scene, directory.path(), &["--since", "#91"]).expect_code(0).tells("10 records in 1 file");
+}
+
 #[tokio::test]
 async fn holes_are_counted_and_told_in_few_lines() {
     let scene = Scene::of(&trades(1..=100)).await;
@@ -133,7 +154,7 @@ async fn a_stream_that_is_made_anew_ends_its_recording() {
     scene.context.delete_stream(STREAM).await.unwrap();
     scene.make().await;
     scene.store(&trades(201..=250)).await;
-    let done = recorder.end().expect_code(1).tells("made anew while it was read");
+    let done = recorder.end().expect_code(1).tells("made anew, or has lost its end, while it was read");
     done.tells("record it into another folder").tells("100 records in 1 file");
     assert_eq!(files(directory.path()), [format!("{STREAM}-{:012}-{:012}.parquet", 1, 100)]);
 }

@@ -26,24 +26,14 @@ const TICK: Duration = Duration::from_millis(250);
 /// Records the stream until it ends, is full, or is told to stop.
 pub(super) async fn run(nats: &Nats, wanted: &Wanted, recorder: &mut Recorder, stop: &mut Stop) -> Result<(), Failure> {
     let name = &nats.jetstream.stream_name;
-    let (recorded, end) = (recorder.recorded(name, 0), recorder.end(name, 0));
-    // The last message that was recorded is read again, to see whether it is still the same.
-    let since = recorded.or(end).map_or(wanted.since, Since::Sequence);
     let filter = Filter { exchanges: wanted.exchanges.clone(), symbols: wanted.symbols.clone(), kind: None };
-    let mut scan = tokio::select! {
+    let scan = tokio::select! {
         biased;
         () = stop.wait() => return Ok(()),
-        scan = Scan::open(nats, filter.clone(), since) => scan.map_err(Failure::failed)?,
+        scan = open(nats, wanted, &filter, recorder) => scan,
     };
-    recorder.folder.claim(&json!({
-        "recording": 1,
-        "stream": name,
-        "created_ns": scan.created_ns(),
-        "subject_prefix": nats.jetstream.subject_prefix,
-        "exchanges": wanted.exchanges,
-        "symbols": wanted.symbols,
-        "format": recorder.format().ending(),
-    }))?;
+    let mut scan = scan?;
+    let (recorded, end) = (recorder.recorded(name, 0), recorder.end(name, 0));
     let mut course = Course::new(nats, wanted.is_all(), end);
     let last = scan.last_sequence();
     if let Some(end) = end {
@@ -52,20 +42,49 @@ pub(super) async fn run(nats: &Nats, wanted: &Wanted, recorder: &mut Recorder, s
         }
         recorder.say(&format!("going on behind sequence {end} of stream {name}"));
         course.begins(scan.first_sequence(), recorder);
+    } else {
+        recorder.begins(name, 0, scan.position())?;
     }
     if let Some(recorded) = recorded {
         course.recorded = recorder.folder.last_message(name, recorded)?;
     }
-    // A place that the stream has not reached yet is waited for.
-    let last = match wanted.since {
-        Since::Sequence(first) if end.is_none() => last.max(first.saturating_sub(1)),
-        _ => last,
-    };
     let whole = course.scan(&mut scan, wanted, recorder, stop).await?;
     drop(scan);
     match whole {
         true if wanted.follow => Box::pin(follow(nats, filter, last, &mut course, recorder, stop)).await,
         _ => Ok(()),
+    }
+}
+
+/// Begins to read where earlier runs have ended, and makes the folder one of this.
+async fn open(nats: &Nats, wanted: &Wanted, filter: &Filter, recorder: &mut Recorder) -> Result<Scan, Failure> {
+    let name = &nats.jetstream.stream_name;
+    loop {
+        let (recorded, end) = (recorder.recorded(name, 0), recorder.end(name, 0));
+        // The last message that was recorded is read again, to see whether it is still the same.
+        let since = recorded.or(end).map_or(wanted.since, Since::Sequence);
+        let scan = Scan::open(nats, filter.clone(), since).await.map_err(Failure::failed)?;
+        let last = scan.last_sequence();
+        if let Since::Sequence(first) = wanted.since
+            && end.is_none()
+            && first > last.saturating_add(1)
+        {
+            let why = format!("it ends at sequence {last}, and recording is to begin at {first}");
+            return Err(Failure::failed(format!("stream {name}: {why}; begin at another place")));
+        }
+        recorder.claim(&json!({
+            "recording": 1,
+            "stream": name,
+            "created_ns": scan.created_ns(),
+            "subject_prefix": nats.jetstream.subject_prefix,
+            "exchanges": wanted.exchanges,
+            "symbols": wanted.symbols,
+            "format": recorder.format().ending(),
+        }))?;
+        // Else it was seen by a recording of something else, and this one is the first.
+        if (recorder.recorded(name, 0), recorder.end(name, 0)) == (recorded, end) {
+            return Ok(scan);
+        }
     }
 }
 

@@ -89,6 +89,12 @@ impl Scan {
         self.first
     }
 
+    /// The sequence from which it reads on.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.from.unwrap_or(0)
+    }
+
     /// When the stream was made, nanoseconds since the Unix epoch: another one of its name is another stream.
     #[must_use]
     pub fn created_ns(&self) -> u64 {
