@@ -83,7 +83,7 @@ struct Course<'a> {
     unbegun: BTreeSet<String>,
     /// Where other runs have ended: the ring's epoch, and the last record that is not wanted again.
     known: BTreeMap<String, (u64, u64)>,
-    /// Where the first record behind --until stands in a ring: a later run may want it.
+    /// Where the first record behind --until stands in a ring: it, and all behind it, is left to a later run.
     late: BTreeMap<(String, u64), u64>,
 }
 
@@ -116,8 +116,11 @@ impl<'a> Course<'a> {
     fn take(&mut self, row: Row, recorder: &mut Recorder) -> Result<(), Failure> {
         let exchange = Arc::clone(&row.exchange);
         let (epoch, at) = row.place.numbers();
-        if matches!(self.wanted.until, Some(Since::Time(until)) if time(&row.record) > until) {
-            self.late.entry((exchange.to_string(), epoch)).or_insert(at);
+        let ring = (exchange.to_string(), epoch);
+        // Times need not grow. What the next run begins with must not be taken twice, nor anything in front of it.
+        let is_behind = self.late.contains_key(&ring);
+        if is_behind || matches!(self.wanted.until, Some(Since::Time(until)) if time(&row.record) > until) {
+            self.late.entry(ring).or_insert(at);
             return Ok(());
         }
         let known = self.known.get(&*exchange).is_some_and(|(of, end)| *of == epoch && at <= *end);
