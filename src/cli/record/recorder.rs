@@ -76,12 +76,17 @@ impl Recorder {
     pub(super) fn claim(&mut self, about: &serde_json::Value) -> Result<(), Failure> {
         self.folder.claim(about)?;
         (self.ends, self.seen) = (self.folder.ends()?, Seen::read(&self.folder.path));
+        if let Some(uploads) = &mut self.uploads {
+            // Not before: a folder of something else is none of this object store's. Where it becomes another one,
+            // and is claimed again, it has no files.
+            self.folder.files()?.into_iter().for_each(|path| uploads.add(path));
+        }
         Ok(())
     }
 
-    /// Has each complete file put into this object store too, those of earlier runs first.
+    /// Has each complete file put into this object store too, those of earlier runs first: those once it is claimed.
     pub(super) async fn upload_to(&mut self, nats: &Nats, name: &str) -> Result<(), Failure> {
-        let uploads = Uploads::open(nats, name, self.folder.files()?).await;
+        let uploads = Uploads::open(nats, name).await;
         self.uploads = Some(uploads.map_err(Failure::failed)?);
         Ok(())
     }
