@@ -70,6 +70,27 @@ async fn what_was_not_asked_for_is_not_lost() {
     assert_eq!(rare(0).tells("1 record in 1 file").code, Some(0));
 }
 
+/// One that follows knows at its end, too, that nothing lies behind the last record.
+#[tokio::test]
+async fn what_was_not_asked_for_of_what_came_is_not_lost() {
+    let scene = Scene::of(&trades(1..=10)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (url, path) = (scene.server.url(), directory.path().to_str().unwrap());
+    let arguments = ["record", "--nats", &url, "-o", path, "--follow", "--symbols", "ETHUSDT"];
+    let mut recorder = Running::with(&arguments, &[]);
+    recorder.until(|_, _| directory.path().join("seen.json").exists().then_some(()));
+    // Nothing shows that it follows but a record, and one of the others in front of it.
+    scene.store(&trades(11..=20)).await;
+    let other = subject("market", EXCHANGE, "ETHUSDT", SubjectKind::Trades);
+    scene.publish([(other, trades([1])[0].as_bytes().to_vec())]).await;
+    recorder.until(|_, _| directory.path().join(".1.parquet.part").exists().then_some(()));
+    scene.store(&trades(21..=40)).await;
+    recorder.signal(Signal::TERM);
+    recorder.end().expect_code(0).tells("1 record in 1 file");
+    scene.context.get_stream(STREAM).await.unwrap().purge().sequence(41).await.unwrap();
+    record(&scene, directory.path(), &["--symbols", "ETHUSDT"]).expect_code(0).tells("going on behind sequence 41");
+}
+
 /// Nothing of it was recorded: the folder becomes one of something else, whatever was seen.
 #[tokio::test]
 async fn what_was_seen_of_something_else_is_recorded() {
