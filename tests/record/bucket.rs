@@ -57,6 +57,23 @@ async fn nothing_is_overwritten_in_an_object_store() {
     assert_eq!(read.into_iter().map(|(_, _, payload)| payload).collect::<Vec<_>>(), bytes);
 }
 
+/// A folder of something else, and a file that is not there: neither keeps the rest from where it belongs.
+#[tokio::test]
+async fn only_what_belongs_there_and_can_be_read_is_put() {
+    let scene = Scene::of(&trades(1..=100)).await;
+    let directory = tempfile::tempdir().unwrap();
+    record(&scene, directory.path(), &[]).expect_code(0);
+    let other = ["--bucket", "trades", "--exchange", "binance"];
+    record(&scene, directory.path(), &other).expect_code(1).tells("holds another recording");
+    assert_eq!(objects(&scene).await, Vec::<String>::new());
+    let there = files(directory.path());
+    let gone = format!("A-{:012}-{:012}.parquet", 1, 2);
+    std::os::unix::fs::symlink("nowhere", directory.path().join(&gone)).unwrap();
+    let done = record(&scene, directory.path(), &["--bucket", "trades"]).expect_code(1);
+    done.tells("it is left out").tells("; 1 files not in the object store");
+    assert_eq!(objects(&scene).await, there);
+}
+
 #[tokio::test]
 async fn a_server_that_starts_again_has_all_files_in_the_end() {
     let mut scene = Scene::of(&trades(1..=100)).await;

@@ -70,6 +70,48 @@ async fn what_was_not_asked_for_is_not_lost() {
     assert_eq!(rare(0).tells("1 record in 1 file").code, Some(0));
 }
 
+/// One that follows knows at its end, too, that nothing lies behind the last record.
+#[tokio::test]
+async fn what_was_not_asked_for_of_what_came_is_not_lost() {
+    let scene = Scene::of(&trades(1..=10)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (url, path) = (scene.server.url(), directory.path().to_str().unwrap());
+    let arguments = ["record", "--nats", &url, "-o", path, "--follow", "--symbols", "ETHUSDT"];
+    let mut recorder = Running::with(&arguments, &[]);
+    recorder.until(|_, _| directory.path().join("seen.json").exists().then_some(()));
+    // Nothing shows that it follows but a record, and one of the others in front of it.
+    scene.store(&trades(11..=20)).await;
+    let other = subject("market", EXCHANGE, "ETHUSDT", SubjectKind::Trades);
+    scene.publish([(other, trades([1])[0].as_bytes().to_vec())]).await;
+    recorder.until(|_, _| directory.path().join(".1.parquet.part").exists().then_some(()));
+    scene.store(&trades(21..=40)).await;
+    recorder.signal(Signal::TERM);
+    recorder.end().expect_code(0).tells("1 record in 1 file");
+    scene.context.get_stream(STREAM).await.unwrap().purge().sequence(41).await.unwrap();
+    record(&scene, directory.path(), &["--symbols", "ETHUSDT"]).expect_code(0).tells("going on behind sequence 41");
+}
+
+/// Nothing of it was recorded: the folder becomes one of something else, whatever was seen.
+#[tokio::test]
+async fn what_was_seen_of_something_else_is_recorded() {
+    let scene = Scene::of(&trades(1..=100)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let wanted = |symbol| record(&scene, directory.path(), &["--symbols", symbol]).expect_code(0);
+    wanted("TYPO").tells("0 records in 0 files");
+    wanted(SYMBOL).tells("100 records in 1 file");
+    wanted(SYMBOL).tells("going on behind sequence 100").tells("0 records in 0 files");
+}
+
+#[tokio::test]
+async fn a_place_that_the_stream_has_not_reached_is_refused() {
+    let scene = Scene::of(&trades(1..=100)).await;
+    let directory = tempfile::tempdir().unwrap();
+    for more in [&["--since", "#150", "--follow"][..], &["--since", "#150"]] {
+        record(&scene, directory.path(), more).expect_code(1).tells("it ends at sequence 100");
+    }
+    record(&scene, directory.path(), &["--since", "#91"]).expect_code(0).tells("10 records in 1 file");
+}
+
 #[tokio::test]
 async fn holes_are_counted_and_told_in_few_lines() {
     let scene = Scene::of(&trades(1..=100)).await;
@@ -133,7 +175,7 @@ async fn a_stream_that_is_made_anew_ends_its_recording() {
     scene.context.delete_stream(STREAM).await.unwrap();
     scene.make().await;
     scene.store(&trades(201..=250)).await;
-    let done = recorder.end().expect_code(1).tells("was made anew");
+    let done = recorder.end().expect_code(1).tells("made anew, or has lost its end, while it was read");
     done.tells("record it into another folder").tells("100 records in 1 file");
     assert_eq!(files(directory.path()), [format!("{STREAM}-{:012}-{:012}.parquet", 1, 100)]);
 }

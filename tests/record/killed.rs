@@ -82,6 +82,49 @@ async fn columns_of_a_recorder_that_is_killed_are_whole() {
     assert_eq!(messages(&scene, "AGAIN", "again").await, messages(&scene, STREAM, "market").await);
 }
 
+/// The first run has completed nothing: the next one begins where it did.
+#[tokio::test]
+async fn a_first_run_that_is_killed_has_said_where_it_began() {
+    let scene = Scene::of(&trades(1..=100)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (url, path) = (scene.server.url(), directory.path().to_str().unwrap());
+    let arguments = ["record", "--nats", &url, "-o", path, "--follow", "--format", "csv", "--since", "now"];
+    for stored in [100, 150] {
+        let mut recorder = Running::with(&arguments, &[]);
+        recorder.until(|_, _| directory.path().join("seen.json").exists().then_some(()));
+        scene.store(&trades(stored + 1..=stored + 50)).await;
+        recorder.until(|_, _| directory.path().join(".1.csv.part").exists().then_some(()));
+        recorder.signal(Signal::KILL);
+        recorder.end();
+    }
+    assert_eq!(files(directory.path()), Vec::<String>::new());
+    record(&scene, directory.path(), &["--format", "csv"]).expect_code(0).tells("going on behind sequence 100");
+    assert_eq!(sequences(directory.path()), (101..=200).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_first_run_on_a_ring_has_said_where_it_began() {
+    for before in [0, 100] {
+        let rings = Rings::new(&format!("begun{before}"));
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().to_str().unwrap();
+        let mut writer = rings.writer(4_096);
+        let mut write = |from: u64, to: u64| {
+            trades(from..=to).iter().for_each(|record| writer.push(record));
+            writer.publish();
+        };
+        write(1, before);
+        let arguments = ["record", "--ipc", "-o", path, "--follow", "--since", "now"];
+        let mut recorder = Running::with(&arguments, &rings.env());
+        recorder.until(|_, _| directory.path().join("seen.json").exists().then_some(()));
+        write(before + 1, before + 50);
+        recorder.until(|_, _| directory.path().join(".1.parquet.part").exists().then_some(()));
+        recorder.signal(Signal::KILL);
+        recorder.end();
+        rings.run(&["record", "--ipc", "-o", path]).expect_code(0).tells("50 records in 1 file");
+    }
+}
+
 /// A ring forgets: it is large enough here for what a killed recorder has left incomplete.
 #[test]
 fn a_ring_is_recorded_on_by_the_next_life() {

@@ -172,6 +172,20 @@ fn since_is_for_the_first_run_and_until_leaves_the_rest_to_the_next_one() {
     run(&[]).tells("20 records in 1 file");
 }
 
+/// What came behind a record that is too late is left too, early as it may be: the next run begins with that record.
+#[test]
+fn until_a_time_nothing_is_taken_behind_what_is_too_late() {
+    let rings = Rings::new("until");
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    let mut writer = rings.writer(4_096);
+    [trades(1..=10), trades(90..=92), trades(11..=20)].concat().iter().for_each(|record| writer.push(record));
+    writer.publish();
+    let run = |more: &[&str]| rings.run(&[&["record", "--ipc", "-o", path], more].concat()).expect_code(0);
+    run(&["--until", "2023-11-14T22:13:20.050Z"]).tells("10 records in 1 file");
+    run(&[]).tells("13 records in 1 file");
+}
+
 #[test]
 fn a_ring_is_known_by_its_writer_even_where_another_seems_to_be_younger() {
     let rings = Rings::new("epochs");

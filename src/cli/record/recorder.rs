@@ -37,7 +37,7 @@ pub(super) struct Recorder {
     /// What earlier runs have seen behind that.
     seen: Seen,
     /// What this run has seen: up to there, what is wanted was taken.
-    ahead: BTreeMap<Key, u64>,
+    ahead: BTreeMap<Key, Option<u64>>,
     uploads: Option<Uploads>,
     done: Done,
     progress: Progress,
@@ -71,9 +71,22 @@ impl Recorder {
         })
     }
 
-    /// Has each complete file put into this object store too, those of earlier runs first.
+    /// Begins to record this, unless the folder is of something else. What was known of the folder before holds only
+    /// where it was of the same.
+    pub(super) fn claim(&mut self, about: &serde_json::Value) -> Result<(), Failure> {
+        self.folder.claim(about)?;
+        (self.ends, self.seen) = (self.folder.ends()?, Seen::read(&self.folder.path));
+        if let Some(uploads) = &mut self.uploads {
+            // Not before: a folder of something else is none of this object store's. Where it becomes another one,
+            // and is claimed again, it has no files.
+            self.folder.files()?.into_iter().for_each(|path| uploads.add(path));
+        }
+        Ok(())
+    }
+
+    /// Has each complete file put into this object store too, those of earlier runs first: those once it is claimed.
     pub(super) async fn upload_to(&mut self, nats: &Nats, name: &str) -> Result<(), Failure> {
-        let uploads = Uploads::open(nats, name, self.folder.files()?).await;
+        let uploads = Uploads::open(nats, name).await;
         self.uploads = Some(uploads.map_err(Failure::failed)?);
         Ok(())
     }
@@ -101,21 +114,33 @@ impl Recorder {
 
     /// Whether nothing was recorded here before.
     pub(super) fn is_first(&self) -> bool {
-        self.ends.is_empty() && !self.seen.keys().any(|(of, epoch)| self.end(of, *epoch).is_some())
+        self.ends.is_empty() && !self.seen.keys().any(|(of, epoch)| self.has_begun(of, *epoch))
+    }
+
+    /// Whether this was recorded, or is known to have nothing yet that is wanted.
+    pub(super) fn has_begun(&self, of: &str, epoch: u64) -> bool {
+        let recorded = self.recorded(of, epoch);
+        recorded.is_some() || self.seen.has(&(of.to_owned(), epoch), recorded)
     }
 
     /// Whether anything of this name was recorded, of whichever epoch.
     pub(super) fn knows(&self, of: &str) -> bool {
         let mut keys = self.ends.keys().chain(self.seen.keys()).filter(|(known, _)| known == of);
-        keys.any(|(_, epoch)| self.end(of, *epoch).is_some())
+        keys.any(|(_, epoch)| self.has_begun(of, *epoch))
     }
 
     /// All that is wanted up to here was taken.
     pub(super) fn sees(&mut self, of: &str, epoch: u64, place: u64) {
-        match self.ahead.get_mut(&(of.to_owned(), epoch)) {
-            Some(ahead) => *ahead = place.max(*ahead),
-            None => drop(self.ahead.insert((of.to_owned(), epoch), place)),
-        }
+        let ahead = self.ahead.entry((of.to_owned(), epoch)).or_default();
+        *ahead = Some(place).max(*ahead);
+    }
+
+    /// The first run begins here. On the disk before anything is read: a next run does not begin at a later place,
+    /// however this one ends.
+    pub(super) fn begins(&mut self, of: &str, epoch: u64, next: u64) -> Result<(), Failure> {
+        let ahead = self.ahead.entry((of.to_owned(), epoch)).or_default();
+        *ahead = next.checked_sub(1).max(*ahead);
+        self.keep_seen()
     }
 
     /// Takes the records of one message, of the stream or the ring of this name. They are not torn apart.
@@ -155,6 +180,8 @@ impl Recorder {
     /// run goes on behind the last complete file.
     fn give_up(&mut self, of: &str, temporary: &std::path::Path, (first, rows): (u64, u64), why: String) -> Failure {
         self.done.records -= rows;
+        // It was seen, and is gone with the file: what is on the disk of this tells of complete files only.
+        self.ahead.retain(|(seen, _), _| seen != of);
         // What cannot be removed goes with the next run.
         let _ = std::fs::remove_file(temporary);
         let path = temporary.display();

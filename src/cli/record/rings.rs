@@ -32,7 +32,7 @@ pub(super) async fn run(
     stop: &mut Stop,
 ) -> Result<(), Failure> {
     let ipc = &settings.transport.ipc;
-    recorder.folder.claim(&json!({
+    recorder.claim(&json!({
         "recording": 1,
         "rings": ipc.shm_path_prefix,
         "exchanges": wanted.exchanges,
@@ -54,20 +54,16 @@ pub(super) async fn run(
     loop {
         for _ in 0..BURST {
             if recorder.is_full() {
-                course.seen(&source, recorder);
-                return Ok(());
+                return course.seen(&source, recorder);
             }
             match next(&mut source, recorder)? {
                 Some(Some(row)) => course.take(row, recorder)?,
                 Some(None) => {}
                 None if wanted.follow => break,
-                None => {
-                    course.seen(&source, recorder);
-                    return Ok(());
-                }
+                None => return course.seen(&source, recorder),
             }
         }
-        course.seen(&source, recorder);
+        course.seen(&source, recorder)?;
         recorder.tick()?;
         if stop.came().await {
             return Ok(());
@@ -83,21 +79,26 @@ struct Course<'a> {
     wanted: &'a Wanted,
     /// Rings that no run before has recorded: --since is for these.
     first: BTreeSet<String>,
+    /// Those of them of which it is not on the disk yet where the first wanted record is.
+    unbegun: BTreeSet<String>,
     /// Where other runs have ended: the ring's epoch, and the last record that is not wanted again.
     known: BTreeMap<String, (u64, u64)>,
-    /// Where the first record behind --until stands in a ring: a later run may want it.
+    /// Where the first record behind --until stands in a ring: it, and all behind it, is left to a later run.
     late: BTreeMap<(String, u64), u64>,
 }
 
 impl<'a> Course<'a> {
     /// Tells where rings are recorded on, and what they have overwritten since the last run.
     fn new(source: &IpcSource, wanted: &'a Wanted, recorder: &mut Recorder) -> Self {
-        let first = source.exchanges().filter(|exchange| !recorder.knows(exchange)).map(str::to_owned).collect();
+        let first = source.exchanges().filter(|exchange| !recorder.knows(exchange)).map(str::to_owned);
+        let first: BTreeSet<String> = first.collect();
         let mut known = BTreeMap::new();
         for reader in source.readers() {
             let (exchange, position) = (reader.exchange(), reader.position());
             let Some(last) = recorder.end(exchange, reader.epoch()) else {
-                if recorder.knows(exchange) {
+                if recorder.has_begun(exchange, reader.epoch()) {
+                    overwritten(exchange, 0, position, recorder);
+                } else if recorder.knows(exchange) {
                     let what = "another writer since the last run; what its ring held at the end is not known";
                     recorder.doubt(&format!("{exchange}: {what}"));
                     overwritten(exchange, 0, position, recorder);
@@ -108,31 +109,45 @@ impl<'a> Course<'a> {
             known.insert(exchange.to_owned(), (reader.epoch(), last));
             overwritten(exchange, last.saturating_add(1), position, recorder);
         }
-        Self { wanted, first, known, late: BTreeMap::new() }
+        Self { wanted, unbegun: first.clone(), first, known, late: BTreeMap::new() }
     }
 
     /// Takes a record, if it is wanted and was not taken before.
     fn take(&mut self, row: Row, recorder: &mut Recorder) -> Result<(), Failure> {
         let exchange = Arc::clone(&row.exchange);
         let (epoch, at) = row.place.numbers();
-        if matches!(self.wanted.until, Some(Since::Time(until)) if time(&row.record) > until) {
-            self.late.entry((exchange.to_string(), epoch)).or_insert(at);
+        let ring = (exchange.to_string(), epoch);
+        // Times need not grow. What the next run begins with must not be taken twice, nor anything in front of it.
+        let is_behind = self.late.contains_key(&ring);
+        if is_behind || matches!(self.wanted.until, Some(Since::Time(until)) if time(&row.record) > until) {
+            self.late.entry(ring).or_insert(at);
             return Ok(());
         }
         let known = self.known.get(&*exchange).is_some_and(|(of, end)| *of == epoch && at <= *end);
         let older = is_older(&row.record, self.wanted.since) && self.first.contains(&*exchange);
-        if known || older { Ok(()) } else { recorder.take(&exchange, &[row], None) }
+        if known || older {
+            return Ok(());
+        }
+        if self.unbegun.remove(&*exchange) {
+            recorder.begins(&exchange, epoch, at)?;
+        }
+        recorder.take(&exchange, &[row], None)
     }
 
     /// Notes how far the rings are read.
-    fn seen(&self, source: &IpcSource, recorder: &mut Recorder) {
+    fn seen(&mut self, source: &IpcSource, recorder: &mut Recorder) -> Result<(), Failure> {
         for reader in source.readers() {
             let late = self.late.get(&(reader.exchange().to_owned(), reader.epoch())).copied();
             let next = late.unwrap_or(u64::MAX).min(reader.position());
+            // What lies in front of the end is not wanted; what comes behind it is.
+            if reader.behind() == 0 && self.unbegun.remove(reader.exchange()) {
+                recorder.begins(reader.exchange(), reader.epoch(), next)?;
+            }
             if let Some(last) = next.checked_sub(1) {
                 recorder.sees(reader.exchange(), reader.epoch(), last);
             }
         }
+        Ok(())
     }
 }
 

@@ -22,28 +22,20 @@ use crate::transport::nats::scan::{Scan, Stored};
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// While nothing comes it is looked this often whether a file is to be completed.
 const TICK: Duration = Duration::from_millis(250);
+/// The stream is asked so long what it has behind the last record.
+const REST: Duration = Duration::from_secs(5);
 
 /// Records the stream until it ends, is full, or is told to stop.
 pub(super) async fn run(nats: &Nats, wanted: &Wanted, recorder: &mut Recorder, stop: &mut Stop) -> Result<(), Failure> {
     let name = &nats.jetstream.stream_name;
-    let (recorded, end) = (recorder.recorded(name, 0), recorder.end(name, 0));
-    // The last message that was recorded is read again, to see whether it is still the same.
-    let since = recorded.or(end).map_or(wanted.since, Since::Sequence);
     let filter = Filter { exchanges: wanted.exchanges.clone(), symbols: wanted.symbols.clone(), kind: None };
-    let mut scan = tokio::select! {
+    let scan = tokio::select! {
         biased;
         () = stop.wait() => return Ok(()),
-        scan = Scan::open(nats, filter.clone(), since) => scan.map_err(Failure::failed)?,
+        scan = open(nats, wanted, &filter, recorder) => scan,
     };
-    recorder.folder.claim(&json!({
-        "recording": 1,
-        "stream": name,
-        "created_ns": scan.created_ns(),
-        "subject_prefix": nats.jetstream.subject_prefix,
-        "exchanges": wanted.exchanges,
-        "symbols": wanted.symbols,
-        "format": recorder.format().ending(),
-    }))?;
+    let mut scan = scan?;
+    let (recorded, end) = (recorder.recorded(name, 0), recorder.end(name, 0));
     let mut course = Course::new(nats, wanted.is_all(), end);
     let last = scan.last_sequence();
     if let Some(end) = end {
@@ -52,20 +44,53 @@ pub(super) async fn run(nats: &Nats, wanted: &Wanted, recorder: &mut Recorder, s
         }
         recorder.say(&format!("going on behind sequence {end} of stream {name}"));
         course.begins(scan.first_sequence(), recorder);
+    } else {
+        recorder.begins(name, 0, scan.position())?;
     }
     if let Some(recorded) = recorded {
         course.recorded = recorder.folder.last_message(name, recorded)?;
     }
-    // A place that the stream has not reached yet is waited for.
-    let last = match wanted.since {
-        Since::Sequence(first) if end.is_none() => last.max(first.saturating_sub(1)),
-        _ => last,
-    };
     let whole = course.scan(&mut scan, wanted, recorder, stop).await?;
+    course.look_again(&scan, recorder, stop).await;
+    let created = scan.created_ns();
     drop(scan);
-    match whole {
-        true if wanted.follow => Box::pin(follow(nats, filter, last, &mut course, recorder, stop)).await,
-        _ => Ok(()),
+    if !whole || !wanted.follow {
+        return Ok(());
+    }
+    Box::pin(follow(nats, filter.clone(), last, &mut course, recorder, stop)).await?;
+    course.note_rest(nats, filter, created, recorder, stop).await;
+    Ok(())
+}
+
+/// Begins to read where earlier runs have ended, and makes the folder one of this.
+async fn open(nats: &Nats, wanted: &Wanted, filter: &Filter, recorder: &mut Recorder) -> Result<Scan, Failure> {
+    let name = &nats.jetstream.stream_name;
+    loop {
+        let (recorded, end) = (recorder.recorded(name, 0), recorder.end(name, 0));
+        // The last message that was recorded is read again, to see whether it is still the same.
+        let since = recorded.or(end).map_or(wanted.since, Since::Sequence);
+        let scan = Scan::open(nats, filter.clone(), since).await.map_err(Failure::failed)?;
+        let last = scan.last_sequence();
+        if let Since::Sequence(first) = wanted.since
+            && end.is_none()
+            && first > last.saturating_add(1)
+        {
+            let why = format!("it ends at sequence {last}, and recording is to begin at {first}");
+            return Err(Failure::failed(format!("stream {name}: {why}; begin at another place")));
+        }
+        recorder.claim(&json!({
+            "recording": 1,
+            "stream": name,
+            "created_ns": scan.created_ns(),
+            "subject_prefix": nats.jetstream.subject_prefix,
+            "exchanges": wanted.exchanges,
+            "symbols": wanted.symbols,
+            "format": recorder.format().ending(),
+        }))?;
+        // Else it was seen by a recording of something else, and this one is the first.
+        if (recorder.recorded(name, 0), recorder.end(name, 0)) == (recorded, end) {
+            return Ok(scan);
+        }
     }
 }
 
@@ -139,6 +164,8 @@ struct Course {
     last: Option<u64>,
     /// The message that was recorded last; empty once it was seen again.
     recorded: Vec<Row>,
+    /// Why it could not be looked what the stream still has.
+    blind: Option<String>,
     /// What subjects are, where they are ours.
     names: HashMap<String, Option<Names>>,
 }
@@ -154,6 +181,7 @@ impl Course {
             all,
             last,
             recorded: Vec::new(),
+            blind: None,
             names: HashMap::new(),
         }
     }
@@ -192,7 +220,11 @@ impl Course {
                 return Ok(true);
             };
             if clock::now().saturating_duration_since(looked) >= LOOK_EVERY {
-                self.look(scan, recorder).await?;
+                tokio::select! {
+                    biased;
+                    () = stop.wait() => return Ok(false),
+                    () = self.look(scan, recorder) => {}
+                }
                 looked = clock::now();
             }
             if stored.sequence <= behind {
@@ -208,14 +240,53 @@ impl Course {
     }
 
     /// Looks whether the stream has removed what lies in front. Where nothing is left out, the holes tell.
-    async fn look(&self, scan: &Scan, recorder: &mut Recorder) -> Result<(), Failure> {
-        let Some(last) = self.last.filter(|_| !self.all) else { return Ok(()) };
-        let first = scan.first_now().await.map_err(Failure::failed)?;
+    /// A look that fails ends nothing: the next one tells what it would have told.
+    async fn look(&mut self, scan: &Scan, recorder: &mut Recorder) {
+        let Some(last) = self.last.filter(|_| !self.all) else { return };
+        let first = match scan.first_now().await {
+            Ok(first) => first,
+            Err(error) => {
+                self.blind = Some(error.to_string());
+                return;
+            }
+        };
+        self.blind = None;
         if first > last.saturating_add(1) {
             let what = format!("sequences {} to {} were removed before they were read", last + 1, first - 1);
             recorder.doubt(&format!("{what}; what was asked for may be among them"));
         }
-        Ok(())
+    }
+
+    /// Looks once more where the last look has failed.
+    async fn look_again(&mut self, scan: &Scan, recorder: &mut Recorder, stop: &mut Stop) {
+        if self.blind.is_some() {
+            tokio::select! {
+                biased;
+                () = stop.wait() => {}
+                () = self.look(scan, recorder) => {}
+            }
+        }
+        if let Some(why) = self.blind.take() {
+            recorder.doubt(&format!("it is not known what was removed before it was read: {why}"));
+        }
+    }
+
+    /// Notes up to where the stream has nothing more that is wanted: what is removed of that is no loss to the next
+    /// run. Without an answer it is not noted.
+    async fn note_rest(&self, nats: &Nats, filter: Filter, created: u64, recorder: &mut Recorder, stop: &mut Stop) {
+        let Some(last) = self.last.filter(|_| !self.all) else { return };
+        let open = Scan::open(nats, filter, Since::Sequence(last.saturating_add(1)));
+        let rest = tokio::select! {
+            biased;
+            () = stop.again() => return,
+            rest = tokio::time::timeout(REST, open) => rest,
+        };
+        if let Ok(Ok(rest)) = rest
+            && rest.is_done()
+            && rest.created_ns() == created
+        {
+            recorder.sees(&self.name, 0, last.max(rest.last_sequence()));
+        }
     }
 
     /// Takes note of what a reader says was removed.
@@ -233,7 +304,10 @@ impl Course {
     fn compare(&mut self, stored: &Stored) -> Result<(), Failure> {
         let recorded = std::mem::take(&mut self.recorded);
         let is_it = |row: &Row| row.place == Place::Stream { sequence: stored.sequence, index: 0 };
-        if !recorded.first().is_some_and(is_it) || self.rows(stored).is_ok_and(|rows| rows == recorded) {
+        let bytes = || recorded.iter().flat_map(|row| *row.record.as_bytes()).collect::<Vec<u8>>();
+        // Of one that cannot be read, what stands in front of the fault is taken as it comes.
+        let is_same = self.rows(stored).map_or_else(|_| stored.payload.starts_with(&bytes()), |rows| rows == recorded);
+        if is_same || !recorded.first().is_some_and(is_it) {
             return Ok(());
         }
         Err(self.went_back(&format!("sequence {} is not the message that was recorded", stored.sequence)))

@@ -17,7 +17,7 @@ use crate::transport::nats::bucket::{Bucket, BucketError};
 /// First wait behind a file that could not be put there; it doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// Attempts of each file once the recording has ended, about six seconds in all.
+/// Attempts of each file once the recording has ended, with about six seconds between them in all.
 const LAST_TRIES: u32 = 5;
 
 type Putting = Pin<Box<dyn Future<Output = Result<Rc<Bucket>, BucketError>>>>;
@@ -37,6 +37,8 @@ pub(super) struct Uploads {
     told: BTreeSet<String>,
     /// Those under whose names others are there.
     collided: u64,
+    /// Those that could not be read.
+    unreadable: u64,
 }
 
 impl Uploads {
@@ -44,18 +46,19 @@ impl Uploads {
     ///
     /// # Errors
     /// [`BucketError`]
-    pub(super) async fn open(settings: &Nats, name: &str, files: Vec<PathBuf>) -> Result<Self, BucketError> {
+    pub(super) async fn open(settings: &Nats, name: &str) -> Result<Self, BucketError> {
         let bucket = Bucket::create(settings, name).await?;
         Ok(Self {
             settings: settings.clone(),
             name: name.to_owned(),
             bucket: Some(Rc::new(bucket)),
-            waiting: files.into(),
+            waiting: VecDeque::new(),
             putting: None,
             retry: RETRY_MIN,
             retry_at: None,
             told: BTreeSet::new(),
             collided: 0,
+            unreadable: 0,
         })
     }
 
@@ -66,7 +69,7 @@ impl Uploads {
 
     /// How many files are not there yet, and how many cannot be.
     pub(super) fn missing(&self) -> (u64, u64) {
-        (self.waiting.len() as u64, self.collided)
+        (self.waiting.len() as u64 + self.unreadable, self.collided)
     }
 
     /// Goes on as far as that is possible without waiting; gives what is to be said.
@@ -111,6 +114,12 @@ impl Uploads {
                 self.collided += 1;
                 Some(error.to_string())
             }
+            // Trying again would not help it, and would keep all the others waiting.
+            Err(error @ BucketError::File { .. }) => {
+                self.waiting.pop_front();
+                self.unreadable += 1;
+                Some(format!("{error}; it is left out"))
+            }
             Err(error) => {
                 self.retry_at = clock::now().checked_add(self.retry);
                 self.retry = (self.retry * 2).min(RETRY_MAX);
@@ -124,7 +133,7 @@ impl Uploads {
     pub(super) async fn finish(&mut self, stop: &mut Stop, say: impl Fn(&str)) {
         let mut tries = 0;
         self.retry = self.retry.min(RETRY_MIN);
-        while !self.waiting.is_empty() && tries < LAST_TRIES {
+        while !self.waiting.is_empty() {
             let before = self.waiting.len();
             let said = tokio::select! {
                 biased;
@@ -137,6 +146,9 @@ impl Uploads {
                 continue;
             }
             tries += 1;
+            if tries == LAST_TRIES {
+                return;
+            }
             tokio::select! {
                 biased;
                 () = stop.again() => return,

@@ -8,7 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::super::Failure;
-use super::seen::Key;
+use super::seen::{Key, Seen};
 use super::{Format, Reader, Row};
 
 /// What the folder is a recording of; locked by whoever records into it.
@@ -209,6 +209,8 @@ impl Folder {
                 if before.is_null() { "of which it is not known what it is of".to_owned() } else { before.to_string() }
             )));
         }
+        // How far something else was seen says nothing of this: it goes first.
+        Seen::forget(&self.path).map_err(|error| fail(&error))?;
         self.text = about.to_string();
         let written = self.about.set_len(0).and_then(|()| {
             use std::os::unix::fs::FileExt as _;

@@ -29,12 +29,13 @@ struct Entry {
     epoch: u64,
     /// The end of the complete files. Where they end elsewhere, somebody has taken some away, and this is of no use.
     recorded: Option<u64>,
-    /// Up to here there is nothing else that is wanted.
-    seen: u64,
+    /// Up to here there is nothing else that is wanted; nothing where it was begun at the very start.
+    seen: Option<u64>,
 }
 
 impl Seen {
-    /// Reads what a folder has. What cannot be read is not known: it only spares false alarms.
+    /// Reads what a folder has. What cannot be read is not known: it spares false alarms, and tells where the first run
+    /// began until that has completed a file.
     pub(crate) fn read(folder: &Path) -> Self {
         let text = fs::read(folder.join(FILE)).unwrap_or_default();
         let entries: Vec<Entry> = serde_json::from_slice(&text).unwrap_or_default();
@@ -49,15 +50,30 @@ impl Seen {
 
     /// How far it was seen, where complete files end at `recorded`.
     pub(crate) fn of(&self, key: &Key, recorded: Option<u64>) -> Option<u64> {
-        let entry = self.entries.get(key).filter(|entry| entry.recorded == recorded)?;
-        Some(entry.seen)
+        self.entries.get(key).filter(|entry| entry.recorded == recorded)?.seen
+    }
+
+    /// Whether it was begun, where complete files end at `recorded`.
+    pub(crate) fn has(&self, key: &Key, recorded: Option<u64>) -> bool {
+        self.entries.get(key).is_some_and(|entry| entry.recorded == recorded)
+    }
+
+    /// Forgets what is known of a folder, which is to be one of something else: gone from the disk when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub(crate) fn forget(folder: &Path) -> io::Result<()> {
+        match fs::remove_file(folder.join(FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| File::open(folder)?.sync_all()),
+        }
     }
 
     /// Keeps how far they were seen: on the disk when this returns.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) fn keep(&mut self, ahead: impl Iterator<Item = (Key, Option<u64>, u64)>) -> io::Result<()> {
+    pub(crate) fn keep(&mut self, ahead: impl Iterator<Item = (Key, Option<u64>, Option<u64>)>) -> io::Result<()> {
         let mut changed = false;
         for ((of, epoch), recorded, seen) in ahead {
             let entry = Entry { of: of.clone(), epoch, recorded, seen };

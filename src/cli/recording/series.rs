@@ -120,8 +120,11 @@ impl Line {
 
     /// Looks whether something is missing between two files.
     fn look_for_holes(&self, origin: &Origin, missing: Missing) -> Result<(), Failure> {
-        // Of a recording of something in particular it is not known what lay between its files.
-        if missing == Missing::Known || origin.holds_all() == Some(false) {
+        if missing == Missing::Known {
+            return Ok(());
+        }
+        if origin.holds_all() == Some(false) {
+            self.tell_holes();
             return Ok(());
         }
         for pair in self.files.windows(2) {
@@ -141,6 +144,20 @@ impl Line {
             }
         }
         Ok(())
+    }
+
+    /// Says that something is missing between files of a recording of something in particular: what lay there is not
+    /// known, and it is so between most of them.
+    fn tell_holes(&self) {
+        let is_hole = |pair: &&[(Option<Name>, PathBuf)]| match pair {
+            [(Some(before), _), (Some(behind), _)] => before.epoch == behind.epoch && behind.first - before.last > 1,
+            _ => false,
+        };
+        let holes = self.files.windows(2).filter(is_hole).count();
+        if let Some((Some(name), _)) = self.files.first().filter(|_| holes > 0) {
+            let what = "not everything was recorded, so it is not known whether a file is missing there";
+            eprintln!("{}: its files do not adjoin in {holes} of {} places: {what}", name.of, self.files.len() - 1);
+        }
     }
 
     /// Reads the next record, of the next file where one has ended.

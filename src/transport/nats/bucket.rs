@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use async_nats::jetstream;
-use async_nats::jetstream::object_store::{Config, InfoErrorKind, ObjectMetadata, ObjectStore};
+use async_nats::jetstream::object_store::{Config, InfoErrorKind, ObjectMetadata, ObjectStore, PutErrorKind};
 use aws_lc_rs::digest::{Context, SHA256};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
@@ -27,6 +27,14 @@ pub enum BucketError {
         bucket: String,
         /// What was tried.
         what: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The file itself cannot be read.
+    #[error("{path}: {reason}")]
+    File {
+        /// Where it is.
+        path: String,
         /// What went wrong.
         reason: String,
     },
@@ -111,7 +119,7 @@ impl Bucket {
         match self.store.info(&name).await {
             // The names of files tell streams and sequences, and a stream may have been made anew.
             Ok(there) if !there.deleted => {
-                let digest = digest(path).await.map_err(|error| fail(&self.name, &what, &error))?;
+                let digest = digest(path).await.map_err(|error| unreadable(path, &error))?;
                 let same = there.digest.as_deref().map(|there| there.trim_end_matches('='));
                 return match same == Some(digest.trim_end_matches('=')) {
                     true => Ok(()),
@@ -121,10 +129,13 @@ impl Bucket {
             Err(error) if error.kind() != InfoErrorKind::NotFound => return Err(fail(&self.name, &what, &error)),
             Ok(_) | Err(_) => {}
         }
-        let mut file = tokio::fs::File::open(path).await.map_err(|error| fail(&self.name, &what, &error))?;
+        let mut file = tokio::fs::File::open(path).await.map_err(|error| unreadable(path, &error))?;
         let metadata = ObjectMetadata { name, ..ObjectMetadata::default() };
         let put = self.store.put(metadata, &mut file).await;
-        put.map(drop).map_err(|error| fail(&self.name, &what, &error))
+        put.map(drop).map_err(|error| match error.kind() {
+            PutErrorKind::ReadChunks => unreadable(path, &error),
+            _ => fail(&self.name, &what, &error),
+        })
     }
 
     /// Fetches an object into a folder, under its name; one whose digest is wrong is an error.
@@ -146,6 +157,10 @@ impl Bucket {
 
 fn fail(bucket: &str, what: &str, error: &dyn std::fmt::Display) -> BucketError {
     BucketError::Store { bucket: bucket.to_owned(), what: what.to_owned(), reason: error.to_string() }
+}
+
+fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> BucketError {
+    BucketError::File { path: path.display().to_string(), reason: error.to_string() }
 }
 
 /// The digest of a file as object stores write it.

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use async_nats::Client;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::{self, Message};
 use bytes::Bytes;
@@ -46,6 +47,8 @@ pub struct Scan {
     filter: Filter,
     since: Since,
     messages: Option<Ordered>,
+    /// The connection that it reads over.
+    client: Option<Client>,
     /// The sequence to go on from.
     from: Option<u64>,
     /// The stream's first and last sequence when reading began.
@@ -67,6 +70,7 @@ impl Scan {
             filter,
             since,
             messages: None,
+            client: None,
             from: None,
             first: 0,
             last: 0,
@@ -87,6 +91,12 @@ impl Scan {
     #[must_use]
     pub const fn first_sequence(&self) -> u64 {
         self.first
+    }
+
+    /// The sequence from which it reads on.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.from.unwrap_or(0)
     }
 
     /// When the stream was made, nanoseconds since the Unix epoch: another one of its name is another stream.
@@ -141,13 +151,23 @@ impl Scan {
         Ok(parts.map(|parts| (parts.exchange, parts.symbol)).collect())
     }
 
-    /// The stream's first sequence by now.
+    /// Whether nothing is left of what was stored when reading began.
+    #[cfg(feature = "record")]
+    pub(crate) const fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The stream's first sequence by now, asked for over the connection that is read over.
     ///
     /// # Errors
     /// [`TailError`] when the server does not say.
     #[cfg(feature = "record")]
     pub async fn first_now(&self) -> Result<u64, TailError> {
-        Ok(self.stream().await?.cached_info().state.first_sequence)
+        let client = match &self.client {
+            Some(client) => client.clone(),
+            None => connect::dial(&self.settings).await?,
+        };
+        Ok(self.stream_on(client).await?.cached_info().state.first_sequence)
     }
 
     /// The sequence of the oldest message of a subject; `None` where there is none.
@@ -161,7 +181,10 @@ impl Scan {
     }
 
     async fn stream(&self) -> Result<jetstream::stream::Stream, TailError> {
-        let client = connect::dial(&self.settings).await?;
+        self.stream_on(connect::dial(&self.settings).await?).await
+    }
+
+    async fn stream_on(&self, client: Client) -> Result<jetstream::stream::Stream, TailError> {
         let name = &self.settings.jetstream.stream_name;
         let context = jetstream::new(client);
         for _ in 0..LEADER_TRIES {
@@ -194,7 +217,9 @@ impl Scan {
     }
 
     async fn begin(&mut self) -> Result<(), TailError> {
-        let stream = self.stream().await?;
+        let client = connect::dial(&self.settings).await?;
+        self.client = Some(client.clone());
+        let stream = self.stream_on(client).await?;
         let info = stream.cached_info();
         match self.created {
             Some(created) if created != info.created => return Err(self.fail(ANOTHER.to_owned())),
