@@ -23,11 +23,10 @@ use super::{Event, Gap, Lost, Place, SourceError, Trade, TradeSource};
 use crate::config::settings::Nats;
 use crate::market::Record;
 use crate::telemetry::clock;
-use crate::transport::nats::consumer::{Filter, Item, Since, Tail, TailError};
+use crate::transport::nats::consumer::{Filter, Item, Since, Tail, TailError, Trouble};
 use crate::transport::nats::durable::{Durable, Spec};
 #[cfg(feature = "ipc")]
 use crate::transport::nats::last::last_records;
-use crate::transport::nats::watch::Trouble;
 
 /// How long the last records are asked for.
 #[cfg(feature = "ipc")]

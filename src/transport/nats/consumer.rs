@@ -14,10 +14,10 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use time::OffsetDateTime;
 
 use super::connect::{self, Chain};
-pub use super::tail_error::TailError;
+pub use super::tail_error::{TailError, Trouble};
 use super::take::{Queue, Subjects};
 pub use super::wanted::{Filter, Replay, Since};
-use super::watch::{Seen, Trouble, Watch};
+use super::watch::{Seen, Watch};
 use crate::config::settings::Nats;
 use crate::market::Record;
 use crate::telemetry::clock;
@@ -62,6 +62,8 @@ pub struct Tail {
     silent: Option<Instant>,
     /// Nothing has come since reading began anew.
     in_vain: bool,
+    /// The stream counts anew, which is not told yet.
+    anew: bool,
     /// When the last message that came was stored, ns since the Unix epoch.
     stored_ns: u64,
     /// The sequence to read from; the server says it when the first consumer is made.
@@ -103,6 +105,7 @@ impl Tail {
             trouble: Trouble::default(),
             silent: None,
             in_vain: false,
+            anew: false,
             stored_ns: 0,
             from: None,
             queue: Queue::new(),
@@ -173,7 +176,7 @@ impl Tail {
     }
 
     /// The connection that it reads over, while there is one.
-    #[cfg(all(feature = "ipc", feature = "nats"))]
+    #[cfg(feature = "ipc")]
     pub(crate) fn client(&self) -> Option<Client> {
         self.client.clone()
     }
@@ -311,8 +314,9 @@ impl Tail {
         let client = connect::dial(&self.settings).await?;
         let stream = jetstream::new(client.clone()).get_stream_no_info(&name).await;
         let stream = stream.map_err(|e| fail(Chain(&e).to_string()))?;
-        let seen = self.watch.begin(&client, &mut self.subjects).await;
-        let anew = seen.map_or(Ok(false), |seen| self.compare(seen, first))?;
+        if let Some(seen) = self.watch.begin(&client, &mut self.subjects).await {
+            self.compare(seen, first)?;
+        }
         let config = OrderedConfig {
             filter_subjects: self.filter.subjects(&self.settings.jetstream.subject_prefix),
             deliver_policy: self.since.policy(self.from),
@@ -334,7 +338,7 @@ impl Tail {
             };
             self.subjects.stand(reached, has_all);
         }
-        if anew {
+        if std::mem::take(&mut self.anew) {
             self.subjects.stand(from - 1, true);
             self.queue.push_back(Err(TailError::Anew { stream: name, from }));
         }
@@ -342,8 +346,8 @@ impl Tail {
         Ok(())
     }
 
-    /// Whether it has not what was read before, and is to be read anew.
-    fn compare(&mut self, seen: Seen, first: bool) -> Result<bool, TailError> {
+    /// Whether it has what was read before; if not, it is to be read anew.
+    fn compare(&mut self, seen: Seen, first: bool) -> Result<(), TailError> {
         let asked = if let Since::Sequence(sequence) = self.since { sequence } else { 0 };
         if first && asked > seen.last + 1 {
             let reason = format!(
@@ -353,14 +357,15 @@ impl Tail {
             );
             return Err(TailError::Read { stream: self.settings.jetstream.stream_name.clone(), reason });
         }
-        let anew = seen.is_other || self.from.is_some_and(|from| seen.last + 1 < from);
-        if anew {
+        if seen.is_other || self.from.is_some_and(|from| seen.last + 1 < from) {
+            // Kept until it is told: what follows may fail, and is begun again.
+            self.anew = true;
             // Of one that has lost its end, what was stored later than what was read.
             self.since = if seen.is_other { Since::Start } else { Since::Time(self.stored_ns + 1) };
             self.from = None;
             self.arrived.clear();
         }
-        Ok(anew)
+        Ok(())
     }
 }
 

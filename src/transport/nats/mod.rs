@@ -47,7 +47,7 @@ pub mod stream_manager;
 mod tail_error;
 mod take;
 mod wanted;
-pub mod watch;
+mod watch;
 #[cfg(feature = "daemon")]
 pub mod window;
 #[cfg(feature = "daemon")]

@@ -13,6 +13,7 @@ use async_nats::jetstream::{self, ErrorCode};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::connect::{Chain, ConnectError};
+use super::consumer::nanos;
 use super::link::{Came, Link};
 use super::past::{self, Past, Unclear};
 use super::stream_manager::{self, StreamError, StreamReport};
@@ -251,7 +252,7 @@ async fn places(
 
 fn last_record(subject: &str, message: &StreamMessage) -> Result<Option<TailRecord>, ReadError> {
     let (seq, payload) = (message.sequence, &message.payload);
-    let stored_ns = u64::try_from(message.time.unix_timestamp_nanos()).unwrap_or(0);
+    let stored_ns = nanos(message.time);
     let record = payload.rchunks(RECORD_BYTES).next().and_then(|bytes| <[u8; RECORD_BYTES]>::try_from(bytes).ok());
     match record {
         Some(record) if payload.len().is_multiple_of(RECORD_BYTES) => Ok(Some(TailRecord { seq, stored_ns, record })),

@@ -13,7 +13,7 @@ use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use time::OffsetDateTime;
 
 use super::connect::{self, Chain};
-use super::consumer::{Filter, Since, TailError};
+use super::consumer::{Filter, Since, TailError, nanos};
 use super::stream_manager::is_leaders;
 use crate::config::settings::Nats;
 use crate::market::subject;
@@ -250,7 +250,7 @@ impl Scan {
     fn take(&mut self, message: Message) -> Result<Option<Stored>, TailError> {
         let info = message.info().map_err(|error| self.fail(format!("a message without its place: {error}")))?;
         let (sequence, left) = (info.stream_sequence, info.pending);
-        let stored_ns = u64::try_from(info.published.unix_timestamp_nanos()).unwrap_or(0);
+        let stored_ns = nanos(info.published);
         if self.from.is_some_and(|from| sequence < from) {
             // The client makes its consumer anew after a silence, at the start when nothing was read yet.
             self.messages = None;

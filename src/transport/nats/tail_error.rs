@@ -1,6 +1,6 @@
 //! What goes wrong in reading the stream.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::connect::ConnectError;
 
@@ -79,4 +79,20 @@ pub enum TailError {
 fn removed(instrument: Option<&(Arc<str>, Arc<str>)>, first: u64, last: u64) -> String {
     let of = instrument.map_or_else(String::new, |(exchange, symbol)| format!(" of {exchange} {symbol}"));
     format!("sequences {first} to {last}{of} were removed from the stream before they were read")
+}
+
+/// Why a reader gets nothing at present, for whoever waits for it.
+#[derive(Clone, Debug, Default)]
+pub struct Trouble(Arc<Mutex<Option<String>>>);
+
+impl Trouble {
+    /// What is wrong now, if anything is.
+    #[must_use]
+    pub fn now(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set(&self, reason: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    }
 }

@@ -24,7 +24,6 @@ pub(super) struct Subjects {
     told: u64,
 }
 
-#[derive(Clone)]
 struct Named {
     exchange: Arc<str>,
     symbol: Arc<str>,
@@ -67,9 +66,7 @@ impl Subjects {
 
     /// The stream has nothing of a subject that is older than this sequence.
     pub(super) fn note_oldest_of(&mut self, subject: &str, oldest: u64) {
-        if self.named(subject).is_some()
-            && let Some(named) = self.known.get_mut(subject)
-        {
+        if let Some(named) = self.named(subject) {
             named.oldest = oldest;
         }
     }
@@ -79,9 +76,17 @@ impl Subjects {
         !self.known.contains_key(subject)
     }
 
-    /// What is missing in front of this message, as far as the stream has said what it still has: of all, and of the
-    /// message's own subject.
-    fn tell_removed(&mut self, sequence: u64, subject: &str, queue: &mut Queue) {
+    /// Takes the records of a message, the next one in the stream's order; [`TailError::Removed`] stands in front of it
+    /// where something is missing. One that holds none, or not only such as belong on its subject, leaves
+    /// [`TailError::Message`] in its place.
+    pub(super) fn take(&mut self, sequence: u64, subject: &str, payload: &[u8], queue: &mut Queue) {
+        if let Err(error) = self.try_take(sequence, subject, payload, queue) {
+            queue.push_back(Err(error));
+        }
+    }
+
+    /// What is missing of all in front of this sequence, as far as the stream has said what it still has.
+    fn tell_removed(&mut self, sequence: u64, queue: &mut Queue) {
         let gone = self.oldest.min(sequence);
         if let Some(before) = self.reached.replace(sequence)
             && before + 1 < gone
@@ -89,33 +94,14 @@ impl Subjects {
             self.told = gone - 1;
             queue.push_back(Err(TailError::Removed { instrument: None, first: before + 1, last: gone - 1 }));
         }
-        if !self.known.contains_key(subject) && self.named(subject).is_none() {
-            return;
-        }
-        let Some(named) = self.known.get_mut(subject) else { return };
-        let gone = named.oldest.min(sequence);
-        if let Some(before) = named.last.replace(sequence)
-            && before.max(self.told) + 1 < gone
-        {
-            let instrument = Some((named.exchange.clone(), named.symbol.clone()));
-            let first = before.max(self.told) + 1;
-            queue.push_back(Err(TailError::Removed { instrument, first, last: gone - 1 }));
-        }
-    }
-
-    /// Takes the records of a message, the next one in the stream's order; [`TailError::Removed`] stands in front of it
-    /// where something is missing. One that holds none, or not only such as belong on its subject, leaves
-    /// [`TailError::Message`] in its place.
-    pub(super) fn take(&mut self, sequence: u64, subject: &str, payload: &[u8], queue: &mut Queue) {
-        self.tell_removed(sequence, subject, queue);
-        if let Err(error) = self.try_take(sequence, subject, payload, queue) {
-            queue.push_back(Err(error));
-        }
     }
 
     fn try_take(&mut self, sequence: u64, subject: &str, payload: &[u8], queue: &mut Queue) -> Result<(), TailError> {
         let fail = |reason: String| TailError::Message { sequence, subject: subject.to_owned(), reason };
+        self.tell_removed(sequence, queue);
+        let told = self.told;
         let named = self.named(subject).ok_or_else(|| fail("the subject is none of ours".to_owned()))?;
+        named.tell_removed(sequence, told, queue);
         if payload.is_empty() || !payload.len().is_multiple_of(RECORD_BYTES) {
             return Err(fail(format!("{} bytes are no records of {RECORD_BYTES}", payload.len())));
         }
@@ -134,19 +120,31 @@ impl Subjects {
         Ok(())
     }
 
-    fn named(&mut self, subject: &str) -> Option<Named> {
-        if let Some(named) = self.known.get(subject) {
-            return Some(named.clone());
+    fn named(&mut self, subject: &str) -> Option<&mut Named> {
+        if !self.known.contains_key(subject) {
+            let parts = subject::parse(&self.prefix, subject)?;
+            let named = Named {
+                exchange: parts.exchange.into(),
+                symbol: parts.symbol.into(),
+                kind: parts.kind,
+                last: self.base,
+                oldest: 0,
+            };
+            self.known.insert(subject.to_owned(), named);
         }
-        let parts = subject::parse(&self.prefix, subject)?;
-        let named = Named {
-            exchange: parts.exchange.into(),
-            symbol: parts.symbol.into(),
-            kind: parts.kind,
-            last: self.base,
-            oldest: 0,
-        };
-        self.known.insert(subject.to_owned(), named.clone());
-        Some(named)
+        self.known.get_mut(subject)
+    }
+}
+
+impl Named {
+    /// What is missing of this subject in front of this sequence, but for what was told of all.
+    fn tell_removed(&mut self, sequence: u64, told: u64, queue: &mut Queue) {
+        let gone = self.oldest.min(sequence);
+        if let Some(before) = self.last.replace(sequence)
+            && before.max(told) + 1 < gone
+        {
+            let instrument = Some((self.exchange.clone(), self.symbol.clone()));
+            queue.push_back(Err(TailError::Removed { instrument, first: before.max(told) + 1, last: gone - 1 }));
+        }
     }
 }

@@ -7,7 +7,6 @@
 //! limit allows.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
@@ -55,22 +54,6 @@ pub(super) struct Watch {
     created: Option<i128>,
 }
 
-/// Why a reader gets nothing at present, for whoever waits for it.
-#[derive(Clone, Debug, Default)]
-pub struct Trouble(Arc<Mutex<Option<String>>>);
-
-impl Trouble {
-    /// What is wrong now, if anything is.
-    #[must_use]
-    pub fn now(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    pub(super) fn set(&self, reason: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason;
-    }
-}
-
 /// What a stream says of itself.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seen {
@@ -107,6 +90,9 @@ impl Watch {
 
     /// Whether it is known to be another stream than the one that is read.
     pub(super) async fn is_other(&mut self, client: &Client) -> bool {
+        if self.is_paused(clock::now()) {
+            return false;
+        }
         let created = self.ask(client).await.map(|info| info.created.unix_timestamp_nanos());
         self.created.is_some_and(|before| created.is_some_and(|created| created != before))
     }
@@ -168,7 +154,7 @@ impl Watch {
 
     async fn oldest(&mut self, client: &Client) -> Option<stream::Info> {
         let now = clock::now();
-        if self.pause > LOOK_EVERY && self.due.is_some_and(|at| now < at) {
+        if self.is_paused(now) {
             return None;
         }
         let info = self.ask(client).await?;
@@ -193,14 +179,8 @@ impl Watch {
         context.set_timeout(TIMEOUT);
         let Ok(stream) = context.get_stream_no_info(&self.stream).await else { return };
         let stream = &stream;
-        let names: Vec<(String, bool)> = names
-            .into_iter()
-            .map(|name| {
-                let is_new = subjects.is_new(&name);
-                (name, is_new)
-            })
-            .collect();
-        let ask = |(name, is_new): (String, bool)| async move {
+        let names: Vec<_> = names.into_iter().map(|name| (subjects.is_new(&name), name)).collect();
+        let ask = |(is_new, name): (bool, String)| async move {
             if is_new && count(stream, &name).await.is_none_or(|count| count < limit) {
                 return None;
             }
@@ -214,6 +194,11 @@ impl Watch {
                 subjects.note_oldest_of(&name, oldest);
             }
         }
+    }
+
+    /// Whether it did not answer, and is not to be asked again yet.
+    fn is_paused(&self, now: Instant) -> bool {
+        self.pause > LOOK_EVERY && self.due.is_some_and(|at| now < at)
     }
 
     async fn ask(&mut self, client: &Client) -> Option<stream::Info> {

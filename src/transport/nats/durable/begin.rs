@@ -15,10 +15,9 @@ impl Durable {
         self.hand_over();
         let client = connect::dial(&self.settings).await?;
         let seen = self.watch.begin(&client, &mut self.subjects).await;
-        let anew = match seen {
-            Some(seen) => self.compare_stream(&client, seen, first).await?,
-            None => false,
-        };
+        if let Some(seen) = seen {
+            self.compare_stream(&client, seen, first).await?;
+        }
         let (mut consumer, is_new) = self.consumer(&client).await?;
         let made = consumer.cached_info().created.unix_timestamp_nanos();
         if self.made.is_some_and(|before| before != made) {
@@ -41,8 +40,8 @@ impl Durable {
             0 => info.ack_floor.stream_sequence.max(info.delivered.stream_sequence),
             _ => info.ack_floor.stream_sequence,
         };
-        self.go_on_behind(floor, is_new || anew).await?;
-        if anew {
+        self.go_on_behind(floor, is_new).await?;
+        if std::mem::take(&mut self.anew) {
             let stream = self.settings.jetstream.stream_name.clone();
             self.subjects.stand(floor, true);
             self.queue.push_back(Err(TailError::Anew { stream, from: floor + 1 }));
@@ -80,8 +79,8 @@ impl Durable {
         Ok(())
     }
 
-    /// Whether it has not what was read before, and is to be read anew.
-    async fn compare_stream(&mut self, client: &Client, seen: Seen, first: bool) -> Result<bool, TailError> {
+    /// Whether it has what was read before; if not, it is to be read anew.
+    async fn compare_stream(&mut self, client: &Client, seen: Seen, first: bool) -> Result<(), TailError> {
         let stream = self.settings.jetstream.stream_name.clone();
         let had = self.had().unwrap_or(0);
         if first && had > seen.last {
@@ -92,8 +91,9 @@ impl Durable {
             );
             return Err(TailError::Read { stream, reason });
         }
-        let anew = seen.is_other || had > seen.last;
-        if anew {
+        if seen.is_other || had > seen.last {
+            // Kept until it is told: what follows may fail, and is begun again.
+            self.anew = true;
             // What it takes for delivered is not what the stream has now.
             let context = jetstream::new(client.clone());
             if let Ok(there) = context.get_stream_no_info(&stream).await {
@@ -105,6 +105,6 @@ impl Durable {
             self.acks.forget();
             self.order = Order::new(0);
         }
-        Ok(anew)
+        Ok(())
     }
 }

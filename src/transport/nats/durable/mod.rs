@@ -23,9 +23,9 @@ pub use self::acks::Acks;
 use self::make::PULL;
 use self::order::{Order, Standing, Taken};
 use super::connect::Chain;
-use super::consumer::{Filter, Item, RETRY_MAX, RETRY_MIN, Replay, Since, Tail, TailError, nanos};
+use super::consumer::{Filter, Item, RETRY_MAX, RETRY_MIN, Replay, Since, Tail, TailError, Trouble, nanos};
 use super::take::{Queue, Subjects};
-use super::watch::{Trouble, Watch};
+use super::watch::Watch;
 use crate::config::settings::Nats;
 use crate::telemetry::clock;
 
@@ -81,6 +81,8 @@ pub struct Durable {
     made: Option<i128>,
     /// When the last message that came was stored, ns since the Unix epoch.
     stored_ns: u64,
+    /// The stream counts anew, which is not told yet.
+    anew: bool,
     /// Behind which sequence reading began, once that is known.
     begun: Option<u64>,
     /// What the consumer will not bring though the caller has not had it: read in another way, up to a sequence.
@@ -133,6 +135,7 @@ impl Durable {
             pending: 0,
             made: None,
             begun: None,
+            anew: false,
             stored_ns: 0,
             missed: None,
             heard: None,
