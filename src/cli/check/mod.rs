@@ -40,7 +40,7 @@ Examples:
 pub(crate) struct Args {
     /// Topology files that say what is declared; default: what the configuration says.
     #[arg(value_name = "FILE")]
-    files: Vec<PathBuf>,
+    declared: Vec<PathBuf>,
     /// The server; default: the configured ones.
     #[arg(long, value_name = "URL")]
     nats: Option<String>,
@@ -117,7 +117,7 @@ fn load(args: &Args) -> Result<(Loaded, Declared), String> {
     let loaded = args.config.load(&settings::servers(args.nats.as_deref())).map_err(text)?;
     settings::check(&loaded).map_err(text)?;
     settings::check_secrets(&loaded.settings.transport.nats).map_err(text)?;
-    let declared = load::load(&args.files).map_err(|error| error.to_string())?;
+    let declared = load::load(&args.declared).map_err(|error| error.to_string())?;
     let problems = validate::problems(&declared);
     if problems.is_empty() { Ok((loaded, declared)) } else { Err(problems.join("\n")) }
 }

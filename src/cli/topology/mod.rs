@@ -54,7 +54,7 @@ enum Command {
 pub(super) struct Files {
     /// Topology files; several are one declaration.
     #[arg(value_name = "FILE", required = true)]
-    files: Vec<PathBuf>,
+    declared: Vec<PathBuf>,
 }
 
 /// The server that is looked at.
@@ -80,7 +80,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 impl Files {
     /// Reads and checks them.
     pub(super) fn load(&self) -> Result<Declared, Failure> {
-        let declared = load::load(&self.files).map_err(Failure::config)?;
+        let declared = load::load(&self.declared).map_err(Failure::config)?;
         let problems = validate::problems(&declared);
         if problems.is_empty() { Ok(declared) } else { Err(Failure::config(problems.join("\n"))) }
     }
