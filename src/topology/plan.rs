@@ -102,8 +102,11 @@ impl Plan {
         let buckets: Vec<(&String, Stream)> =
             topology.buckets.iter().map(|(name, bucket)| (name, bucket.as_stream(name))).collect();
         for (name, stream) in in_order(&topology.streams) {
+            let steps = plan.steps.len();
             plan.stream(Object::Stream(name.clone()), name, stream, found);
-            plan.convert(name, stream);
+            if plan.steps.len() > steps {
+                plan.convert(name, stream);
+            }
         }
         for (name, stream) in &buckets {
             plan.stream(Object::Bucket((*name).clone()), &Bucket::stream_name(name), stream, found);
@@ -150,7 +153,7 @@ impl Plan {
         }
         let mut wanted = wire::stream(name, stream);
         self.left_out(&object, &mut wanted, found.version);
-        match there.map(|info| config_of(info)) {
+        match there.map(config_of) {
             None => {
                 let changes = change::of_stream(&wanted, &Map::new());
                 self.push(
@@ -191,7 +194,7 @@ impl Plan {
         }
         let mut wanted = wire::consumer(name, consumer, stream);
         self.left_out(&object, &mut wanted, found.version);
-        let (action, changes, config) = match there.map(|info| config_of(info)) {
+        let (action, changes, config) = match there.map(config_of) {
             None => (Action::Create, change::of_consumer(&wanted, &Map::new()), wanted),
             Some(config) => {
                 let changes = change::of_consumer(&wanted, &config);

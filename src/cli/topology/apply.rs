@@ -59,7 +59,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 /// Whether the plan may be applied at all.
 fn allowed(plan: &Plan, allow_destructive: bool) -> Result<(), Failure> {
-    let refuse = |why: &str| Err(Failure::failed(format!("{}{why}; nothing was done", print::plan(plan))));
+    let refuse = |why: &str| {
+        say(&print::plan(plan))?;
+        Err(Failure::failed(format!("{why}; nothing was done")))
+    };
     if !plan.conflicts.is_empty() {
         return refuse("subjects conflict");
     }

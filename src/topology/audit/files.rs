@@ -12,7 +12,7 @@ pub fn of_files(declared: &Declared) -> Vec<Finding> {
     let mut findings = rights::judge(declared);
     for (name, stream) in declared.topology.streams.iter().filter(|(_, stream)| !stream.absent) {
         let place = declared.place(&format!("streams.{name}"));
-        let load = Load { rate: stream.expected_rate, message_bytes: stream.message_bytes.get() as f64 };
+        let load = Load { rate: stream.expected_rate, message_bytes: stream.message_bytes.get() as f64, subjects: 0 };
         findings.extend(retention::judge(&place, stream, load, "expected"));
     }
     findings.extend(rooms(declared));

@@ -141,11 +141,9 @@ fn kept(place: &str, name: &str, stream: &Stream, info: &Map<String, Value>, obs
         0 => stream.message_bytes.get() as f64,
         messages => bytes as f64 / messages as f64,
     };
-    if seen > 0.0 {
-        retention::judge(place, stream, Load { rate: seen, message_bytes }, "observed")
-    } else {
-        retention::judge(place, stream, Load { rate: stream.expected_rate, message_bytes }, "expected")
-    }
+    let subjects = state.get("num_subjects").and_then(Value::as_u64).unwrap_or(0);
+    let (rate, word) = if seen > 0.0 { (seen, "observed") } else { (stream.expected_rate, "expected") };
+    retention::judge(place, stream, Load { rate, message_bytes, subjects }, word)
 }
 
 /// What a bound in bytes became: the server counts messages, and theirs may be longer or shorter than was thought.
@@ -156,7 +154,7 @@ fn converted(place: &str, stream: &Stream, info: &Map<String, Value>) -> Option<
     let mean = state.get("bytes").and_then(Value::as_u64)? / messages;
     let count = config_of(info).get("max_msgs_per_subject").and_then(Value::as_u64)?;
     let really = count.saturating_mul(mean);
-    if wanted == 0 || (really <= wanted + wanted / 10 && really >= wanted / 2) {
+    if wanted == 0 || (really <= wanted + wanted / 2 && really >= wanted / 2) {
         return None;
     }
     let message = format!(

@@ -96,6 +96,19 @@ fn the_observed_rate_decides_what_is_kept() {
 }
 
 #[test]
+fn a_bound_of_each_subject_bounds_the_time_too() {
+    let text = "[streams.T]\nsubjects = [\"t.>\"]\nmax_age = \"1h\"\nmax_msgs_per_subject = 100000\n";
+    let judged = |subjects| {
+        let declared = declared(text);
+        let load = retention::Load { rate: 1_000.0, message_bytes: 0.0, subjects };
+        retention::judge("T", &declared.topology.streams["T"], load, "observed").map(|finding| finding.message)
+    };
+    let told = judged(2).unwrap();
+    assert!(told.starts_with("max_msgs_per_subject = 100000 for each of 2 subjects keeps 3m 20s at the observed 1000"));
+    assert_eq!(judged(36), None);
+}
+
+#[test]
 fn consumers_that_lag_or_stand_are_told() {
     let text = "[streams.T]\nsubjects = [\"t.>\"]\n";
     let of = |consumer| {
