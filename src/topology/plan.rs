@@ -121,8 +121,9 @@ impl Plan {
             (Action::Delete, Object::Consumer(..)) => 0,
             (Action::Delete, _) => 1,
             (_, Object::Consumer(..)) => 4,
-            (Action::Change, _) => 2,
-            (Action::Create, _) => 3,
+            // What is narrowed or lowered.
+            (Action::Change, _) if step.effect == Effect::Destructive => 2,
+            _ => 3,
         });
         plan.undeclared(declared, found);
         plan
@@ -195,9 +196,9 @@ impl Plan {
         let mut wanted = wire::consumer(name, consumer, stream);
         self.left_out(&object, &mut wanted, found.version);
         let (action, changes, config) = match there.map(config_of) {
-            None => (Action::Create, change::of_consumer(&wanted, &Map::new()), wanted),
+            None => (Action::Create, change::of_consumer(&wanted, &Map::new(), stream.retention), wanted),
             Some(config) => {
-                let changes = change::of_consumer(&wanted, &config);
+                let changes = change::of_consumer(&wanted, &config, stream.retention);
                 (Action::Change, changes, over(&config, &wanted, &CONSUMER_KEYS))
             }
         };
@@ -261,7 +262,11 @@ impl Plan {
         for name in found.streams.keys().filter(|name| !known.contains(name.as_str())) {
             self.notes.push(format!("stream {name} is on the server and not declared; it is left alone"));
         }
-        for (stream, name) in found.consumers.keys() {
+        for ((stream, name), info) in &found.consumers {
+            if !config_of(info).contains_key("durable_name") {
+                // It goes with its reader.
+                continue;
+            }
             let of = declared.topology.streams.get(stream);
             if of.is_some_and(|of| !of.absent && !of.consumers.contains_key(name)) {
                 self.notes

@@ -94,7 +94,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             let plan = crate::topology::plan::Plan::of(&declared, found);
             findings.extend(audit::of_server(&declared, found, &plan, observed, &limits));
         }
-        findings.sort_by_key(|finding| std::cmp::Reverse(audit::worst(std::slice::from_ref(finding)).code() % 3));
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity.rank()));
         Ok(Audit { answer, findings })
     })?;
     if let Some(path) = &args.textfile {

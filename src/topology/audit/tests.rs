@@ -59,9 +59,9 @@ fn what_is_declared_has_to_fit_into_the_store() {
          [streams.B]\nsubjects = [\"b\"]\nmax_bytes = \"4GiB\"\n[buckets.c]\n",
     );
     assert!(told[0].starts_with(
-        "CRITICAL store: server: the streams on disk may take 12GiB together, and there is room for 10GiB"
+        "CRITICAL store: server.max_file_store: the streams on disk may take 12GiB together, and there is room for 10GiB"
     ));
-    assert!(told[1].starts_with("WARNING  store: server: bucket c has no max_bytes"), "{told:#?}");
+    assert!(told[1].starts_with("WARNING  store: server.max_file_store: bucket c has no max_bytes"), "{told:#?}");
 }
 
 #[test]
@@ -82,7 +82,8 @@ fn running(text: &str, config: Value, consumer: Value) -> Vec<Finding> {
         "first_ts": "2026-01-31T08:00:00Z", "last_ts": "2026-01-31T08:00:01Z"});
     found.streams.insert("T".to_owned(), map(json!({"config": config, "state": state})));
     found.consumers.insert(("T".to_owned(), "c".to_owned()), map(consumer));
-    let observed = Observed { now_ns: 1_769_846_402_000_000_000, ..Observed::default() };
+    let stood = std::iter::once(("T".to_owned(), "c".to_owned())).collect();
+    let observed = Observed { now_ns: 1_769_846_402_000_000_000, stood, ..Observed::default() };
     let plan = Plan::default();
     of_server(&declared, &found, &plan, &observed, &LIMITS)
 }

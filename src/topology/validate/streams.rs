@@ -2,7 +2,7 @@
 
 use super::{Check, REPLICAS_MAX, consumers};
 use crate::config::Span;
-use crate::topology::model::{Discard, PersistMode, Source, Stream, SubjectMapping};
+use crate::topology::model::{Discard, PersistMode, Retention, Source, Storage, Stream, SubjectMapping};
 use crate::topology::subject;
 
 /// The server takes no shorter times.
@@ -20,7 +20,13 @@ pub(super) fn check(check: &mut Check<'_>, name: &str, stream: &Stream) {
 }
 
 fn subjects(check: &mut Check<'_>, name: &str, stream: &Stream) {
-    check.disjoint("subjects", &stream.subjects);
+    check.disjoint("subjects", &stream.subjects, "the server takes each subject once");
+    for subject in &stream.subjects {
+        let own = ["$JS.>", "$JSC.>", "$NRG.>", "$SYS.>"].iter().find(|own| subject::overlaps(own, subject));
+        if own.is_some() && !stream.no_ack {
+            check.refuse("subjects", format!("{subject} takes in what the server says to itself; narrow it"));
+        }
+    }
     match (&stream.mirror, stream.subjects.is_empty()) {
         (Some(_), false) => check.refuse("subjects", "a mirror has none: it has what the mirrored stream takes in"),
         (None, true) if stream.sources.is_empty() => {
@@ -119,8 +125,8 @@ fn copied(check: &mut Check<'_>, name: &str, key: &str, source: &Source) {
     }
     consumers::time(check, &format!("{key}.start_time"), &source.start_time);
     // What is copied under its own subject, or another, lies outside of what the origin takes in: nothing would come.
-    let origin =
-        check.stream(&source.name).filter(|origin| source.external.is_none() && origin.origins().next().is_none());
+    let is_plain = |origin: &&Stream| origin.origins().next().is_none() && origin.subject_transform.is_none();
+    let origin = check.stream(&source.name).filter(is_plain).filter(|_| source.external.is_none());
     let Some(taken) = origin.map(|origin| origin.subjects.clone()) else { return };
     let filters = source.subject_transforms.iter().map(|one| one.src.as_str()).chain([source.filter_subject.as_str()]);
     for filter in filters.filter(|filter| !filter.is_empty()) {
@@ -147,9 +153,25 @@ fn switches(check: &mut Check<'_>, stream: &Stream) {
         if stream.allow_atomic {
             check.refuse("persist_mode", "\"async\" stores no atomic batches; keep one of them");
         }
+        if stream.storage == Storage::Memory {
+            check.refuse("persist_mode", "\"async\" is for a stream on disk");
+        }
         if stream.replicas > 1 {
             check.refuse("persist_mode", "\"async\" is for a stream with one copy");
         }
+    }
+    if stream.deny_purge && (stream.allow_msg_schedules || !stream.subject_delete_marker_ttl.is_zero()) {
+        let text =
+            "the server takes it away again for subject_delete_marker_ttl and allow_msg_schedules; keep one of them";
+        check.refuse("deny_purge", text);
+    }
+    if stream.allow_msg_counter
+        && (stream.discard == Discard::New || stream.allow_msg_ttl || stream.retention != Retention::Limits)
+    {
+        check.refuse(
+            "allow_msg_counter",
+            "goes with retention = \"limits\" and discard = \"old\", without allow_msg_ttl",
+        );
     }
     if !stream.subject_delete_marker_ttl.is_zero() && !stream.allow_msg_ttl {
         check.refuse("subject_delete_marker_ttl", "needs allow_msg_ttl");
