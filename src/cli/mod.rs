@@ -14,13 +14,13 @@ mod recording;
 mod replay;
 mod serve;
 mod settings;
-#[cfg(feature = "record")]
 mod signals;
 mod sim;
 mod symbols;
 mod tail;
 #[cfg(feature = "tui")]
 mod top;
+mod topology;
 mod verify;
 
 use std::fmt;
@@ -79,6 +79,8 @@ enum Command {
     /// Put a recording back into a stream, or into rings, bit for bit.
     #[cfg(feature = "record")]
     Replay(replay::Args),
+    /// Back up and restore whole streams.
+    Topology(topology::Args),
     /// Show or check the configuration.
     Config(config::Args),
     /// List a venue's instruments.
@@ -151,6 +153,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Record(args) => record::run(&args),
         #[cfg(feature = "record")]
         Command::Replay(args) => replay::run(&args),
+        Command::Topology(args) => topology::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Symbols(args) => symbols::run(&args),
     }
