@@ -128,7 +128,10 @@ async fn save(args: &Args, nats: &Nats, mut writer: Writer) -> Result<(), Failur
     eprintln!("{} to {file}: {}, sha256 {sum}", told(stream, &header.state, &content), size(bytes));
     let moved = after.last_seq.saturating_sub(header.state.last_seq);
     if moved > 0 {
-        eprintln!("{} came while it was saved: what is told here is the stream as it was before", plural(moved, "message"));
+        eprintln!(
+            "{} came while it was saved: what is told here is the stream as it was before",
+            plural(moved, "message")
+        );
     }
     Ok(())
 }

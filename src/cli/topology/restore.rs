@@ -17,9 +17,7 @@ use crate::cli::{Failure, block_on};
 use crate::config::settings::Nats;
 use crate::telemetry::{clock, logging};
 use crate::transport::nats::snapshot::expect::Expect;
-use crate::transport::nats::snapshot::{
-    Backup, Layout, Load, Session, SnapshotError, State, discard, is_unfinished,
-};
+use crate::transport::nats::snapshot::{Backup, Layout, Load, Session, SnapshotError, State, discard, is_unfinished};
 
 /// Subjects of a stream that are looked up at most.
 const SUBJECTS_MAX: usize = 64;
@@ -204,7 +202,8 @@ async fn ready(session: &mut Session, args: &Args, backup: &Backup, config: &Val
         // A user who may not ask is told less.
         let Ok(names) = session.names(Some(subject)).await else { break };
         if let Some(name) = names.first() {
-            let text = format!("stream {name} takes messages on {subject} already, a subject of {stream}: delete one of them");
+            let text =
+                format!("stream {name} takes messages on {subject} already, a subject of {stream}: delete one of them");
             return Err(Failure::failed(text));
         }
     }

@@ -100,8 +100,7 @@ struct Inner {
 
 impl Default for Looker {
     fn default() -> Self {
-        let content =
-            Content { layout: Layout::Files, bytes: 0, consumers: 0, messages: 0, first_seq: 0, last_seq: 0 };
+        let content = Content { layout: Layout::Files, bytes: 0, consumers: 0, messages: 0, first_seq: 0, last_seq: 0 };
         let inner = Inner { next: Next::Magic, rest: Vec::new(), skip: 0, name: None, content };
         Self { unpacker: Unpacker::default(), inner }
     }
@@ -175,7 +174,9 @@ impl Inner {
                 used
             })),
             Next::Tar { zeros } => bytes.first_chunk().map(|block| self.header(block, zeros)).transpose(),
-            Next::Text { kind, size, padding } => bytes.get(..size).map(|text| self.text(kind, text, padding)).transpose(),
+            Next::Text { kind, size, padding } => {
+                bytes.get(..size).map(|text| self.text(kind, text, padding)).transpose()
+            }
             Next::Entry => self.entry(bytes),
             Next::End => Err(ContentError::Damaged("something stands behind its end")),
         }

@@ -36,9 +36,11 @@ impl Expect {
                 let last = *first.end().max(&content.first_seq);
                 (content.messages..=content.messages, before.first_seq..=last, before.last_seq..=before.last_seq)
             }
-            Layout::Files => {
-                (least..=before.messages.saturating_add(came), first, before.last_seq..=after.last_seq.max(before.last_seq))
-            }
+            Layout::Files => (
+                least..=before.messages.saturating_add(came),
+                first,
+                before.last_seq..=after.last_seq.max(before.last_seq),
+            ),
         };
         Self { messages, first_seq, last_seq, consumers: content.consumers, expires }
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::{About, Layout, SnapshotError, Session, State, answer, read, refused, unless_gone};
+use super::{About, Layout, Session, SnapshotError, State, answer, read, refused, unless_gone};
 
 /// The metadata of a stream that is not whole.
 const MARK: &str = "data-manager.restore";
@@ -113,7 +113,9 @@ impl Load {
         let updated = session.update(&self.stream, config).await;
         updated.map_err(|error| {
             let stream = &self.stream;
-            SnapshotError::Broken(format!("stream {stream} is all there, but cannot have its own configuration: {error}"))
+            SnapshotError::Broken(format!(
+                "stream {stream} is all there, but cannot have its own configuration: {error}"
+            ))
         })?;
         Ok(about.state)
     }
@@ -156,7 +158,8 @@ impl Load {
     async fn answer(&mut self, session: &mut Session, time: Duration) -> Result<async_nats::Message, SnapshotError> {
         let next = tokio::time::timeout(time, self.answers.next());
         let Ok(next) = unless_gone(&mut session.events, next).await? else {
-            let (what, hint) = (format!("restore of stream {}", self.stream), "does the server still run, does its disk?");
+            let (what, hint) =
+                (format!("restore of stream {}", self.stream), "does the server still run, does its disk?");
             return Err(SnapshotError::Silent { what, time, hint });
         };
         next.ok_or_else(|| SnapshotError::Gone("the connection was closed".to_owned()))
@@ -202,7 +205,8 @@ mod tests {
     fn a_marked_configuration_differs_in_nothing_else() {
         let config = json!({"name": "S", "subjects": ["a.>"], "metadata": {"x": "y"}, "max_age": 5});
         let marked = under_mark(&config, "S", "m");
-        let expected = json!({"name": "S", "subjects": ["_RESTORE.S"], "metadata": {"x": "y", MARK: "m"}, "max_age": 5});
+        let expected =
+            json!({"name": "S", "subjects": ["_RESTORE.S"], "metadata": {"x": "y", MARK: "m"}, "max_age": 5});
         assert_eq!(marked, expected);
         assert_eq!(mark(&marked), Some("m"));
         assert_eq!(mark(&config), None);

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde_json::json;
 
-use super::{About, SnapshotError, Session, refused, unless_gone};
+use super::{About, Session, SnapshotError, refused, unless_gone};
 
 /// Bytes of a piece that are asked for; servers send smaller ones.
 const CHUNK: usize = 128 << 10;
