@@ -110,10 +110,11 @@ impl Scene {
         let count = usize::try_from(stream.cached_info().state.messages).unwrap();
         let consumer = stream.create_consumer(OrderedConfig::default()).await.unwrap();
         let mut incoming = consumer.messages().await.unwrap();
-        let mut read = Vec::with_capacity(count);
+        let (mut read, mut reader) = (Vec::with_capacity(count), None);
         while read.len() < count {
             let message = tokio::time::timeout(DEADLINE, incoming.next()).await.expect("messages").unwrap().unwrap();
             let info = message.info().unwrap();
+            reader = Some(info.consumer.to_owned());
             read.push(Message {
                 sequence: info.stream_sequence,
                 time_ns: info.published.unix_timestamp_nanos(),
@@ -121,6 +122,11 @@ impl Scene {
                 headers: message.headers.clone(),
                 payload: message.payload.to_vec(),
             });
+        }
+        drop(incoming);
+        // Servers of 2.15 save it with the others.
+        if let Some(reader) = reader {
+            stream.delete_consumer(&reader).await.unwrap();
         }
         read
     }

@@ -132,7 +132,16 @@ async fn rights_that_are_missing_are_named() {
     let context = async_nats::jetstream::new(options.connect(&url).await.unwrap());
     let config = Config { name: "S".to_owned(), subjects: vec!["S.>".to_owned()], ..Config::default() };
     context.create_stream(config).await.unwrap();
-    context.publish("S.1", "x".into()).await.unwrap().await.unwrap();
+    // So much that some of it is to be acknowledged.
+    let mut random = 1_u64;
+    for _ in 0..100 {
+        let bytes = std::iter::repeat_with(|| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            random.to_be_bytes()[0]
+        });
+        let payload: Vec<u8> = bytes.take(20_000).collect();
+        context.publish("S.1", payload.into()).await.unwrap().await.unwrap();
+    }
     let backup = ["topology", "backup", "S", "-o", path, "--nats", &url];
     run_with(&backup, &user("few"), "").expect_code(1).tells("STREAM.SNAPSHOT.S").tells("needs the right to publish");
     let needed = "\"$JS.API.STREAM.SNAPSHOT.S\", \"$JS.API.STREAM.INFO.S\", \"$JS.API.STREAM.NAMES\", \

@@ -266,8 +266,8 @@ fn hint(code: u64, reason: &str) -> &'static str {
     let text = reason.to_ascii_lowercase();
     let told = |number: u64| code == number || text.contains(&format!("({number})"));
     if text.contains("no impl") {
-        "; this server saves no stream that lives in memory, and 2.15 is the first that does: update the server, or \
-         `data-manager record` its messages"
+        "; this server saves no stream that lives in memory, and 2.15 is the first that does: update the server (trades \
+         in a stream of ours can be kept with `data-manager record` too)"
     } else if text.contains("snapshot in progress") {
         "; another backup of it is under way: wait for its end. From a server before 2.12 this also comes after a \
          --check that found bad messages, until that server is restarted"

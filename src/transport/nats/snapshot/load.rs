@@ -21,6 +21,8 @@ const CHUNK: usize = 128 << 10;
 const WINDOW: usize = 16;
 /// A server whose disk is slow may need so long for a piece.
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
+/// What a server says last may be overtaken by what says that it listens no more.
+const REASON_TIMEOUT: Duration = Duration::from_secs(2);
 /// Servers before 2.12 unpack all of it at the end.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(6 * 3_600);
 
@@ -146,13 +148,25 @@ impl Load {
         self.waiting -= 1;
         let what = format!("stream {}", self.stream);
         if message.status.is_some() {
-            return Err(refused(&what, 0, "the server has given the restore up; its log says why"));
+            return Err(self.given_up(session, &what).await);
         }
         if message.payload.is_empty() {
             return Ok(());
         }
         answer(&what, &message)?;
         Err(SnapshotError::Broken(format!("{what}: the server answered a piece in an unknown way")))
+    }
+
+    /// That nobody takes pieces any more. Why may come a little later.
+    async fn given_up(&mut self, session: &mut Session, what: &str) -> SnapshotError {
+        while let Ok(message) = self.answer(session, REASON_TIMEOUT).await {
+            if message.status.is_none() && !message.payload.is_empty() {
+                if let Err(error) = answer(what, &message) {
+                    return error;
+                }
+            }
+        }
+        refused(what, 0, "the server has given the restore up; its log says why")
     }
 
     async fn answer(&mut self, session: &mut Session, time: Duration) -> Result<async_nats::Message, SnapshotError> {
