@@ -152,7 +152,7 @@ impl Writer {
         let sum = self.sum.clone().finish();
         self.write(&[sum.as_ref(), END].concat())?;
         let Self { path, temporary, file, .. } = &self;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
         let done = file.sync_all().and_then(|()| fs::rename(temporary, path));
         done.and_then(|()| File::open(directory)?.sync_all()).map_err(|source| io_error(path, source))?;
         self.done = true;
@@ -217,7 +217,7 @@ impl Backup {
             return Err(bad(&what));
         }
         let mut tail = [0; TAIL_BYTES];
-        let start = bytes.checked_sub(TAIL_BYTES as u64).unwrap_or_default();
+        let start = bytes.saturating_sub(TAIL_BYTES as u64);
         let whole = file.read_exact_at(&mut tail, start);
         let (rest, end) = tail.split_at(TAIL_BYTES - END.len());
         let (footer_length, sum) = rest.split_at(4);

@@ -137,7 +137,7 @@ impl Load {
         }
     }
 
-    async fn publish(&self, session: &mut Session, bytes: Bytes) -> Result<(), SnapshotError> {
+    async fn publish(&self, session: &Session, bytes: Bytes) -> Result<(), SnapshotError> {
         let sent = session.client.publish_with_reply(self.subject.clone(), self.inbox.clone(), bytes).await;
         sent.map_err(|error| SnapshotError::Gone(error.to_string()))
     }
@@ -160,10 +160,11 @@ impl Load {
     /// That nobody takes pieces any more. Why may come a little later.
     async fn given_up(&mut self, session: &mut Session, what: &str) -> SnapshotError {
         while let Ok(message) = self.answer(session, REASON_TIMEOUT).await {
-            if message.status.is_none() && !message.payload.is_empty() {
-                if let Err(error) = answer(what, &message) {
-                    return error;
-                }
+            if message.status.is_none()
+                && !message.payload.is_empty()
+                && let Err(error) = answer(what, &message)
+            {
+                return error;
             }
         }
         refused(what, 0, "the server has given the restore up; its log says why")
