@@ -18,6 +18,7 @@ async fn what_is_there_is_left_alone() {
         let first = fs::read(scene.path("s")).unwrap();
         scene.backup("S", "s", &[]).expect_code(1).tells("exists already: give --force");
         assert!(fs::read(scene.path("s")).unwrap() == first);
+        scene.backup("S", ".", &["--force"]).expect_code(1).tells("is a directory");
         scene.context.publish("S.x", "x".into()).await.unwrap().await.unwrap();
         scene.backup("S", "s", &["--force"]).expect_code(0).tells("101 messages");
 

@@ -11,7 +11,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
@@ -92,6 +92,7 @@ pub struct Writer {
     file: File,
     sum: Context,
     bytes: u64,
+    force: bool,
     done: bool,
 }
 
@@ -101,12 +102,9 @@ impl Writer {
     /// # Errors
     /// [`FileError`]
     pub fn create(path: &Path, force: bool) -> Result<Self, FileError> {
-        if !force && fs::symlink_metadata(path).is_ok() {
-            return Err(FileError::Exists(path.display().to_string()));
-        }
-        let Some(name) = path.file_name() else {
-            return Err(FileError::Unusable { path: path.display().to_string(), what: "names no file".to_owned() });
-        };
+        let name = path.file_name().filter(|_| !path.is_dir());
+        let name = name.ok_or_else(|| unusable(path, "is a directory: name a file in it"))?;
+        refuse_existing(path, force)?;
         let temporary = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
         // What a killed one has left is taken over, and one that lives is left alone. Only its owner reads it: a bucket
         // may hold secrets.
@@ -117,8 +115,14 @@ impl Writer {
             Err(TryLockError::WouldBlock) => return Err(FileError::Busy(path.display().to_string())),
             Err(TryLockError::Error(source)) => return Err(io_error(&temporary, source)),
         }
+        // Whoever had the lock may have given the file its name since it was opened here.
+        let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let mine = file.metadata().map(of).map_err(|source| io_error(&temporary, source))?;
+        if fs::symlink_metadata(&temporary).map(of).ok() != Some(mine) {
+            return Err(FileError::Busy(path.display().to_string()));
+        }
         file.set_len(0).map_err(|source| io_error(&temporary, source))?;
-        Ok(Self { path: path.to_owned(), temporary, file, sum: Context::new(&SHA256), bytes: 0, done: false })
+        Ok(Self { path: path.to_owned(), temporary, file, sum: Context::new(&SHA256), bytes: 0, force, done: false })
     }
 
     /// Writes the header.
@@ -153,6 +157,7 @@ impl Writer {
         self.write(&[sum.as_ref(), END].concat())?;
         let Self { path, temporary, file, .. } = &self;
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+        refuse_existing(path, self.force)?;
         let done = file.sync_all().and_then(|()| fs::rename(temporary, path));
         done.and_then(|()| File::open(directory)?.sync_all()).map_err(|source| io_error(path, source))?;
         self.done = true;
@@ -295,6 +300,13 @@ impl Check<'_> {
         self.sum.update(buffer.get(..read).unwrap_or_default());
         self.done += read as u64;
         Ok(Some((self.done, self.end)))
+    }
+}
+
+fn refuse_existing(path: &Path, force: bool) -> Result<(), FileError> {
+    match !force && fs::symlink_metadata(path).is_ok() {
+        true => Err(FileError::Exists(path.display().to_string())),
+        false => Ok(()),
     }
 }
 
