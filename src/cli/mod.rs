@@ -15,7 +15,6 @@ mod recording;
 mod replay;
 mod serve;
 mod settings;
-#[cfg(feature = "record")]
 mod signals;
 mod sim;
 mod symbols;
@@ -86,7 +85,7 @@ enum Command {
     Config(config::Args),
     /// Audit a running server: reach, streams, retention, rights, consumers; exit codes of monitoring plugins.
     Check(check::Args),
-    /// Streams, buckets, consumers and rights as code: plan, apply, check, acl.
+    /// Streams, buckets, consumers and rights as code: plan, apply, check, acl; backup and restore.
     Topology(topology::Args),
     /// List a venue's instruments.
     Symbols(symbols::Args),

@@ -14,6 +14,7 @@
 //! | `last` | the last records of some instruments |
 //! | `take`, `wanted`, `watch`, `tail_error` | what a message holds; what is to be read; removed unread; wrong |
 //! | [`scan`] | reading what is stored, once |
+//! | [`snapshot`] | a stream as the server itself writes it down, in a file and back |
 //! | `copy`, `bucket` | a recording put back into a stream; its files in an object store |
 
 #[cfg(feature = "daemon")]
@@ -39,6 +40,8 @@ pub mod publisher;
 mod read;
 #[cfg(feature = "daemon")]
 pub mod scan;
+#[cfg(feature = "daemon")]
+pub mod snapshot;
 #[cfg(feature = "daemon")]
 pub mod spool;
 #[cfg(feature = "daemon")]
