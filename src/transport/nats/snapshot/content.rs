@@ -1,8 +1,8 @@
 //! What is in a snapshot, looked through as it passes: whether it is whole, and how much it holds.
 //!
-//! A server may say at the end of a snapshot that all is well when it is not: before 2.12 it writes what went wrong into
-//! the snapshot itself. Servers before 2.15 send the stream's own files as a tar archive, later ones its messages in an
-//! archive of their own. Nothing of it is kept.
+//! A server may say at the end of a snapshot that all is well when it is not: before 2.12 it writes what went wrong
+//! into the snapshot itself. Servers before 2.15 send the stream's own files as a tar archive, later ones its messages
+//! in an archive of their own. Nothing of it is kept.
 
 use serde::{Deserialize, Serialize};
 
