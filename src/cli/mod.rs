@@ -108,6 +108,13 @@ impl Failure {
         Self { code: CONFIG, message: message.to_string() }
     }
 
+    /// Says it, to people.
+    pub(crate) fn tell(&self) {
+        for line in self.message.lines() {
+            eprintln!("error: {line}");
+        }
+    }
+
     /// It did not work, and all there is to say was said.
     pub(crate) const fn silent() -> Self {
         Self { code: 1, message: String::new() }
@@ -129,9 +136,7 @@ pub fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            for line in failure.message.lines() {
-                eprintln!("error: {line}");
-            }
+            failure.tell();
             ExitCode::from(failure.code)
         }
     }
