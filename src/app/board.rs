@@ -164,7 +164,7 @@ impl Board {
         list.extend(self.missed.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
         for (shard, view) in views.iter().enumerate() {
             match view {
-                Some(view) => view.reasons(now, &mut list),
+                Some(view) => view.reasons(now, views.len() > 1, &mut list),
                 None => list.push(format!("shard {shard} is starting")),
             }
         }
@@ -173,7 +173,8 @@ impl Board {
 }
 
 impl ShardView {
-    fn reasons(&self, now: Instant, list: &mut Vec<String>) {
+    /// `several` says that other shards may have the same trouble.
+    fn reasons(&self, now: Instant, several: bool, list: &mut Vec<String>) {
         for venue in &self.venues {
             let live = venue.feeds.iter().filter(|feed| feed.status.state == FeedState::Live).count();
             let long = |feed: &&FeedView| {
@@ -205,7 +206,8 @@ impl ShardView {
             if !recently {
                 let why = if nats.last_error.is_empty() { String::new() } else { format!(": {}", nats.last_error) };
                 let state = if stuck { "publishing, and nothing is acknowledged" } else { nats.state.as_str() };
-                list.push(format!("nats is {state}{why}"));
+                let stream = if several { format!(" ({})", nats.stream_name) } else { String::new() };
+                list.push(format!("nats{stream} is {state}{why}"));
             }
         }
     }

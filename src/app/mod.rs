@@ -5,6 +5,7 @@ pub mod board;
 mod feeds;
 mod gate;
 pub mod http;
+mod left;
 mod listed;
 pub mod outlet;
 pub mod plan;

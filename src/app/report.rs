@@ -114,6 +114,7 @@ fn nats(status: &NatsStatus) -> Value {
     let window = &status.window;
     json!({
         "state": status.state.as_str(),
+        "stream": status.stream_name,
         "mode": status.mode.map(crate::transport::nats::window::Mode::as_str),
         "server": status.server,
         "last_error": (!status.last_error.is_empty()).then_some(&status.last_error),

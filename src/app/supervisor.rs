@@ -9,8 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
 use super::http::{self, Pages};
+use super::left;
 use super::listed;
-use super::plan::Plan;
+use super::plan::{Plan, has_stream_each};
 use super::report::Scribe;
 use super::shard::{self, ShardSpec};
 use crate::config::Settings;
@@ -107,17 +108,20 @@ impl Shards {
         stop: &CancellationToken,
     ) -> Result<Self, ServeError> {
         let count = plan.shards.len();
+        let sole = count == 1 || has_stream_each(settings);
+        let own: Vec<Arc<Settings>> = plan.shards.iter().map(|plan| plan.settings(settings)).collect();
+        left::tell(settings, &own);
         let (tell, ended) = mpsc::channel(count.max(1));
         let mut specs = Vec::with_capacity(count);
-        for (number, plan) in plan.shards.into_iter().enumerate() {
+        for (number, (plan, own)) in plan.shards.into_iter().zip(own).enumerate() {
             let ipc = &settings.transport.ipc;
             let ring = ipc.enabled.then(|| IpcTransport::create(ipc, &plan.universe)).transpose();
             let ring = ring.map_err(|error| ServeError::Start(error.to_string()))?;
             for (exchange, path) in ring.iter().flat_map(IpcTransport::rings) {
                 tracing::info!(exchange, segment = %path.display(), capacity = ipc.capacity, "ring created");
             }
-            let (settings, board, stop) = (Arc::clone(settings), Arc::clone(board), stop.clone());
-            specs.push(ShardSpec { number, plan, settings, board, stop, sole: count == 1, ring });
+            let (board, stop) = (Arc::clone(board), stop.clone());
+            specs.push(ShardSpec { number, plan, settings: own, board, stop, sole, ring });
         }
         for spec in specs {
             let tell = tell.clone();

@@ -114,6 +114,13 @@ impl Failure {
         Self { code: CONFIG, message: message.to_string() }
     }
 
+    /// Says it, to people.
+    pub(crate) fn tell(&self) {
+        for line in self.message.lines() {
+            eprintln!("error: {line}");
+        }
+    }
+
     /// Nothing could be found out: exit code 3, as monitoring plugins have it.
     pub(crate) fn unknown(message: impl fmt::Display) -> Self {
         Self { code: 3, message: message.to_string() }
@@ -145,9 +152,7 @@ pub fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            for line in failure.message.lines() {
-                eprintln!("error: {line}");
-            }
+            failure.tell();
             ExitCode::from(failure.code)
         }
     }

@@ -17,7 +17,9 @@ pub fn problems(settings: &Settings, origins: &BTreeMap<String, Origin>) -> Vec<
     check.positive("shutdown_timeout", settings.shutdown_timeout);
     feed(settings, &mut check);
     ipc(settings, &mut check);
-    nats(&settings.transport.nats, settings.shards, &mut check);
+    // Writers of a stream; with one for each exchange it has a single one.
+    let per_exchange = settings.transport.nats.jetstream.stream_per_exchange;
+    nats(&settings.transport.nats, if per_exchange { 1 } else { settings.shards }, &mut check);
     jetstream(&settings.transport.nats.jetstream, &mut check);
     http(settings, &mut check);
     for (name, exchange) in &settings.exchanges {
@@ -71,7 +73,7 @@ fn ipc(settings: &Settings, check: &mut Check<'_>) {
     }
 }
 
-fn nats(nats: &Nats, shards: usize, check: &mut Check<'_>) {
+fn nats(nats: &Nats, writers: usize, check: &mut Check<'_>) {
     check.range("transport.nats.window", nats.window as u64, 1, 100_000);
     check.range("transport.nats.pack", nats.pack as u64, 1, 1_000);
     check.positive("transport.nats.ack_timeout", nats.ack_timeout);
@@ -80,8 +82,9 @@ fn nats(nats: &Nats, shards: usize, check: &mut Check<'_>) {
         check.range("transport.nats.outbox_disk", nats.outbox_disk.get(), 2 << 20, 1 << 50);
     }
     let pair = &nats.pair;
-    if pair.enabled && shards > 1 {
-        check.refuse("transport.nats.pair.enabled", "one instance of a pair is one writer: set shards = 1");
+    if pair.enabled && writers > 1 {
+        let text = "one instance of a pair is one writer of a stream: set shards = 1, or jetstream.stream_per_exchange";
+        check.refuse("transport.nats.pair.enabled", text);
     }
     if pair.bucket.is_empty() || pair.bucket.contains(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_') {
         check.refuse("transport.nats.pair.bucket", "a bucket's name has letters, digits, '-' and '_'");
@@ -90,7 +93,7 @@ fn nats(nats: &Nats, shards: usize, check: &mut Check<'_>) {
     if lease < Duration::from_millis(300) || lease > Duration::from_secs(60) {
         check.refuse("transport.nats.pair.lease", &format!("{} is not from 300ms to 1m", pair.lease));
     }
-    if shards > 1 && !nats.message_ids {
+    if writers > 1 && !nats.message_ids {
         check.refuse("transport.nats.message_ids", "must stay on with several shards, which write beside each other");
     }
     if nats.linger.duration() >= nats.ack_timeout.duration() {
@@ -187,6 +190,16 @@ mod tests {
     #[test]
     fn the_defaults_are_right() {
         assert_eq!(problems(&Settings::default(), &BTreeMap::new()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn several_shards_are_several_writers_unless_each_exchange_has_its_stream() {
+        let mut settings = Settings { shards: 4, ..Settings::default() };
+        (settings.transport.nats.pair.enabled, settings.transport.nats.message_ids) = (true, false);
+        let found = problems(&settings, &BTreeMap::new());
+        assert_eq!(found.len(), 2, "{found:#?}");
+        settings.transport.nats.jetstream.stream_per_exchange = true;
+        assert_eq!(problems(&settings, &BTreeMap::new()), Vec::<String>::new());
     }
 
     #[test]

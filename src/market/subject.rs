@@ -95,10 +95,18 @@ pub fn parse(prefix: &str, subject: &str) -> Option<Parts> {
     tokens.next().is_none().then_some(Parts { exchange, symbol, kind })
 }
 
-/// The subjects that a stream must capture for `prefix`: all trades and all gaps.
+/// The subjects that a stream must capture for `prefix`: all trades and all gaps, or those of one exchange.
+///
+/// # Examples
+/// ```
+/// use data_manager::market::subject::stream_subjects;
+/// assert_eq!(stream_subjects("market", None), ["market.*.*.trades", "market.*.*.gaps"]);
+/// assert_eq!(stream_subjects("market", Some("okx")), ["market.okx.*.trades", "market.okx.*.gaps"]);
+/// ```
 #[must_use]
-pub fn stream_subjects(prefix: &str) -> Vec<String> {
-    vec![format!("{prefix}.*.*.trades"), format!("{prefix}.*.*.gaps")]
+pub fn stream_subjects(prefix: &str, exchange: Option<&str>) -> Vec<String> {
+    let exchange = exchange.map_or_else(|| "*".to_owned(), token);
+    [SubjectKind::Trades, SubjectKind::Gaps].map(|kind| format!("{prefix}.{exchange}.*.{}", kind.as_str())).into()
 }
 
 const fn hex(digit: u8) -> Option<u8> {

@@ -20,6 +20,7 @@ mod okx;
 mod readers;
 mod refused;
 mod repair;
+mod streams;
 #[path = "../support/truth.rs"]
 #[allow(dead_code, reason = "each test takes what it needs")]
 mod truth;
@@ -31,4 +32,5 @@ mod slow {
     mod lines;
     mod outage;
     mod pair;
+    mod streams;
 }

@@ -57,7 +57,7 @@ pub mod window;
 mod wire;
 
 #[cfg(feature = "daemon")]
-pub use backlog::{BacklogStats, Worker as SpoolWorker};
+pub use backlog::{BacklogStats, Left, Worker as SpoolWorker, left};
 pub use connect::ConnectError;
 #[cfg(feature = "daemon")]
 pub use past::Past;

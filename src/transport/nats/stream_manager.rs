@@ -3,6 +3,8 @@
 //! A stream that differs from the settings is reported field by field and left alone: somebody made it so, and changing
 //! retention or limits can delete data. It publishes nothing.
 
+mod overlap;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -140,7 +142,7 @@ pub fn config(settings: &Nats, batches: bool) -> Config {
     Config {
         name: stream.stream_name.clone(),
         description: Some("trades and declared gaps of data-manager: 48-byte records".to_owned()),
-        subjects: stream_subjects(&stream.subject_prefix),
+        subjects: stream_subjects(&stream.subject_prefix, stream.exchange()),
         storage: match stream.storage {
             Storage::File => StorageType::File,
             Storage::Memory => StorageType::Memory,
@@ -175,7 +177,14 @@ async fn create(context: &Context, stream: &JetStream, wanted: Config) -> Result
     match context.create_stream(wanted.clone()).await {
         Ok(made) => Ok(report(stream, &wanted, made.cached_info(), true)),
         Err(error) => {
-            Err(StreamError::Create { name: stream.stream_name.clone(), reason: create_reason(&error, stream) })
+            let taken = match error.kind() {
+                CreateStreamErrorKind::JetStream(error) if error.error_code().0 == overlap::CODE => {
+                    overlap::taken_by(context, &wanted.subjects).await
+                }
+                _ => None,
+            };
+            let reason = create_reason(&error, stream, taken.as_deref());
+            Err(StreamError::Create { name: stream.stream_name.clone(), reason })
         }
     }
 }
@@ -262,11 +271,15 @@ fn look_reason(error: &GetStreamError) -> String {
     format!("{text}{hint}")
 }
 
-fn create_reason(error: &CreateStreamError, stream: &JetStream) -> String {
+fn create_reason(error: &CreateStreamError, stream: &JetStream, taken: Option<&str>) -> String {
     let text = Chain(error).to_string();
+    let overlaps;
     let hint = match error.kind() {
         CreateStreamErrorKind::JetStream(error) => match error.error_code().0 {
-            10065 => "; another stream takes these subjects already: choose another subject_prefix, or that stream",
+            overlap::CODE => {
+                overlaps = overlap::cure(stream, taken);
+                &overlaps
+            }
             10047 | 10028 => "; the server's store is smaller than max_bytes: lower transport.nats.jetstream.max_bytes",
             10074 => "; replicas above 1 need a cluster: set transport.nats.jetstream.replicas = 1",
             10005 => "; fewer servers than replicas are there: lower transport.nats.jetstream.replicas",
