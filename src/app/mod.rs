@@ -8,6 +8,7 @@ pub mod http;
 mod listed;
 pub mod outlet;
 pub mod plan;
+mod registry;
 pub mod report;
 pub mod shard;
 pub mod supervisor;

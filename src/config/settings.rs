@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::secret::Secret;
 use super::units::{Bytes, Span};
 
+mod buckets;
+
+pub use buckets::{Kv, Pair};
+
 /// Everything that can be configured.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -129,6 +133,8 @@ pub struct Nats {
     pub jetstream: JetStream,
     /// Several instances on the same symbols, of which one publishes.
     pub pair: Pair,
+    /// What is told of venues and instruments in KV buckets.
+    pub kv: Kv,
     /// Messages that may be sent and not yet acknowledged, 1..=100000.
     pub window: usize,
     /// Records of one subject packed into a message, 1..=1000.
@@ -151,20 +157,6 @@ pub struct Nats {
     pub retain: Span,
     /// Bound of what `retain` keeps, in bytes.
     pub retain_bytes: Bytes,
-}
-
-/// Several instances that read the same symbols: one publishes, the others stand by and take over.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Pair {
-    /// Whether there are others. Every instance of the stream must say so.
-    pub enabled: bool,
-    /// The KV bucket that holds the lease.
-    pub bucket: String,
-    /// A holder that has not renewed for this long is displaced, 300ms..=1m.
-    pub lease: Span,
-    /// This instance's name in the lease; empty: host, process and chance.
-    pub id: String,
 }
 
 /// TLS towards NATS.
@@ -343,6 +335,7 @@ impl Default for Nats {
             tls: Tls::default(),
             jetstream: JetStream::default(),
             pair: Pair::default(),
+            kv: Kv::default(),
             window: 1_000,
             pack: 1,
             linger: Span::millis(1),
@@ -354,12 +347,6 @@ impl Default for Nats {
             retain: Span::secs(240),
             retain_bytes: Bytes::mib(64),
         }
-    }
-}
-
-impl Default for Pair {
-    fn default() -> Self {
-        Self { enabled: false, bucket: "DATA_MANAGER".to_owned(), lease: Span::secs(1), id: String::new() }
     }
 }
 
