@@ -1,4 +1,4 @@
-//! Asks each venue whether it has the configured symbols, and what it says of them: some venues accept a subscription to
+//! Asks each venue whether it has the configured symbols, and what it says of them: some venues take a subscription to
 //! anything and then send nothing, for ever.
 //!
 //! It changes nothing about the feeds: a venue whose REST API is away may still stream.

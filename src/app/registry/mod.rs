@@ -25,7 +25,7 @@ use crate::feed::backoff::Backoff;
 use crate::market::subject::key_token;
 use crate::telemetry::clock;
 use crate::transport::nats::NatsState;
-use crate::transport::nats::kv::{Found, KvError, Role, Store, instance};
+use crate::transport::nats::kv::{Answer, Found, KvError, Role, Store, instance};
 
 /// How often the board is read.
 const TICK: Duration = Duration::from_millis(250);
@@ -262,10 +262,14 @@ impl Bucket {
             self.found(found, now);
         }
         let puts = self.puts.due(now, fenced);
+        if puts.is_empty() && self.told.is_some() {
+            // Only what is taken shows that it is taken again.
+            return Ok(());
+        }
         if !puts.is_empty() {
             for (key, answer) in store.put(self.role, puts).await? {
                 self.puts.answered(&key, clock::now(), answer);
-                self.done += 1;
+                self.done += u64::from(answer != Answer::Stale);
             }
         }
         self.open = true;
@@ -298,6 +302,7 @@ impl Bucket {
     fn fail(&mut self, error: &KvError) {
         self.open = false;
         self.look = None;
+        self.puts.failed();
         self.due = clock::now() + self.backoff.wait();
         self.failures += 1;
         self.last_error = error.to_string();

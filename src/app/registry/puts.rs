@@ -93,6 +93,13 @@ impl Puts {
         }
     }
 
+    /// The last puts were not answered: they are due again at once, and whoever sends them waits by his own count.
+    pub(super) fn failed(&mut self) {
+        for entry in self.entries.values_mut().filter(|entry| entry.sent.is_some()) {
+            (entry.sent, entry.not_before) = (None, None);
+        }
+    }
+
     /// The last revision that was given to a put of ours, of those that still count.
     pub(super) fn last(&self) -> u64 {
         self.entries.values().filter_map(|entry| entry.revision).max().unwrap_or(0)
@@ -185,7 +192,9 @@ mod tests {
         let (mut puts, now) = puts(1);
         assert_eq!(puts.due(now, true).len(), 1);
         assert_eq!(puts.due(now + SPACING / 2, true), []);
-        assert_eq!(puts.due(now + SPACING, true).len(), 1);
+        puts.failed();
+        assert_eq!(puts.due(now + SPACING / 2, true).len(), 1);
+        assert_eq!(puts.due(now + SPACING * 3 / 2, true).len(), 1);
         store(&mut puts, now + SPACING * 2, true);
         puts.again();
         let due = puts.due(now + SPACING * 2, true);
