@@ -8,9 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::secret::Secret;
 use super::units::{Bytes, Span};
 
-mod buckets;
-
-pub use buckets::{Kv, Pair};
+mod kv;
+pub use kv::Kv;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -157,6 +156,20 @@ pub struct Nats {
     pub retain: Span,
     /// Bound of what `retain` keeps, in bytes.
     pub retain_bytes: Bytes,
+}
+
+/// Several instances that read the same symbols: one publishes, the others stand by and take over.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pair {
+    /// Whether there are others. Every instance of the stream must say so.
+    pub enabled: bool,
+    /// The KV bucket that holds the lease.
+    pub bucket: String,
+    /// A holder that has not renewed for this long is displaced, 300ms..=1m.
+    pub lease: Span,
+    /// This instance's name in the lease; empty: host, process and chance.
+    pub id: String,
 }
 
 /// TLS towards NATS.
@@ -347,6 +360,12 @@ impl Default for Nats {
             retain: Span::secs(240),
             retain_bytes: Bytes::mib(64),
         }
+    }
+}
+
+impl Default for Pair {
+    fn default() -> Self {
+        Self { enabled: false, bucket: "DATA_MANAGER".to_owned(), lease: Span::secs(1), id: String::new() }
     }
 }
 
