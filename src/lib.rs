@@ -18,6 +18,7 @@
 //! | [`exchange`] | what is particular to a venue, and nothing else |
 //! | [`source`] | reading it back: rings and stream behind one trait |
 //! | [`transport`] | the ring in shared memory, and JetStream |
+//! | [`topology`] | streams, buckets, consumers and rights as a declaration: plan, apply, audit |
 //! | [`market`] | the nouns: trade, gap, decimal, symbol, instrument, subject |
 //! | [`config`] | settings, their origins, secrets |
 //! | [`telemetry`] | metrics, logs, build info, the clock |
@@ -52,6 +53,9 @@ pub mod exchange;
 pub mod source;
 
 pub mod transport;
+
+#[cfg(feature = "daemon")]
+pub mod topology;
 
 pub mod market;
 

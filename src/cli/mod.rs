@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. Here are the tree of arguments, and what becomes of an error.
 
 mod capture;
+mod check;
 mod config;
 mod decode;
 mod faults;
@@ -21,10 +22,12 @@ mod symbols;
 mod tail;
 #[cfg(feature = "tui")]
 mod top;
+mod topology;
 mod verify;
 
 use std::fmt;
 use std::future::Future;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -81,6 +84,10 @@ enum Command {
     Replay(replay::Args),
     /// Show or check the configuration.
     Config(config::Args),
+    /// Audit a running server: reach, streams, retention, rights, consumers; exit codes of monitoring plugins.
+    Check(check::Args),
+    /// Streams, buckets, consumers and rights as code: plan, apply, check, acl.
+    Topology(topology::Args),
     /// List a venue's instruments.
     Symbols(symbols::Args),
 }
@@ -106,6 +113,16 @@ impl Failure {
     /// The configuration is wrong: exit code 78.
     pub(crate) fn config(message: impl fmt::Display) -> Self {
         Self { code: CONFIG, message: message.to_string() }
+    }
+
+    /// Nothing could be found out: exit code 3, as monitoring plugins have it.
+    pub(crate) fn unknown(message: impl fmt::Display) -> Self {
+        Self { code: 3, message: message.to_string() }
+    }
+
+    /// As [`Self::silent`], with another exit code.
+    pub(crate) const fn coded(code: u8) -> Self {
+        Self { code, message: String::new() }
     }
 
     /// It did not work, and all there is to say was said.
@@ -152,6 +169,8 @@ fn run(command: Command) -> Result<(), Failure> {
         #[cfg(feature = "record")]
         Command::Replay(args) => replay::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Topology(args) => topology::run(&args),
         Command::Symbols(args) => symbols::run(&args),
     }
 }
@@ -186,4 +205,19 @@ fn log_warnings() -> Result<(), Failure> {
 /// As [`log_warnings`], with another filter.
 fn log(filter: &str) -> Result<(), Failure> {
     logging::start(filter, logging::Format::Auto).map_err(Failure::config)
+}
+
+/// Prints a text; who has stopped reading has enough.
+fn say(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a value as JSON.
+fn json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value).map_err(Failure::failed)?;
+    say(&format!("{text}\n"))
 }

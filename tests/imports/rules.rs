@@ -3,8 +3,8 @@
 use crate::code::{Code, whole_words};
 
 /// The rooms in the order in which data flows. A room imports only from rooms to its right.
-pub(crate) const ROOMS: [&str; 10] =
-    ["cli", "app", "sim", "feed", "exchange", "source", "transport", "market", "config", "telemetry"];
+pub(crate) const ROOMS: [&str; 11] =
+    ["cli", "app", "sim", "feed", "exchange", "source", "transport", "topology", "market", "config", "telemetry"];
 
 /// Longest file, in lines.
 pub(crate) const FILE_LINES_MAX: usize = 400;
@@ -86,7 +86,7 @@ const CONFINED: [Confined; 6] = [
 ];
 
 /// Code that decides and does no IO: it takes time, bytes and events, and returns actions.
-const PURE: [&str; 29] = [
+const PURE: [&str; 38] = [
     "src/market/",
     "src/exchange/",
     "src/feed/session",
@@ -115,6 +115,15 @@ const PURE: [&str; 29] = [
     "src/transport/nats/durable/order",
     "src/transport/nats/window",
     "src/transport/ipc/layout",
+    "src/topology/acl",
+    "src/topology/audit",
+    "src/topology/change",
+    "src/topology/model",
+    "src/topology/plan",
+    "src/topology/rights",
+    "src/topology/subject",
+    "src/topology/validate",
+    "src/topology/wire",
     "src/telemetry/clock",
 ];
 

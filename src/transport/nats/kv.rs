@@ -77,6 +77,14 @@ impl Role {
         }
     }
 
+    /// Far more than its entries take.
+    const fn max_bytes(self) -> i64 {
+        match self {
+            Self::Status => 16 << 20,
+            Self::Instruments => 64 << 20,
+        }
+    }
+
     const fn storage(self) -> StorageType {
         match self {
             Self::Status => StorageType::Memory,
@@ -220,8 +228,8 @@ const fn is_end(event: &Event) -> bool {
 fn config(settings: &Nats, role: Role) -> Config {
     let bucket = role.bucket(&settings.kv);
     let description = match role {
-        Role::Status => "the state of each venue, as data-manager sees it",
-        Role::Instruments => "the instruments that data-manager reads",
+        Role::Status => "state of each exchange's feeds, as data-manager sees it",
+        Role::Instruments => "tick, lot and id of each instrument that data-manager publishes",
     };
     Config {
         name: format!("KV_{bucket}"),
@@ -229,6 +237,7 @@ fn config(settings: &Nats, role: Role) -> Config {
         subjects: vec![format!("$KV.{bucket}.>")],
         max_messages_per_subject: 1,
         max_age: role.ttl(),
+        max_bytes: role.max_bytes(),
         storage: role.storage(),
         num_replicas: settings.jetstream.replicas,
         discard: DiscardPolicy::New,

@@ -1,0 +1,259 @@
+//! One difference between what is declared and what a server has, and what making it costs.
+//!
+//! The rules are the server's: what it changes in place, what loses messages, what it never changes. It does no IO.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::wire::{CONSUMER_KEYS, STREAM_KEYS, normal};
+use crate::config::{Bytes, Span};
+
+/// What a change costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Nothing that is stored is lost.
+    Harmless,
+    /// It may remove what is stored, or lessens what is kept of it.
+    Destructive,
+    /// The server does not change it in place.
+    Impossible,
+}
+
+/// One key that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// The key, in the server's words.
+    pub key: &'static str,
+    /// What the server has, for people.
+    pub from: String,
+    /// What is declared, for people.
+    pub to: String,
+    /// What it costs.
+    pub effect: Effect,
+    /// Why it costs that, or what to do instead; empty where nothing is to be said.
+    pub note: &'static str,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} -> {}", self.key, self.from, self.to)?;
+        match (self.effect, self.note) {
+            (Effect::Harmless, "") => Ok(()),
+            (Effect::Harmless, note) => write!(f, "  ({note})"),
+            (Effect::Destructive, note) => write!(f, "  (destructive: {note})"),
+            (Effect::Impossible, note) => write!(f, "  (not in place: {note})"),
+        }
+    }
+}
+
+/// Where a stream differs; `wanted` and `found` in the words of the API.
+#[must_use]
+pub fn of_stream(wanted: &Map<String, Value>, found: &Map<String, Value>) -> Vec<Change> {
+    differing(&STREAM_KEYS, wanted, found)
+        .map(|(key, to, from)| {
+            let (effect, note) = stream_effect(key, from.as_ref(), to.as_ref());
+            Change { key, from: shown(key, from.as_ref()), to: shown(key, to.as_ref()), effect, note }
+        })
+        .collect()
+}
+
+/// Where a consumer differs.
+#[must_use]
+pub fn of_consumer(wanted: &Map<String, Value>, found: &Map<String, Value>) -> Vec<Change> {
+    let is_push = |config: &Map<String, Value>| normal("deliver_subject", config).is_some();
+    let turned = is_push(wanted) != is_push(found);
+    differing(&CONSUMER_KEYS, wanted, found)
+        .map(|(key, to, from)| {
+            let (effect, note) = match consumer_effect(key) {
+                _ if turned && key == "deliver_subject" => {
+                    (Effect::Impossible, "a pull consumer is none that pushes; declare it under another name")
+                }
+                effect => effect,
+            };
+            Change { key, from: shown(key, from.as_ref()), to: shown(key, to.as_ref()), effect, note }
+        })
+        .collect()
+}
+
+fn differing<'a>(
+    keys: &'a [&'static str],
+    wanted: &'a Map<String, Value>,
+    found: &'a Map<String, Value>,
+) -> impl Iterator<Item = (&'static str, Option<Value>, Option<Value>)> + 'a {
+    keys.iter().map(|key| (*key, normal(key, wanted), normal(key, found))).filter(|(_, to, from)| to != from)
+}
+
+fn stream_effect(key: &str, from: Option<&Value>, to: Option<&Value>) -> (Effect, &'static str) {
+    use Effect::{Destructive, Harmless, Impossible};
+    const ANEW: &str = "back it up, delete it, apply again, and put back what is to be kept; or declare it under another \
+                        name and source it from this one";
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+    match key {
+        "storage" | "max_consumers" | "persist_mode" | "allow_msg_counter" => (Impossible, ANEW),
+        "retention" if text(from) == "workqueue" || text(to) == "workqueue" => (Impossible, ANEW),
+        "retention" if text(to) == "interest" => (Destructive, "what all consumers have acknowledged is removed"),
+        "mirror" if from.is_none() || to.is_some() => (Impossible, ANEW),
+        "deny_delete" | "deny_purge" if to.is_none() => {
+            (Impossible, "a denial is for ever; declare the stream under another name and source it from this one")
+        }
+        "allow_msg_ttl" | "allow_msg_schedules" if to.is_none() => {
+            (Impossible, "it is never switched off; leave it on, or declare the stream under another name")
+        }
+        "max_age" | "max_bytes" | "max_msgs" | "max_msgs_per_subject" if lower(from, to) => {
+            (Destructive, "what is beyond the lower bound is removed at once")
+        }
+        "max_age" | "max_bytes" | "max_msgs" | "max_msgs_per_subject" => (Harmless, ""),
+        "num_replicas" if lower(from, to) => (Destructive, "copies are removed"),
+        "subjects" if !missing(from, to).is_empty() => {
+            (Destructive, "what is published on the subjects that go is stored no longer")
+        }
+        "sources" if !missing(from, to).is_empty() => {
+            (Destructive, "a source that goes, or changes, is copied no longer, or again from its start")
+        }
+        "mirror" => (Destructive, "it is a copy no longer, and takes in nothing but its own subjects"),
+        "discard" if text(to) == "new" => (Harmless, "a full stream refuses what is published"),
+        "no_ack" if to.is_some() => (Harmless, "publishers get no acknowledgement: nobody learns of what is refused"),
+        "max_msg_size" if lower(from, to) => (Harmless, "longer messages are refused from now on"),
+        "placement" => (Harmless, "it moves to other servers, which takes its time"),
+        _ => (Harmless, ""),
+    }
+}
+
+fn consumer_effect(key: &str) -> (Effect, &'static str) {
+    match key {
+        "deliver_policy" | "opt_start_seq" | "opt_start_time" | "ack_policy" | "replay_policy" | "max_waiting"
+        | "flow_control" | "idle_heartbeat" | "mem_storage" => (
+            Effect::Impossible,
+            "declare it under another name, or set `absent = true`, apply, and declare it again: its place is lost",
+        ),
+        "max_deliver" => (Effect::Harmless, "what was brought more often already is not brought again"),
+        "filter_subjects" => (Effect::Harmless, "what it passed over so far stays passed over"),
+        _ => (Effect::Harmless, ""),
+    }
+}
+
+/// Whether the new bound is the lower one; none is the highest.
+fn lower(from: Option<&Value>, to: Option<&Value>) -> bool {
+    let number = |value: Option<&Value>| value.map_or(f64::INFINITY, |value| value.as_f64().unwrap_or(0.0));
+    number(to).partial_cmp(&number(from)) == Some(Ordering::Less)
+}
+
+/// What is in the first list and not in the second.
+fn missing<'a>(from: Option<&'a Value>, to: Option<&Value>) -> Vec<&'a Value> {
+    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
+    let has = list(to);
+    from.and_then(Value::as_array).into_iter().flatten().filter(|item| !has.contains(item)).collect()
+}
+
+/// A value as people write it.
+#[must_use]
+pub fn shown(key: &str, value: Option<&Value>) -> String {
+    let Some(value) = value else {
+        return match key {
+            "max_age"
+            | "max_bytes"
+            | "max_msgs"
+            | "max_msgs_per_subject"
+            | "max_msg_size"
+            | "max_consumers"
+            | "max_deliver"
+            | "max_ack_pending"
+            | "max_batch"
+            | "max_expires"
+            | "inactive_threshold" => "unlimited",
+            "num_replicas" => "the stream's",
+            key if key.starts_with("allow_") || key.starts_with("deny_") => "false",
+            "no_ack"
+            | "mirror_direct"
+            | "discard_new_per_subject"
+            | "headers_only"
+            | "mem_storage"
+            | "flow_control" => "false",
+            _ => "none",
+        }
+        .to_owned();
+    };
+    match (key, value) {
+        (
+            "max_age"
+            | "duplicate_window"
+            | "ack_wait"
+            | "max_expires"
+            | "inactive_threshold"
+            | "idle_heartbeat"
+            | "priority_timeout"
+            | "subject_delete_marker_ttl",
+            Value::Number(number),
+        ) => span(number.as_u64()),
+        ("max_bytes" | "max_msg_size", Value::Number(number)) => Bytes::from(number.as_u64().unwrap_or(0)).to_string(),
+        ("backoff", Value::Array(list)) => list.iter().map(|value| span(value.as_u64())).collect::<Vec<_>>().join(", "),
+        (_, Value::String(text)) => text.clone(),
+        (_, Value::Array(list)) if list.iter().all(Value::is_string) => {
+            list.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ")
+        }
+        (_, value) => value.to_string(),
+    }
+}
+
+fn span(nanos: Option<u64>) -> String {
+    Span::from(std::time::Duration::from_nanos(nanos.unwrap_or(0))).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::topology::model::{Storage, Stream};
+    use crate::topology::wire::stream;
+
+    fn changes(from: &Stream, to: &Stream) -> Vec<String> {
+        of_stream(&stream("A", to), &stream("A", from)).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn lower_bounds_are_destructive_and_higher_ones_are_not() {
+        let hour = Stream { max_age: Span::secs(3_600), max_msgs: 10, ..Stream::default() };
+        let day = Stream { max_age: Span::secs(86_400), ..Stream::default() };
+        assert_eq!(changes(&hour, &day), ["max_age: 1h -> 1day", "max_msgs: 10 -> unlimited"]);
+        let told = changes(&day, &hour);
+        assert_eq!(told[0], "max_age: 1day -> 1h  (destructive: what is beyond the lower bound is removed at once)");
+        assert!(told[1].starts_with("max_msgs: unlimited -> 10  (destructive"), "{told:?}");
+    }
+
+    #[test]
+    fn what_the_server_never_changes_has_a_way_round() {
+        let memory = Stream { storage: Storage::Memory, ..Stream::default() };
+        let told = changes(&Stream::default(), &memory);
+        assert!(told[0].starts_with("storage: file -> memory  (not in place: back it up"), "{told:?}");
+        let denied = Stream { deny_delete: true, ..Stream::default() };
+        assert_eq!(changes(&Stream::default(), &denied), ["deny_delete: false -> true"]);
+        assert!(changes(&denied, &Stream::default())[0].contains("not in place"));
+    }
+
+    #[test]
+    fn subjects_that_come_are_harmless_and_those_that_go_are_not() {
+        let of = |list: &[&str]| Stream {
+            subjects: list.iter().map(|subject| (*subject).to_owned()).collect(),
+            ..Stream::default()
+        };
+        assert_eq!(changes(&of(&["a"]), &of(&["b", "a"])), ["subjects: a -> a b"]);
+        assert!(changes(&of(&["a", "b"]), &of(&["a"]))[0].contains("destructive"));
+    }
+
+    #[test]
+    fn a_consumer_keeps_what_the_server_does_not_change() {
+        let map = |value: Value| value.as_object().cloned().unwrap();
+        let found = map(json!({"ack_policy": "explicit", "ack_wait": 30_000_000_000_u64, "deliver_policy": "all"}));
+        let wanted = map(json!({"ack_policy": "all", "ack_wait": 60_000_000_000_u64, "deliver_policy": "all"}));
+        let told = of_consumer(&wanted, &found);
+        assert_eq!((told[0].key, told[0].effect), ("ack_policy", Effect::Impossible));
+        assert_eq!((told[1].to_string().as_str(), told[1].effect), ("ack_wait: 30s -> 1m", Effect::Harmless));
+        let push = map(json!({"deliver_subject": "d"}));
+        assert_eq!(of_consumer(&push, &map(json!({})))[0].effect, Effect::Impossible);
+    }
+}

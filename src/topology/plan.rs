@@ -1,0 +1,337 @@
+//! What is to be done so that a server has what is declared, in which order, and what each step costs.
+//!
+//! It only ever deletes what a declaration calls `absent`. It does no IO.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::change::{self, Change, Effect};
+use super::load::Declared;
+use super::model::{Bucket, Stream};
+use super::subject;
+use super::wire::{self, CONSUMER_KEYS, STREAM_KEYS, Version, leave_out, over};
+
+/// What a server has, in its own words.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The server's version.
+    pub version: Version,
+    /// Streams by name, as `STREAM.INFO` tells them: `config`, `state`, `cluster`, ...
+    pub streams: BTreeMap<String, Map<String, Value>>,
+    /// Consumers by stream and name, as `CONSUMER.INFO` tells them.
+    pub consumers: BTreeMap<(String, String), Map<String, Value>>,
+}
+
+/// What a step is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Object {
+    /// A stream.
+    Stream(String),
+    /// A KV bucket.
+    Bucket(String),
+    /// A consumer of a stream.
+    Consumer(String, String),
+}
+
+/// What a step does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It is not there yet.
+    Create,
+    /// It is there, and differs.
+    Change,
+    /// It is there, and declared to be gone.
+    Delete,
+}
+
+/// One step.
+#[derive(Clone, Debug, Serialize)]
+pub struct Step {
+    /// What it does.
+    pub action: Action,
+    /// To what.
+    pub object: Object,
+    /// What differs; for a new thing what is no default.
+    pub changes: Vec<Change>,
+    /// What it costs.
+    pub effect: Effect,
+    /// What is lost with it, where something is deleted.
+    pub note: String,
+    /// The request's subject behind the API's prefix, such as `STREAM.CREATE.TRADES`.
+    #[serde(skip)]
+    pub request: String,
+    /// The request's payload.
+    #[serde(skip)]
+    pub body: Value,
+}
+
+/// Everything that is to be done.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Plan {
+    /// In the order in which it is to be done.
+    pub steps: Vec<Step>,
+    /// Subjects that two streams would claim: nothing is applied while there are any.
+    pub conflicts: Vec<String>,
+    /// What is worth knowing.
+    pub notes: Vec<String>,
+    /// Streams, buckets and consumers that are as declared.
+    pub unchanged: usize,
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stream(name) => write!(f, "stream {name}"),
+            Self::Bucket(name) => write!(f, "bucket {name}"),
+            Self::Consumer(stream, name) => write!(f, "consumer {stream}/{name}"),
+        }
+    }
+}
+
+impl Plan {
+    /// What is to be done so that a server that has `found` has what is declared.
+    #[must_use]
+    pub fn of(declared: &Declared, found: &Found) -> Self {
+        let mut plan = Self { conflicts: conflicts(declared, found), ..Self::default() };
+        let topology = &declared.topology;
+        let buckets: Vec<(&String, Stream)> =
+            topology.buckets.iter().map(|(name, bucket)| (name, bucket.as_stream(name))).collect();
+        for (name, stream) in in_order(&topology.streams) {
+            plan.stream(Object::Stream(name.clone()), name, stream, found);
+            plan.convert(name, stream);
+        }
+        for (name, stream) in &buckets {
+            plan.stream(Object::Bucket((*name).clone()), &Bucket::stream_name(name), stream, found);
+        }
+        for (name, stream) in topology.streams.iter().filter(|(_, stream)| !stream.absent) {
+            for (consumer, wanted) in &stream.consumers {
+                plan.consumer(name, consumer, wanted, stream, found);
+            }
+        }
+        // What goes, and what is narrowed, makes room for what is new.
+        plan.steps.sort_by_key(|step| match (step.action, &step.object) {
+            (Action::Delete, Object::Consumer(..)) => 0,
+            (Action::Delete, _) => 1,
+            (_, Object::Consumer(..)) => 4,
+            (Action::Change, _) => 2,
+            (Action::Create, _) => 3,
+        });
+        plan.undeclared(declared, found);
+        plan
+    }
+
+    /// Whether the server has what is declared.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.steps.is_empty() && self.conflicts.is_empty()
+    }
+
+    /// The worst that it costs.
+    #[must_use]
+    pub fn effect(&self) -> Effect {
+        self.steps.iter().map(|step| step.effect).max().unwrap_or(Effect::Harmless)
+    }
+
+    fn stream(&mut self, object: Object, name: &str, stream: &Stream, found: &Found) {
+        let there = found.streams.get(name);
+        if stream.absent {
+            let Some(info) = there else {
+                self.unchanged += 1;
+                return;
+            };
+            let messages = info.get("state").and_then(|state| state.get("messages")).and_then(Value::as_u64);
+            let note = format!("{} messages are lost with it", messages.unwrap_or(0));
+            return self.push(Action::Delete, object, Vec::new(), format!("STREAM.DELETE.{name}"), Value::Null, note);
+        }
+        let mut wanted = wire::stream(name, stream);
+        self.left_out(&object, &mut wanted, found.version);
+        match there.map(|info| config_of(info)) {
+            None => {
+                let changes = change::of_stream(&wanted, &Map::new());
+                self.push(
+                    Action::Create,
+                    object,
+                    changes,
+                    format!("STREAM.CREATE.{name}"),
+                    wanted.into(),
+                    String::new(),
+                );
+            }
+            Some(config) => {
+                let changes = change::of_stream(&wanted, &config);
+                let body = over(&config, &wanted, &STREAM_KEYS);
+                self.push(Action::Change, object, changes, format!("STREAM.UPDATE.{name}"), body.into(), String::new());
+            }
+        }
+    }
+
+    fn consumer(
+        &mut self,
+        stream_name: &str,
+        name: &str,
+        consumer: &super::model::Consumer,
+        stream: &Stream,
+        found: &Found,
+    ) {
+        let object = Object::Consumer(stream_name.to_owned(), name.to_owned());
+        let there = found.consumers.get(&(stream_name.to_owned(), name.to_owned()));
+        if consumer.absent {
+            if there.is_none() {
+                self.unchanged += 1;
+                return;
+            }
+            let note = "its place in the stream is lost with it".to_owned();
+            let request = format!("CONSUMER.DELETE.{stream_name}.{name}");
+            return self.push(Action::Delete, object, Vec::new(), request, Value::Null, note);
+        }
+        let mut wanted = wire::consumer(name, consumer, stream);
+        self.left_out(&object, &mut wanted, found.version);
+        let (action, changes, config) = match there.map(|info| config_of(info)) {
+            None => (Action::Create, change::of_consumer(&wanted, &Map::new()), wanted),
+            Some(config) => {
+                let changes = change::of_consumer(&wanted, &config);
+                (Action::Change, changes, over(&config, &wanted, &CONSUMER_KEYS))
+            }
+        };
+        let verb = if action == Action::Create { "create" } else { "update" };
+        let body = json!({"stream_name": stream_name, "config": config, "action": verb});
+        self.push(action, object, changes, format!("CONSUMER.CREATE.{stream_name}.{name}"), body, String::new());
+    }
+
+    fn push(
+        &mut self,
+        action: Action,
+        object: Object,
+        mut changes: Vec<Change>,
+        request: String,
+        body: Value,
+        note: String,
+    ) {
+        if action == Action::Change && changes.is_empty() {
+            self.unchanged += 1;
+            return;
+        }
+        if action == Action::Create {
+            // What is new costs nothing.
+            for change in &mut changes {
+                (change.effect, change.note) = (Effect::Harmless, "");
+            }
+        }
+        let effect = match action {
+            Action::Delete => Effect::Destructive,
+            _ => changes.iter().map(|change| change.effect).max().unwrap_or(Effect::Harmless),
+        };
+        self.steps.push(Step { action, object, changes, effect, note, request, body });
+    }
+
+    /// Says what the server is too old for.
+    fn left_out(&mut self, object: &Object, wanted: &mut Map<String, Value>, version: Version) {
+        for key in leave_out(wanted, version) {
+            let (major, minor) = wire::since(&key).unwrap_or_default();
+            let (ours, second, third) = version;
+            self.notes.push(format!(
+                "{object}: {key} is left out: it needs nats-server {major}.{minor}, this is {ours}.{second}.{third}"
+            ));
+        }
+    }
+
+    fn convert(&mut self, name: &str, stream: &Stream) {
+        if stream.max_bytes_per_subject.get() > 0 && !stream.absent {
+            self.notes.push(format!(
+                "stream {name}: max_bytes_per_subject = {} becomes max_msgs_per_subject = {} messages of {}: the server \
+                 bounds a subject by count only",
+                stream.max_bytes_per_subject,
+                stream.messages_per_subject(),
+                stream.message_bytes,
+            ));
+        }
+    }
+
+    /// Says what is on the server and nowhere declared; it is left alone.
+    fn undeclared(&mut self, declared: &Declared, found: &Found) {
+        let known = names(declared);
+        for name in found.streams.keys().filter(|name| !known.contains(name.as_str())) {
+            self.notes.push(format!("stream {name} is on the server and not declared; it is left alone"));
+        }
+        for (stream, name) in found.consumers.keys() {
+            let of = declared.topology.streams.get(stream);
+            if of.is_some_and(|of| !of.absent && !of.consumers.contains_key(name)) {
+                self.notes
+                    .push(format!("consumer {stream}/{name} is on the server and not declared; it is left alone"));
+            }
+        }
+    }
+}
+
+/// The configuration in what the server tells of a stream or a consumer.
+pub(super) fn config_of(info: &Map<String, Value>) -> Map<String, Value> {
+    info.get("config").and_then(Value::as_object).cloned().unwrap_or_default()
+}
+
+/// The names of all declared streams, those of buckets among them.
+fn names(declared: &Declared) -> BTreeSet<String> {
+    let topology = &declared.topology;
+    topology.streams.keys().cloned().chain(topology.buckets.keys().map(|name| Bucket::stream_name(name))).collect()
+}
+
+/// Streams behind those that they copy from.
+fn in_order(streams: &BTreeMap<String, Stream>) -> Vec<(&String, &Stream)> {
+    let mut done: Vec<(&String, &Stream)> = Vec::with_capacity(streams.len());
+    let mut left: Vec<_> = streams.iter().collect();
+    while !left.is_empty() {
+        let is_ready = |stream: &Stream, left: &[(&String, &Stream)]| {
+            !stream.origins().any(|origin| left.iter().any(|(name, _)| **name == origin.name))
+        };
+        let (ready, rest): (Vec<_>, Vec<_>) = left.iter().copied().partition(|(_, stream)| is_ready(stream, &left));
+        // Streams that copy from each other have no first one.
+        let stuck = ready.is_empty();
+        done.extend(ready);
+        if stuck {
+            done.extend(rest);
+            break;
+        }
+        left = rest;
+    }
+    done
+}
+
+/// Subjects that two streams would claim, declared ones and those on the server: the server would refuse the second.
+fn conflicts(declared: &Declared, found: &Found) -> Vec<String> {
+    let topology = &declared.topology;
+    let mut claims: Vec<(String, String)> = Vec::new();
+    for (name, stream) in topology.streams.iter().filter(|(_, stream)| !stream.absent) {
+        let place = declared.place(&format!("streams.{name}"));
+        claims.extend(stream.subjects.iter().map(|subject| (place.clone(), subject.clone())));
+    }
+    for (name, bucket) in topology.buckets.iter().filter(|(_, bucket)| !bucket.absent) {
+        let place = declared.place(&format!("buckets.{name}"));
+        claims.extend(bucket.as_stream(name).subjects.into_iter().map(|subject| (place.clone(), subject)));
+    }
+    let known = names(declared);
+    for (name, info) in found.streams.iter().filter(|(name, _)| !known.contains(name.as_str())) {
+        let config = config_of(info);
+        let subjects = config.get("subjects").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        claims.extend(subjects.map(|subject| (format!("stream {name} on the server"), subject.to_owned())));
+    }
+    let mut told = Vec::new();
+    for (index, (place, subject)) in claims.iter().enumerate() {
+        for (other_place, other) in claims.iter().skip(index + 1).filter(|(other_place, _)| other_place != place) {
+            if let Some(both) = subject::common(subject, other) {
+                let like = if both == *subject || both == *other { String::new() } else { format!(" (as {both})") };
+                told.push(format!(
+                    "{place} takes {subject} and {other_place} takes {other}{like}: a subject belongs to one stream; \
+                     narrow one of them, or give it a prefix of its own"
+                ));
+            }
+        }
+    }
+    told
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! What is wrong with accounts and users.
+
+use std::collections::BTreeMap;
+
+use super::Check;
+use crate::topology::model::User;
+use crate::topology::rights::{self, Work};
+
+pub(super) fn check(check: &mut Check<'_>) {
+    let topology = &check.declared.topology;
+    let system: Vec<&String> = topology.accounts.iter().filter(|(_, one)| one.system).map(|(name, _)| name).collect();
+    if let [first, second, ..] = system.as_slice() {
+        let text = format!("{first} is the system account already; a server has one");
+        check.at(format!("accounts.{second}"));
+        check.refuse("system", text);
+    }
+    let mut inboxes: BTreeMap<(String, String), &str> = BTreeMap::new();
+    for (name, user) in &topology.users {
+        check.at(format!("users.{name}"));
+        one(check, name, user);
+        let account = account(check, user);
+        let place = (account, user.inbox(name));
+        if let Some(other) = inboxes.insert(place, name) {
+            let text = format!("{other} has the same; each would read the other's replies");
+            check.refuse("inbox_prefix", text);
+        }
+    }
+}
+
+fn one(check: &mut Check<'_>, name: &str, user: &User) {
+    match (user.password_env.is_empty(), user.nkey.is_empty()) {
+        (true, true) => check.refuse("", "has neither password_env nor nkey: nobody could be it, or everybody"),
+        (false, false) => check.refuse("nkey", "stands beside password_env; keep one of them"),
+        _ => {}
+    }
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let env = &user.password_env;
+    if !env.is_empty() && (!env.chars().all(is_word) || env.starts_with(|c: char| c.is_ascii_digit())) {
+        check
+            .refuse("password_env", format!("{env:?} is no name of an environment variable; a password is never here"));
+    }
+    if !user.nkey.is_empty() && (!user.nkey.starts_with('U') || user.nkey.len() != 56) {
+        let text = "is no public key of a user: it begins with U and has 56 characters (a seed begins with SU, and is \
+                    never here)";
+        check.refuse("nkey", text);
+    }
+    check.literal("inbox_prefix", &user.inbox(name));
+    for (key, list) in [
+        ("publish", &user.publish),
+        ("subscribe", &user.subscribe),
+        ("deny_publish", &user.deny_publish),
+        ("deny_subscribe", &user.deny_subscribe),
+    ] {
+        for subject in list {
+            // A subscription may name its queue group behind the subject.
+            check.subject(key, subject.split_once(' ').map_or(subject.as_str(), |(subject, _)| subject));
+        }
+    }
+    for text in &user.work {
+        match Work::parse(text) {
+            Ok(work) => {
+                if let Err(error) = rights::of(&work, &check.declared.topology) {
+                    check.refuse("work", format!("{text:?}: {error}"));
+                }
+            }
+            Err(error) => check.refuse("work", error),
+        }
+    }
+}
+
+/// The user's account; empty where there is none to be in.
+fn account(check: &mut Check<'_>, user: &User) -> String {
+    let accounts = &check.declared.topology.accounts;
+    if !user.account.is_empty() {
+        if !accounts.contains_key(&user.account) {
+            check.refuse("account", format!("no account {} is declared; add [accounts.{0}]", user.account));
+        }
+        return user.account.clone();
+    }
+    let mut plain = accounts.iter().filter(|(_, account)| !account.system).map(|(name, _)| name.clone());
+    let first = plain.next();
+    if plain.next().is_some() {
+        check.refuse("account", "several accounts are declared; say which one it is in");
+    }
+    first.unwrap_or_default()
+}
