@@ -68,8 +68,10 @@ struct Bucket {
     puts: Puts,
     /// Whether it was found, on this connection.
     open: bool,
-    /// When it was last looked at, and what it was then.
-    look: Option<(Instant, Option<Found>)>,
+    /// When it was last looked at, on this connection.
+    looked: Option<Instant>,
+    /// What it was when it was last found.
+    found: Option<Found>,
     due: Instant,
     backoff: Backoff,
     /// What the log was told of its trouble.
@@ -237,7 +239,8 @@ impl Bucket {
             role,
             puts: Puts::new(role.ttl()),
             open: false,
-            look: None,
+            looked: None,
+            found: None,
             due: clock::now(),
             backoff: Backoff::new(AGAIN.0, AGAIN.1, clock::wall_ns()),
             told: None,
@@ -249,7 +252,7 @@ impl Bucket {
 
     /// A new connection: the server may be another one, and what was in memory gone.
     fn begin(&mut self) {
-        (self.open, self.look) = (false, None);
+        (self.open, self.looked) = (false, None);
         self.puts.again();
     }
 
@@ -257,9 +260,11 @@ impl Bucket {
         // Somebody may remove a bucket, or a server that keeps it in memory may start anew behind another one.
         let every = Puts::new(Role::Status.ttl()).refresh();
         let now = clock::now();
-        if self.look.as_ref().is_none_or(|(at, _)| now >= *at + every) {
-            let found = store.look(self.role).await?;
-            self.found(found, now);
+        if self.looked.is_none_or(|at| now >= at + every) {
+            if let Some(found) = store.look(self.role).await? {
+                self.found(found);
+            }
+            self.looked = Some(now);
         }
         let puts = self.puts.due(now, fenced);
         if puts.is_empty() && self.told.is_some() {
@@ -282,31 +287,32 @@ impl Bucket {
     }
 
     /// Takes note of how the bucket was found.
-    fn found(&mut self, found: Option<Found>, now: Instant) {
-        let before = self.look.replace((now, found)).and_then(|(_, found)| found);
-        let Some((_, Some(found))) = &self.look else { return };
+    fn found(&mut self, found: Found) {
         let role = self.role.as_str();
         if found.created_now {
             tracing::info!(bucket = role, "KV bucket created");
         }
-        let another = before.as_ref().is_some_and(|before| before.created_ns != found.created_ns);
-        if another || found.last_seq < self.puts.last() {
+        let before = self.found.as_ref();
+        if before.is_some_and(|before| before.created_ns != found.created_ns) || found.last_seq < self.puts.last() {
             self.puts.again();
         }
-        let same = |before: &Found| before.differences == found.differences;
-        for difference in found.differences.iter().filter(|_| !before.as_ref().is_some_and(same)) {
-            tracing::warn!(bucket = role, "the KV bucket is used as it is: {difference}");
+        if before.is_none_or(|before| before.differences != found.differences) {
+            for difference in &found.differences {
+                tracing::warn!(bucket = role, "the KV bucket is used as it is: {difference}");
+            }
         }
+        self.found = Some(found);
     }
 
     fn fail(&mut self, error: &KvError) {
         self.open = false;
-        self.look = None;
+        self.looked = None;
         self.puts.failed();
         self.due = clock::now() + self.backoff.wait();
         self.failures += 1;
         self.last_error = error.to_string();
-        let kind = discriminant(error);
+        // A connection that breaks and cannot be had again is one trouble.
+        let kind = discriminant(if matches!(error, KvError::Connect(_)) { &KvError::Lost } else { error });
         if self.told.replace(kind) != Some(kind) {
             tracing::warn!(bucket = self.role.as_str(), err = %error, "cannot write the KV bucket, trying again");
         }
