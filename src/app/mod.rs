@@ -9,6 +9,7 @@ mod left;
 mod listed;
 pub mod outlet;
 pub mod plan;
+mod registry;
 pub mod report;
 pub mod shard;
 pub mod supervisor;

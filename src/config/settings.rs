@@ -11,6 +11,9 @@ pub use self::jetstream::{JetStream, Manage, Retention, Storage};
 use super::secret::Secret;
 use super::units::{Bytes, Span};
 
+mod kv;
+pub use kv::Kv;
+
 /// Everything that can be configured.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
@@ -132,6 +135,8 @@ pub struct Nats {
     pub jetstream: JetStream,
     /// Several instances on the same symbols, of which one publishes.
     pub pair: Pair,
+    /// What is told of venues and instruments in KV buckets.
+    pub kv: Kv,
     /// Messages that may be sent and not yet acknowledged, 1..=100000.
     pub window: usize,
     /// Records of one subject packed into a message, 1..=1000.
@@ -286,6 +291,7 @@ impl Default for Nats {
             tls: Tls::default(),
             jetstream: JetStream::default(),
             pair: Pair::default(),
+            kv: Kv::default(),
             window: 1_000,
             pack: 1,
             linger: Span::millis(1),

@@ -21,6 +21,7 @@ pub fn problems(settings: &Settings, origins: &BTreeMap<String, Origin>) -> Vec<
     let per_exchange = settings.transport.nats.jetstream.stream_per_exchange;
     nats(&settings.transport.nats, if per_exchange { 1 } else { settings.shards }, &mut check);
     jetstream(&settings.transport.nats.jetstream, &mut check);
+    kv(&settings.transport.nats, &mut check);
     http(settings, &mut check);
     for (name, exchange) in &settings.exchanges {
         let path = |key: &str| format!("exchanges.{name}.{key}");
@@ -126,6 +127,25 @@ fn jetstream(stream: &JetStream, check: &mut Check<'_>) {
     }
 }
 
+/// Names of the buckets that tell of venues and instruments: what servers take, and each for one thing.
+fn kv(nats: &Nats, check: &mut Check<'_>) {
+    let (pair, kv) = (&nats.pair, &nats.kv);
+    let named = [
+        ("pair.bucket", &pair.bucket, pair.enabled),
+        ("kv.status_bucket", &kv.status_bucket, kv.enabled),
+        ("kv.instruments_bucket", &kv.instruments_bucket, kv.enabled),
+    ];
+    for (at, (key, name, used)) in named.iter().enumerate().skip(1) {
+        let key = format!("transport.nats.{key}");
+        if name.is_empty() || name.contains(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_') {
+            check.refuse(&key, &format!("{name:?}: a bucket's name has letters, digits, '-' and '_'"));
+        }
+        if let Some((other, ..)) = named.iter().take(at).find(|(_, taken, both)| taken == name && *used && *both) {
+            check.refuse(&key, &format!("{name:?} is transport.nats.{other} already; each needs a bucket of its own"));
+        }
+    }
+}
+
 fn http(settings: &Settings, check: &mut Check<'_>) {
     let listen = &settings.http.listen;
     if !listen.is_empty() && listen.parse::<std::net::SocketAddr>().is_err() {
@@ -221,5 +241,22 @@ mod tests {
         assert!(!found.concat().contains("hunter2"), "{found:#?}");
         assert!(found.iter().any(|text| text.starts_with("$W: transport.nats.window: 0 is out of range; 1 to 100000")));
         assert!(found.iter().any(|text| text.contains("1024 is the next one")), "{found:#?}");
+    }
+
+    #[test]
+    fn a_bucket_is_for_one_thing() {
+        let told = |change: fn(&mut Nats)| {
+            let mut settings = Settings::default();
+            change(&mut settings.transport.nats);
+            problems(&settings, &BTreeMap::new()).join(" ")
+        };
+        let twice = told(|nats| nats.kv.instruments_bucket = nats.kv.status_bucket.clone());
+        assert!(twice.contains("is transport.nats.kv.status_bucket already"), "{twice}");
+        let lease = |nats: &mut Nats| nats.kv.status_bucket = nats.pair.bucket.clone();
+        assert_eq!(told(lease), "", "without a pair there is no such bucket");
+        let lease = told(|nats| (nats.pair.enabled, nats.kv.status_bucket) = (true, nats.pair.bucket.clone()));
+        assert!(lease.contains("is transport.nats.pair.bucket already"), "{lease}");
+        let dots = told(|nats| nats.kv.status_bucket = "a.b".to_owned());
+        assert!(dots.contains("transport.nats.kv.status_bucket: \"a.b\""), "{dots}");
     }
 }

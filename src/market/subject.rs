@@ -1,6 +1,6 @@
 //! NATS subjects: `{prefix}.{exchange}.{symbol}.trades` and `.gaps`.
 //!
-//! In a token every byte outside `A-Z a-z 0-9 _ -` is written `%XX`.
+//! In a token every byte outside `A-Z a-z 0-9 _ -` is written `%XX`; in a token of a KV key, which takes no `%`, `=XX`.
 
 use std::fmt::Write as _;
 
@@ -51,13 +51,30 @@ pub fn subject(prefix: &str, exchange: &str, symbol: &str, kind: SubjectKind) ->
 /// Escapes a text into one subject token.
 #[must_use]
 pub fn token(text: &str) -> String {
+    escaped(text, '%')
+}
+
+/// Escapes a text into one token of a KV key: as [`token`], with `=XX`, since clients refuse a key with `%`.
+///
+/// # Examples
+/// ```
+/// use data_manager::market::subject::key_token;
+/// assert_eq!(key_token("BTCUSDT-SWAP"), "BTCUSDT-SWAP");
+/// assert_eq!(key_token("A.B"), "A=2EB");
+/// ```
+#[must_use]
+pub fn key_token(text: &str) -> String {
+    escaped(text, '=')
+}
+
+fn escaped(text: &str, mark: char) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
             out.push(char::from(byte));
         } else {
             // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
+            let _ = write!(out, "{mark}{byte:02X}");
         }
     }
     out

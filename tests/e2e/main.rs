@@ -15,6 +15,7 @@ mod cover;
 #[path = "../support/daemon.rs"]
 #[allow(dead_code, reason = "each test takes what it needs")]
 mod daemon;
+mod kv;
 mod life;
 mod okx;
 mod readers;

@@ -86,7 +86,7 @@ const CONFINED: [Confined; 6] = [
 ];
 
 /// Code that decides and does no IO: it takes time, bytes and events, and returns actions.
-const PURE: [&str; 39] = [
+const PURE: [&str; 41] = [
     "src/market/",
     "src/exchange/",
     "src/feed/session",
@@ -99,6 +99,8 @@ const PURE: [&str; 39] = [
     "src/feed/backfill/job",
     "src/feed/backfill/watch",
     "src/app/gate",
+    "src/app/registry/entries",
+    "src/app/registry/puts",
     "src/cli/top/arrange",
     "src/cli/top/columns",
     "src/cli/top/footer",

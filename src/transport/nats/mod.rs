@@ -7,6 +7,7 @@
 //! | [`window`] | pure: what is in flight, what an answer means, what to send next |
 //! | [`publisher`] | IO around the window |
 //! | `lease` | who of several instances publishes |
+//! | [`kv`] | what is told of venues and instruments, in buckets |
 //! | `backlog`, [`spool`] | what does not fit into memory: a thread, and its store on disk |
 //! | `link`, `read`, `past`, `wire` | one connection; what is stored; subjects and answers |
 //! | [`consumer`] | reading back, for as long as records come |
@@ -26,6 +27,8 @@ pub mod consumer;
 #[cfg(feature = "record")]
 pub mod copy;
 pub mod durable;
+#[cfg(feature = "daemon")]
+pub mod kv;
 #[cfg(feature = "ipc")]
 pub mod last;
 #[cfg(feature = "daemon")]

@@ -249,7 +249,7 @@ fn limit(value: i64) -> String {
     if value <= 0 { "unlimited".to_owned() } else { value.to_string() }
 }
 
-fn is_missing(error: &GetStreamError) -> bool {
+pub(super) fn is_missing(error: &GetStreamError) -> bool {
     match error.kind() {
         GetStreamErrorKind::JetStream(error) => error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND,
         _ => false,
@@ -260,7 +260,7 @@ fn missing(stream: &JetStream, manage: &'static str, cure: &'static str) -> Stre
     StreamError::Missing { name: stream.stream_name.clone(), manage, cure }
 }
 
-fn look_reason(error: &GetStreamError) -> String {
+pub(super) fn look_reason(error: &GetStreamError) -> String {
     let text = Chain(error).to_string();
     let hint = match error.kind() {
         GetStreamErrorKind::InvalidStreamName | GetStreamErrorKind::EmptyName => {
@@ -291,7 +291,7 @@ fn create_reason(error: &CreateStreamError, stream: &JetStream, taken: Option<&s
     format!("{text}{replicas}{hint}")
 }
 
-fn hint(text: &str) -> &'static str {
+pub(super) fn hint(text: &str) -> &'static str {
     let text = text.to_ascii_lowercase();
     if text.contains("not enabled") {
         "; start the server with JetStream (-js)"
