@@ -265,7 +265,7 @@ async fn with_verify_nothing_is_created_and_the_documented_rights_are_enough() {
     connected(&daemon, &client, "coinbase").await;
     assert_instruments(&daemon, &client, &sim, "binance").await;
     let log = daemon.drain();
-    assert!(log.contains("the KV bucket is used as it is: ttl: configured 5m"), "{log}");
+    assert!(log.contains("the KV bucket is used as it is: max_age: unlimited -> 5m"), "{log}");
     assert_eq!(log.matches(TROUBLE).count(), 2, "{log}");
     assert_eq!(streams(&client).await, ["KV_instruments", "KV_venue-status", "MARKET_DATA"]);
 }

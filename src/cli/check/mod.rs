@@ -17,6 +17,7 @@ use crate::telemetry::logging;
 use crate::topology::audit::{self, Finding, Limits, Severity};
 use crate::topology::load::{self, Declared};
 use crate::topology::validate;
+use crate::transport::nats::declared;
 
 /// What `check` is told.
 #[derive(Debug, clap::Args)]
@@ -117,7 +118,12 @@ fn load(args: &Args) -> Result<(Loaded, Declared), String> {
     let loaded = args.config.load(&settings::servers(args.nats.as_deref())).map_err(text)?;
     settings::check(&loaded).map_err(text)?;
     settings::check_secrets(&loaded.settings.transport.nats).map_err(text)?;
-    let declared = load::load(&args.declared).map_err(|error| error.to_string())?;
+    let settings = &loaded.settings;
+    let declared = if args.declared.is_empty() {
+        declared::topology(&settings.transport.nats, settings.exchanges.keys().map(String::as_str)).into()
+    } else {
+        load::load(&args.declared).map_err(|error| error.to_string())?
+    };
     let problems = validate::problems(&declared);
     if problems.is_empty() { Ok((loaded, declared)) } else { Err(problems.join("\n")) }
 }

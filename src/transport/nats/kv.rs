@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_nats::Event;
 use async_nats::jetstream::context::{CreateStreamErrorKind, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, StorageType};
+use async_nats::jetstream::stream::{Config, Info};
 use async_nats::jetstream::{self, Context};
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -26,10 +26,12 @@ pub use error::KvError;
 use error::{cure, missing};
 
 use super::connect::{self, Chain};
-use super::lease;
-use super::stream_manager::{self, Difference, is_leaders};
-use crate::config::Span;
+use super::stream_manager::{self, is_leaders};
+use super::{declared, lease};
 use crate::config::settings::{Kv, Manage, Nats};
+use crate::config::{self, Span};
+use crate::topology::change::Change;
+use crate::topology::model::{Bucket, Storage, Stream};
 
 /// One question and its answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -78,17 +80,17 @@ impl Role {
     }
 
     /// Far more than its entries take.
-    const fn max_bytes(self) -> i64 {
+    const fn max_bytes(self) -> config::Bytes {
         match self {
-            Self::Status => 16 << 20,
-            Self::Instruments => 64 << 20,
+            Self::Status => config::Bytes::mib(16),
+            Self::Instruments => config::Bytes::mib(64),
         }
     }
 
-    const fn storage(self) -> StorageType {
+    const fn storage(self) -> Storage {
         match self {
-            Self::Status => StorageType::Memory,
-            Self::Instruments => StorageType::File,
+            Self::Status => Storage::Memory,
+            Self::Instruments => Storage::File,
         }
     }
 }
@@ -123,7 +125,7 @@ pub struct Found {
     /// Its last revision.
     pub last_seq: u64,
     /// Where it is not what its role asks for.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<Change>,
 }
 
 /// A connection to the buckets.
@@ -225,44 +227,40 @@ const fn is_end(event: &Event) -> bool {
 }
 
 /// The bucket as its role asks for it.
-fn config(settings: &Nats, role: Role) -> Config {
-    let bucket = role.bucket(&settings.kv);
+#[must_use]
+pub fn bucket(settings: &Nats, role: Role) -> Bucket {
     let description = match role {
         Role::Status => "state of each exchange's feeds, as data-manager sees it",
         Role::Instruments => "tick, lot and id of each instrument that data-manager publishes",
     };
-    Config {
-        name: format!("KV_{bucket}"),
-        description: Some(description.to_owned()),
-        subjects: vec![format!("$KV.{bucket}.>")],
-        max_messages_per_subject: 1,
-        max_age: role.ttl(),
-        max_bytes: role.max_bytes(),
+    Bucket {
+        description: description.to_owned(),
         storage: role.storage(),
-        num_replicas: settings.jetstream.replicas,
-        discard: DiscardPolicy::New,
-        allow_rollup: true,
-        deny_delete: true,
-        allow_direct: true,
-        ..Config::default()
+        ttl: Span::from(role.ttl()),
+        max_bytes: role.max_bytes(),
+        replicas: declared::copies(settings),
+        ..Bucket::default()
     }
 }
 
 async fn look(context: &Context, settings: &Nats, role: Role) -> Result<Found, KvError> {
-    let wanted = config(settings, role);
     let bucket = role.bucket(&settings.kv);
+    let (name, wanted) = (Bucket::stream_name(bucket), self::bucket(settings, role).as_stream(bucket));
     let fail = |what, reason| KvError::Failed { bucket: bucket.to_owned(), what, reason };
-    match context.get_stream(&wanted.name).await {
+    match context.get_stream(&name).await {
         Ok(stream) if !is_leaders(stream.cached_info()) => Err(fail(
             "it cannot be looked at",
             "the server that answered does not lead it, and may be behind".to_owned(),
         )),
-        Ok(stream) => Ok(found(stream.cached_info(), differences(&wanted, &stream.cached_info().config), false)),
+        Ok(stream) => {
+            let info = stream.cached_info();
+            Ok(found(info, differences(&name, &wanted, &info.config), false))
+        }
         Err(error) if !stream_manager::is_missing(&error) => {
             Err(fail("it cannot be looked at", stream_manager::look_reason(&error)))
         }
         Err(_) if settings.jetstream.manage != Manage::Create => Err(missing(settings, role)),
-        Err(_) => match context.create_stream(wanted).await {
+        Err(_) => match context.create_stream(declared::config(&name, &wanted)).await {
             Ok(made) => Ok(found(made.cached_info(), Vec::new(), true)),
             Err(error) => {
                 let text = Chain(&error).to_string();
@@ -278,25 +276,16 @@ async fn look(context: &Context, settings: &Nats, role: Role) -> Result<Found, K
     }
 }
 
-fn found(info: &Info, differences: Vec<Difference>, created_now: bool) -> Found {
+fn found(info: &Info, differences: Vec<Change>, created_now: bool) -> Found {
     let created_ns = info.created.unix_timestamp_nanos();
     Found { created_now, created_ns, last_seq: info.state.last_sequence, differences }
 }
 
-/// Where a bucket is not what its role asks for.
-fn differences(wanted: &Config, found: &Config) -> Vec<Difference> {
-    let mut list = Vec::new();
-    let mut compare = |field, text: fn(&Config) -> String| {
-        let (wanted, found) = (text(wanted), text(found));
-        if wanted != found {
-            list.push(Difference { field, wanted, found });
-        }
-    };
-    compare("storage", |config| format!("{:?}", config.storage));
-    compare("ttl", |config| Span::from(config.max_age).to_string());
-    compare("history", |config| config.max_messages_per_subject.to_string());
-    compare("replicas", |config| config.num_replicas.to_string());
-    list
+/// Where a bucket is not what its role asks for; the rest is the operator's.
+fn differences(name: &str, wanted: &Stream, found: &Config) -> Vec<Change> {
+    let keys = ["storage", "max_age", "max_msgs_per_subject", "num_replicas"];
+    let all = declared::compared(name, wanted, found);
+    all.into_iter().filter(|change| keys.contains(&change.key)).collect()
 }
 
 async fn put(context: &Context, settings: &Nats, role: Role, puts: Vec<Put>) -> Result<Vec<(String, Answer)>, KvError> {
@@ -336,12 +325,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_field_that_differs_is_told() {
-        let wanted = config(&Nats::default(), Role::Status);
-        assert_eq!(differences(&wanted, &wanted), []);
-        let found = Config { max_age: Duration::from_secs(60), storage: StorageType::File, ..wanted.clone() };
-        let told: Vec<String> = differences(&wanted, &found).iter().map(ToString::to_string).collect();
+    fn each_key_that_differs_is_told() {
+        let wanted = bucket(&Nats::default(), Role::Status).as_stream("b");
+        let same = declared::config("KV_b", &wanted);
+        assert_eq!(differences("KV_b", &wanted, &same), []);
+        let found = Config { max_age: Duration::from_secs(60), num_replicas: 3, allow_direct: false, ..same };
+        let told: Vec<String> = differences("KV_b", &wanted, &found).iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 2, "{told:?}");
-        assert!(told[1].contains("ttl: configured 5m"), "{told:?}");
+        assert_eq!(told[0], "max_age: 1m -> 5m");
     }
 }

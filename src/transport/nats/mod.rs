@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`connect`] | servers, authentication, TLS |
 //! | [`stream_manager`] | the stream: created, compared, never changed |
+//! | [`declared`] | what the settings want a server to have |
 //! | [`window`] | pure: what is in flight, what an answer means, what to send next |
 //! | [`publisher`] | IO around the window |
 //! | `lease` | who of several instances publishes |
@@ -26,6 +27,7 @@ pub mod connect;
 pub mod consumer;
 #[cfg(feature = "record")]
 pub mod copy;
+pub mod declared;
 pub mod durable;
 #[cfg(feature = "daemon")]
 pub mod kv;
@@ -69,4 +71,4 @@ pub use publisher::{NatsTransport, Publisher};
 #[cfg(feature = "daemon")]
 pub use status::{DrainReport, NatsState, NatsStatus};
 #[cfg(feature = "daemon")]
-pub use stream_manager::{Difference, StreamError, StreamReport};
+pub use stream_manager::{StreamError, StreamReport};
