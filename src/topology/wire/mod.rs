@@ -151,6 +151,10 @@ pub(super) fn over(found: &Map<String, Value>, wanted: &Map<String, Value>, keys
         body.remove(*key);
     }
     body.remove("filter_subject");
+    // The server takes its default for what is left out, and does not change this one.
+    if let Some(waiting) = found.get("max_waiting") {
+        body.insert("max_waiting".to_owned(), waiting.clone());
+    }
     body.extend(wanted.clone());
     body
 }
@@ -240,7 +244,7 @@ mod tests {
             "max_bytes": -1, "max_age": 0, "max_msgs_per_subject": -1, "max_msg_size": -1, "max_consumers": -1,
             "compression": "none", "allow_direct": false, "sealed": false, "consumer_limits": {},
             "metadata": {"_nats.level": "1", "_nats.ver": "2.15.1"}, "persist_mode": "default"}));
-        assert_eq!(crate::topology::change::of_stream(&ours, &theirs), []);
+        assert_eq!(crate::topology::change::of_stream(&ours, &theirs, (2, 15, 1)), []);
     }
 
     #[test]
