@@ -3,6 +3,7 @@
 //! What is asked is gathered here; what it means is for `topology::audit`.
 
 mod ask;
+mod configured;
 mod print;
 mod textfile;
 
@@ -26,7 +27,7 @@ and consumer as declared, do rights and subjects fit together, is what is stored
 that is observed, is there room for it, is a single copy or a rare sync a risk, is the way there encrypted and asked \
 for a password, do consumers keep up, has a stream gone silent. It changes nothing.
 
-Without FILE the configured stream and buckets are what is declared.
+Without FILE the configured stream is what is declared.
 
 Exit codes, as monitoring plugins have them: 0 all is well, 1 warning, 2 critical, 3 it could not be found out.
 
@@ -97,14 +98,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity.rank()));
         Ok(Audit { answer, findings })
     })?;
-    if let Some(path) = &args.textfile {
-        textfile::write(path, &audit)
-            .map_err(|error| Failure::unknown(format!("cannot write {}: {error}", path.display())))?;
-    }
     if args.json {
         super::json(&print::object(&audit))?
     } else {
         super::say(&print::text(&audit))?
+    }
+    // What was found is said even where the file cannot be written.
+    if let Some(path) = &args.textfile {
+        textfile::write(path, &audit)
+            .map_err(|error| Failure::unknown(format!("cannot write {}: {error}", path.display())))?;
     }
     match audit.worst() {
         Severity::Ok => Ok(()),
@@ -117,6 +119,10 @@ fn load(args: &Args) -> Result<(Loaded, Declared), String> {
     let loaded = args.config.load(&settings::servers(args.nats.as_deref())).map_err(text)?;
     settings::check(&loaded).map_err(text)?;
     settings::check_secrets(&loaded.settings.transport.nats).map_err(text)?;
+    if args.declared.is_empty() {
+        let declared = configured::declared(&loaded.settings.transport.nats);
+        return Ok((loaded, declared));
+    }
     let declared = load::load(&args.declared).map_err(|error| error.to_string())?;
     let problems = validate::problems(&declared);
     if problems.is_empty() { Ok((loaded, declared)) } else { Err(problems.join("\n")) }
