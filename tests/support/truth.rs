@@ -110,9 +110,14 @@ impl Found {
 
 /// Everything in the stream. Each message is one record, and `.trades` carries trades only.
 pub(crate) async fn stored(url: &str) -> Found {
+    stored_in(url, STREAM).await
+}
+
+/// Everything in a stream of this name.
+pub(crate) async fn stored_in(url: &str, stream: &str) -> Found {
     let client = client(url).await;
     let mut found = Found::default();
-    for (sequence, subject, payload) in read_all_within(&client, STREAM, DEADLINE).await {
+    for (sequence, subject, payload) in read_all_within(&client, stream, DEADLINE).await {
         let parts = subject::parse("market", &subject).unwrap_or_else(|| panic!("{sequence}: subject {subject}"));
         let record = Record::from_bytes(&payload).unwrap_or_else(|error| panic!("{sequence}: {error}"));
         let fits = matches!(

@@ -83,7 +83,9 @@ async fn what_a_server_lacks_or_has_otherwise_is_found() {
 async fn without_files_the_configured_stream_is_what_is_declared() {
     let scene = Scene::start(NEWEST).await;
     let done = scene.check(&[]).expect_code(2);
-    shows(&done, "CRITICAL declared: stream MARKET_DATA: is declared and not there; ");
+    for thing in ["stream MARKET_DATA", "bucket venue-status", "bucket instruments"] {
+        shows(&done, &format!("CRITICAL declared: {thing}: is declared and not there; "));
+    }
 }
 
 #[tokio::test]

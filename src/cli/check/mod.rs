@@ -27,7 +27,7 @@ and consumer as declared, do rights and subjects fit together, is what is stored
 that is observed, is there room for it, is a single copy or a rare sync a risk, is the way there encrypted and asked \
 for a password, do consumers keep up, has a stream gone silent. It changes nothing.
 
-Without FILE the configured stream is what is declared.
+Without FILE the configured stream and buckets are what is declared.
 
 Exit codes, as monitoring plugins have them: 0 all is well, 1 warning, 2 critical, 3 it could not be found out.
 

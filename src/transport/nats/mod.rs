@@ -7,6 +7,7 @@
 //! | [`window`] | pure: what is in flight, what an answer means, what to send next |
 //! | [`publisher`] | IO around the window |
 //! | `lease` | who of several instances publishes |
+//! | [`kv`] | what is told of venues and instruments, in buckets |
 //! | `backlog`, [`spool`] | what does not fit into memory: a thread, and its store on disk |
 //! | `link`, `read`, `past`, `wire` | one connection; what is stored; subjects and answers |
 //! | [`consumer`] | reading back, for as long as records come |
@@ -14,6 +15,7 @@
 //! | `last` | the last records of some instruments |
 //! | `take`, `wanted`, `watch`, `tail_error` | what a message holds; what is to be read; removed unread; wrong |
 //! | [`scan`] | reading what is stored, once |
+//! | [`snapshot`] | a stream as the server itself writes it down, in a file and back |
 //! | `copy`, `bucket` | a recording put back into a stream; its files in an object store |
 
 #[cfg(feature = "daemon")]
@@ -25,6 +27,8 @@ pub mod consumer;
 #[cfg(feature = "record")]
 pub mod copy;
 pub mod durable;
+#[cfg(feature = "daemon")]
+pub mod kv;
 #[cfg(feature = "ipc")]
 pub mod last;
 #[cfg(feature = "daemon")]
@@ -40,6 +44,8 @@ mod read;
 #[cfg(feature = "daemon")]
 pub mod scan;
 #[cfg(feature = "daemon")]
+pub mod snapshot;
+#[cfg(feature = "daemon")]
 pub mod spool;
 #[cfg(feature = "daemon")]
 mod status;
@@ -54,7 +60,7 @@ pub mod window;
 mod wire;
 
 #[cfg(feature = "daemon")]
-pub use backlog::{BacklogStats, Worker as SpoolWorker};
+pub use backlog::{BacklogStats, Left, Worker as SpoolWorker, left};
 pub use connect::ConnectError;
 #[cfg(feature = "daemon")]
 pub use past::Past;

@@ -3,6 +3,8 @@
 //! A stream that differs from the settings is reported field by field and left alone: somebody made it so, and changing
 //! retention or limits can delete data. It publishes nothing.
 
+mod overlap;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -140,7 +142,7 @@ pub fn config(settings: &Nats, batches: bool) -> Config {
     Config {
         name: stream.stream_name.clone(),
         description: Some("trades and declared gaps of data-manager: 48-byte records".to_owned()),
-        subjects: stream_subjects(&stream.subject_prefix),
+        subjects: stream_subjects(&stream.subject_prefix, stream.exchange()),
         storage: match stream.storage {
             Storage::File => StorageType::File,
             Storage::Memory => StorageType::Memory,
@@ -175,7 +177,14 @@ async fn create(context: &Context, stream: &JetStream, wanted: Config) -> Result
     match context.create_stream(wanted.clone()).await {
         Ok(made) => Ok(report(stream, &wanted, made.cached_info(), true)),
         Err(error) => {
-            Err(StreamError::Create { name: stream.stream_name.clone(), reason: create_reason(&error, stream) })
+            let taken = match error.kind() {
+                CreateStreamErrorKind::JetStream(error) if error.error_code().0 == overlap::CODE => {
+                    overlap::taken_by(context, &wanted.subjects).await
+                }
+                _ => None,
+            };
+            let reason = create_reason(&error, stream, taken.as_deref());
+            Err(StreamError::Create { name: stream.stream_name.clone(), reason })
         }
     }
 }
@@ -240,7 +249,7 @@ fn limit(value: i64) -> String {
     if value <= 0 { "unlimited".to_owned() } else { value.to_string() }
 }
 
-fn is_missing(error: &GetStreamError) -> bool {
+pub(super) fn is_missing(error: &GetStreamError) -> bool {
     match error.kind() {
         GetStreamErrorKind::JetStream(error) => error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND,
         _ => false,
@@ -251,7 +260,7 @@ fn missing(stream: &JetStream, manage: &'static str, cure: &'static str) -> Stre
     StreamError::Missing { name: stream.stream_name.clone(), manage, cure }
 }
 
-fn look_reason(error: &GetStreamError) -> String {
+pub(super) fn look_reason(error: &GetStreamError) -> String {
     let text = Chain(error).to_string();
     let hint = match error.kind() {
         GetStreamErrorKind::InvalidStreamName | GetStreamErrorKind::EmptyName => {
@@ -262,11 +271,15 @@ fn look_reason(error: &GetStreamError) -> String {
     format!("{text}{hint}")
 }
 
-fn create_reason(error: &CreateStreamError, stream: &JetStream) -> String {
+fn create_reason(error: &CreateStreamError, stream: &JetStream, taken: Option<&str>) -> String {
     let text = Chain(error).to_string();
+    let overlaps;
     let hint = match error.kind() {
         CreateStreamErrorKind::JetStream(error) => match error.error_code().0 {
-            10065 => "; another stream takes these subjects already: choose another subject_prefix, or that stream",
+            overlap::CODE => {
+                overlaps = overlap::cure(stream, taken);
+                &overlaps
+            }
             10047 | 10028 => "; the server's store is smaller than max_bytes: lower transport.nats.jetstream.max_bytes",
             10074 => "; replicas above 1 need a cluster: set transport.nats.jetstream.replicas = 1",
             10005 => "; fewer servers than replicas are there: lower transport.nats.jetstream.replicas",
@@ -278,7 +291,7 @@ fn create_reason(error: &CreateStreamError, stream: &JetStream) -> String {
     format!("{text}{replicas}{hint}")
 }
 
-fn hint(text: &str) -> &'static str {
+pub(super) fn hint(text: &str) -> &'static str {
     let text = text.to_ascii_lowercase();
     if text.contains("not enabled") {
         "; start the server with JetStream (-js)"
