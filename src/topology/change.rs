@@ -10,8 +10,13 @@ use serde_json::{Map, Value};
 
 use super::model::Retention;
 use super::subject;
-use super::wire::{CONSUMER_KEYS, STREAM_KEYS, is_servers_own, normal};
+use super::wire::{CONSUMER_KEYS, STREAM_KEYS, Version, is_servers_own, normal};
 use crate::config::{Bytes, Span};
+
+/// Since when a mirror can become a stream of its own in place.
+const PROMOTED: Version = (2, 12, 0);
+/// Since when the bound of a stream's consumers can be changed in place.
+const CONSUMERS_BOUNDED: Version = (2, 12, 5);
 
 /// What a change costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -52,12 +57,12 @@ impl fmt::Display for Change {
     }
 }
 
-/// Where a stream differs; `wanted` and `found` in the words of the API.
+/// Where a stream differs; `wanted` and `found` in the words of the API, of a server of this version.
 #[must_use]
-pub fn of_stream(wanted: &Map<String, Value>, found: &Map<String, Value>) -> Vec<Change> {
+pub fn of_stream(wanted: &Map<String, Value>, found: &Map<String, Value>, version: Version) -> Vec<Change> {
     differing(&STREAM_KEYS, wanted, found)
         .map(|(key, to, from)| {
-            let (effect, note) = stream_effect(key, from.as_ref(), to.as_ref());
+            let (effect, note) = stream_effect(key, from.as_ref(), to.as_ref(), version);
             Change { key, from: shown(key, from.as_ref()), to: shown(key, to.as_ref()), effect, note }
         })
         .collect()
@@ -100,23 +105,28 @@ fn differing<'a>(
         .filter(|(key, to, from)| to != from && !(to.is_none() && is_servers_own(key, wanted, found)))
 }
 
-fn stream_effect(key: &str, from: Option<&Value>, to: Option<&Value>) -> (Effect, &'static str) {
+fn stream_effect(key: &str, from: Option<&Value>, to: Option<&Value>, version: Version) -> (Effect, &'static str) {
     use Effect::{Destructive, Harmless, Impossible};
     const ANEW: &str = "back it up, delete it, apply again, and put back what is to be kept; or declare it under another \
                         name and source it from this one";
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
     match key {
-        "storage" | "max_consumers" | "persist_mode" | "allow_msg_counter" => (Impossible, ANEW),
+        "storage" | "persist_mode" | "allow_msg_counter" => (Impossible, ANEW),
+        "max_consumers" if version < CONSUMERS_BOUNDED => (Impossible, ANEW),
+        "max_consumers" if lower(from, to) => (Harmless, "those that are there stay; no new one until there is room"),
         "retention" if text(from) == "workqueue" || text(to) == "workqueue" => (Impossible, ANEW),
         "retention" if text(to) == "interest" => (Destructive, "what all consumers have acknowledged is removed"),
-        "mirror" if from.is_none() || to.is_some() => (Impossible, ANEW),
+        "mirror" if from.is_none() || to.is_some() || version < PROMOTED => (Impossible, ANEW),
         "deny_delete" | "deny_purge" if to.is_none() => {
             (Impossible, "a denial is for ever; declare the stream under another name and source it from this one")
         }
         "allow_msg_ttl" | "allow_msg_schedules" if to.is_none() => {
             (Impossible, "it is never switched off; leave it on, or declare the stream under another name")
         }
-        "max_age" | "max_bytes" | "max_msgs" | "max_msgs_per_subject" if lower(from, to) => {
+        "max_msgs_per_subject" if lower(from, to) => {
+            (Destructive, "what is beyond the lower bound is removed, by older servers with a subject's next message")
+        }
+        "max_age" | "max_bytes" | "max_msgs" if lower(from, to) => {
             (Destructive, "what is beyond the lower bound is removed at once")
         }
         "max_age" | "max_bytes" | "max_msgs" | "max_msgs_per_subject" => (Harmless, ""),
@@ -147,6 +157,7 @@ fn consumer_effect(
     retention: Retention,
 ) -> (Effect, &'static str) {
     match key {
+        // Servers before 2.14.4 say yes to another `mem_storage`, and keep the consumer where it is.
         "deliver_policy" | "opt_start_seq" | "opt_start_time" | "ack_policy" | "replay_policy" | "max_waiting"
         | "flow_control" | "idle_heartbeat" | "mem_storage" => (
             Effect::Impossible,
@@ -252,7 +263,7 @@ mod tests {
     use crate::topology::wire::stream;
 
     fn changes(from: &Stream, to: &Stream) -> Vec<String> {
-        of_stream(&stream("A", to), &stream("A", from)).iter().map(ToString::to_string).collect()
+        of_stream(&stream("A", to), &stream("A", from), (2, 15, 1)).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -273,6 +284,22 @@ mod tests {
         let denied = Stream { deny_delete: true, ..Stream::default() };
         assert_eq!(changes(&Stream::default(), &denied), ["deny_delete: false -> true  (for ever)"]);
         assert!(changes(&denied, &Stream::default())[0].contains("not in place"));
+    }
+
+    #[test]
+    fn what_newer_servers_change_in_place_older_ones_do_not() {
+        let (few, many) = (Stream { max_consumers: 5, ..Stream::default() }, Stream::default());
+        let effect = |from: &Stream, to: &Stream, version| {
+            let told = of_stream(&stream("A", to), &stream("A", from), version);
+            told.into_iter().map(|change| change.effect).max().unwrap()
+        };
+        assert_eq!(effect(&few, &many, (2, 12, 4)), Effect::Impossible);
+        assert_eq!(effect(&few, &many, (2, 12, 5)), Effect::Harmless);
+        let mirror = Some(crate::topology::model::Source { name: "O".to_owned(), ..Default::default() });
+        let mirror = Stream { mirror, ..Stream::default() };
+        assert_eq!(effect(&mirror, &many, (2, 11, 17)), Effect::Impossible);
+        assert_eq!(effect(&mirror, &many, (2, 12, 0)), Effect::Destructive);
+        assert_eq!(effect(&many, &mirror, (2, 15, 1)), Effect::Impossible);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! It only ever deletes what a declaration calls `absent`. It does no IO.
 
+mod order;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -101,7 +103,7 @@ impl Plan {
         let topology = &declared.topology;
         let buckets: Vec<(&String, Stream)> =
             topology.buckets.iter().map(|(name, bucket)| (name, bucket.as_stream(name))).collect();
-        for (name, stream) in in_order(&topology.streams) {
+        for (name, stream) in order::of_streams(&topology.streams) {
             let steps = plan.steps.len();
             plan.stream(Object::Stream(name.clone()), name, stream, found);
             if plan.steps.len() > steps {
@@ -116,15 +118,7 @@ impl Plan {
                 plan.consumer(name, consumer, wanted, stream, found);
             }
         }
-        // What goes, and what is narrowed, makes room for what is new.
-        plan.steps.sort_by_key(|step| match (step.action, &step.object) {
-            (Action::Delete, Object::Consumer(..)) => 0,
-            (Action::Delete, _) => 1,
-            (_, Object::Consumer(..)) => 4,
-            // What is narrowed or lowered.
-            (Action::Change, _) if step.effect == Effect::Destructive => 2,
-            _ => 3,
-        });
+        plan.steps = order::of_steps(plan.steps, found);
         plan.undeclared(declared, found);
         plan
     }
@@ -156,7 +150,7 @@ impl Plan {
         self.left_out(&object, &mut wanted, found.version);
         match there.map(config_of) {
             None => {
-                let changes = change::of_stream(&wanted, &Map::new());
+                let changes = change::of_stream(&wanted, &Map::new(), found.version);
                 self.push(
                     Action::Create,
                     object,
@@ -167,7 +161,7 @@ impl Plan {
                 );
             }
             Some(config) => {
-                let changes = change::of_stream(&wanted, &config);
+                let changes = change::of_stream(&wanted, &config, found.version);
                 let body = over(&config, &wanted, &STREAM_KEYS);
                 self.push(Action::Change, object, changes, format!("STREAM.UPDATE.{name}"), body.into(), String::new());
             }
@@ -285,27 +279,6 @@ pub(super) fn config_of(info: &Map<String, Value>) -> Map<String, Value> {
 fn names(declared: &Declared) -> BTreeSet<String> {
     let topology = &declared.topology;
     topology.streams.keys().cloned().chain(topology.buckets.keys().map(|name| Bucket::stream_name(name))).collect()
-}
-
-/// Streams behind those that they copy from.
-fn in_order(streams: &BTreeMap<String, Stream>) -> Vec<(&String, &Stream)> {
-    let mut done: Vec<(&String, &Stream)> = Vec::with_capacity(streams.len());
-    let mut left: Vec<_> = streams.iter().collect();
-    while !left.is_empty() {
-        let is_ready = |stream: &Stream, left: &[(&String, &Stream)]| {
-            !stream.origins().any(|origin| left.iter().any(|(name, _)| **name == origin.name))
-        };
-        let (ready, rest): (Vec<_>, Vec<_>) = left.iter().copied().partition(|(_, stream)| is_ready(stream, &left));
-        // Streams that copy from each other have no first one.
-        let stuck = ready.is_empty();
-        done.extend(ready);
-        if stuck {
-            done.extend(rest);
-            break;
-        }
-        left = rest;
-    }
-    done
 }
 
 /// Subjects that two streams would claim, declared ones and those on the server: the server would refuse the second.

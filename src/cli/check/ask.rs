@@ -37,7 +37,10 @@ pub(super) async fn ask(nats: &Nats, monitor: Option<&str>, sample: Duration) ->
     let client = match connect::dial(nats).await {
         Ok(client) => client,
         Err(error) => {
-            answer.tell(Severity::Critical, "connection", &servers, error.to_string());
+            // The servers are named already.
+            let text = error.to_string();
+            let text = text.strip_prefix(&format!("{servers}: ")).unwrap_or(&text).to_owned();
+            answer.tell(Severity::Critical, "connection", &servers, text);
             return answer;
         }
     };
@@ -171,7 +174,9 @@ fn reach(nats: &Nats, client: &Client) -> Reach {
 fn is_here(url: &str) -> bool {
     let Ok(address) = url.parse::<ServerAddr>() else { return false };
     let host = address.host().trim_matches(['[', ']']);
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    // ::ffff:127.0.0.1 is 127.0.0.1.
+    let is_own = |ip: IpAddr| ip.to_canonical().is_loopback();
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(is_own)
 }
 
 #[cfg(test)]
@@ -180,9 +185,14 @@ mod tests {
 
     #[test]
     fn loopback_is_told_from_elsewhere() {
-        for here in
-            ["nats://localhost:4222", "nats://127.0.0.1:4222", "nats://127.1.2.3", "tls://[::1]:4222", "localhost"]
-        {
+        for here in [
+            "nats://localhost:4222",
+            "nats://127.0.0.1:4222",
+            "nats://127.1.2.3",
+            "tls://[::1]:4222",
+            "localhost",
+            "nats://[::ffff:127.0.0.1]",
+        ] {
             assert!(is_here(here), "{here}");
         }
         for there in ["nats://10.0.0.1:4222", "nats://nats:4222", "tls://[2001:db8::1]:4222"] {

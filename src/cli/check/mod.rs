@@ -12,6 +12,7 @@ use std::time::Duration;
 use self::ask::Answer;
 use super::settings::{self, ConfigArgs};
 use super::{Failure, block_on};
+use crate::config::settings::Manage;
 use crate::config::{Loaded, Span};
 use crate::telemetry::logging;
 use crate::topology::audit::{self, Finding, Limits, Severity};
@@ -98,14 +99,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity.rank()));
         Ok(Audit { answer, findings })
     })?;
-    if let Some(path) = &args.textfile {
-        textfile::write(path, &audit)
-            .map_err(|error| Failure::unknown(format!("cannot write {}: {error}", path.display())))?;
-    }
     if args.json {
         super::json(&print::object(&audit))?
     } else {
         super::say(&print::text(&audit))?
+    }
+    // What was found is said even where the file cannot be written.
+    if let Some(path) = &args.textfile {
+        textfile::write(path, &audit)
+            .map_err(|error| Failure::unknown(format!("cannot write {}: {error}", path.display())))?;
     }
     match audit.worst() {
         Severity::Ok => Ok(()),
@@ -119,7 +121,10 @@ fn load(args: &Args) -> Result<(Loaded, Declared), String> {
     settings::check(&loaded).map_err(text)?;
     settings::check_secrets(&loaded.settings.transport.nats).map_err(text)?;
     let settings = &loaded.settings;
-    let declared = if args.declared.is_empty() {
+    let declared = if args.declared.is_empty() && settings.transport.nats.jetstream.manage == Manage::None {
+        // Nobody is to compare them.
+        Declared::default()
+    } else if args.declared.is_empty() {
         declared::topology(&settings.transport.nats, settings.exchanges.keys().map(String::as_str)).into()
     } else {
         load::load(&args.declared).map_err(|error| error.to_string())?

@@ -21,6 +21,7 @@ pub(super) fn check(check: &mut Check<'_>, stream_name: &str, stream: &Stream) {
         if stream.retention != Retention::Limits && ![0, stream.replicas].contains(&consumer.replicas) {
             check.refuse("replicas", "are the stream's where acknowledgements remove messages; leave it out");
         }
+        limits(check, stream, consumer);
         check.range("sample_percent", consumer.sample_percent, 0, 100);
         if stream.retention == Retention::WorkQueue && consumer.ack != AckPolicy::Explicit {
             check.refuse("ack", "a work queue needs \"explicit\": a message is gone once it is acknowledged");
@@ -36,6 +37,22 @@ pub(super) fn check(check: &mut Check<'_>, stream_name: &str, stream: &Stream) {
     if stream.max_consumers > 0 && stream.consumers.len() > stream.max_consumers as usize {
         let text = format!("{} are declared, and max_consumers = {}", stream.consumers.len(), stream.max_consumers);
         check.refuse("consumers", text);
+    }
+}
+
+/// What the stream allows its consumers.
+fn limits(check: &mut Check<'_>, stream: &Stream, consumer: &Consumer) {
+    let Some(limits) = &stream.consumer_limits else { return };
+    let (most, longest) = (i64::from(limits.max_ack_pending), limits.inactive_threshold);
+    if most > 0 && consumer.max_ack_pending > most {
+        let own = consumer.max_ack_pending;
+        let text = format!("{own} is more than consumer_limits.max_ack_pending = {most} of the stream");
+        check.refuse("max_ack_pending", text);
+    }
+    if !longest.is_zero() && consumer.inactive_threshold > longest {
+        let own = consumer.inactive_threshold;
+        let text = format!("{own} is longer than consumer_limits.inactive_threshold = {longest} of the stream");
+        check.refuse("inactive_threshold", text);
     }
 }
 

@@ -1,12 +1,14 @@
 //! What is wrong with a stream.
 
 use super::{Check, REPLICAS_MAX, consumers};
-use crate::config::Span;
+use crate::config::{Bytes, Span};
 use crate::topology::model::{Discard, PersistMode, Retention, Source, Storage, Stream, SubjectMapping};
 use crate::topology::subject;
 
 /// The server takes no shorter times.
 const SHORTEST: Span = Span::millis(100);
+/// The server reads the bound of a message as a number of 32 bits.
+const MESSAGE_MAX: u64 = i32::MAX as u64;
 
 pub(super) fn check(check: &mut Check<'_>, name: &str, stream: &Stream) {
     check.range("replicas", stream.replicas, 1, REPLICAS_MAX);
@@ -69,6 +71,13 @@ fn bounds(check: &mut Check<'_>, stream: &Stream) {
             check.refuse("max_bytes_per_subject", text);
         }
     }
+    if stream.max_msg_size.get() > MESSAGE_MAX {
+        let most = Bytes::from(MESSAGE_MAX);
+        check.refuse(
+            "max_msg_size",
+            format!("{} is more than {most}, the most that the server takes", stream.max_msg_size),
+        );
+    }
     if stream.discard_new_per_subject && (stream.discard != Discard::New || stream.messages_per_subject() == 0) {
         check.refuse("discard_new_per_subject", "needs discard = \"new\" and max_msgs_per_subject");
     }
@@ -88,6 +97,13 @@ fn flows(check: &mut Check<'_>, name: &str, stream: &Stream) {
     }
     if stream.mirror_direct && stream.mirror.is_none() {
         check.refuse("mirror_direct", "is for a mirror");
+    }
+    let origin = stream.mirror.as_ref().filter(|mirror| mirror.external.is_none());
+    if let Some(origin) = origin.filter(|origin| check.stream(&origin.name).is_some_and(|one| !one.allow_direct))
+        && stream.mirror_direct
+    {
+        let text = format!("the server takes it from {}: set allow_direct there, or leave this out", origin.name);
+        check.refuse("mirror_direct", text);
     }
     if let Some(transform) = &stream.subject_transform {
         mapping(check, "subject_transform", transform);
@@ -166,12 +182,29 @@ fn switches(check: &mut Check<'_>, stream: &Stream) {
         check.refuse("deny_purge", text);
     }
     if stream.allow_msg_counter
-        && (stream.discard == Discard::New || stream.allow_msg_ttl || stream.retention != Retention::Limits)
+        && (stream.discard == Discard::New
+            || stream.allow_msg_ttl
+            || stream.allow_msg_schedules
+            || stream.retention != Retention::Limits)
     {
-        check.refuse(
-            "allow_msg_counter",
-            "goes with retention = \"limits\" and discard = \"old\", without allow_msg_ttl",
-        );
+        let text =
+            "goes with retention = \"limits\" and discard = \"old\", without allow_msg_ttl and allow_msg_schedules";
+        check.refuse("allow_msg_counter", text);
+    }
+    if stream.allow_msg_schedules && stream.origins().next().is_some() {
+        check.refuse("allow_msg_schedules", "a stream that copies sends nothing later; keep one of them");
+    }
+    if stream.mirror.is_some() {
+        for (key, is_set) in [
+            ("allow_atomic", stream.allow_atomic),
+            ("allow_batched", stream.allow_batched),
+            ("allow_msg_counter", stream.allow_msg_counter),
+            ("subject_delete_marker_ttl", !stream.subject_delete_marker_ttl.is_zero()),
+        ] {
+            if is_set {
+                check.refuse(key, "a mirror has none: nobody publishes to it");
+            }
+        }
     }
     if !stream.subject_delete_marker_ttl.is_zero() && !stream.allow_msg_ttl {
         check.refuse("subject_delete_marker_ttl", "needs allow_msg_ttl");

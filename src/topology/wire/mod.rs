@@ -23,6 +23,9 @@ const PINNED_TTL: Span = Span::secs(120);
 /// Version of a server.
 pub type Version = (u32, u32, u32);
 
+/// A server that knows everything.
+pub const NEWEST: Version = (u32::MAX, 0, 0);
+
 /// What older servers do not know: the key, and the version that brought it.
 const NEWER: [(&str, (u32, u32)); 11] = [
     ("allow_msg_ttl", (2, 11)),
@@ -151,6 +154,10 @@ pub(super) fn over(found: &Map<String, Value>, wanted: &Map<String, Value>, keys
         body.remove(*key);
     }
     body.remove("filter_subject");
+    // The server takes its default for what is left out, and does not change this one.
+    if let Some(waiting) = found.get("max_waiting") {
+        body.insert("max_waiting".to_owned(), waiting.clone());
+    }
     body.extend(wanted.clone());
     body
 }
@@ -240,7 +247,7 @@ mod tests {
             "max_bytes": -1, "max_age": 0, "max_msgs_per_subject": -1, "max_msg_size": -1, "max_consumers": -1,
             "compression": "none", "allow_direct": false, "sealed": false, "consumer_limits": {},
             "metadata": {"_nats.level": "1", "_nats.ver": "2.15.1"}, "persist_mode": "default"}));
-        assert_eq!(crate::topology::change::of_stream(&ours, &theirs), []);
+        assert_eq!(crate::topology::change::of_stream(&ours, &theirs, (2, 15, 1)), []);
     }
 
     #[test]

@@ -146,7 +146,8 @@ pub(super) fn compared(name: &str, stream: &Stream, found: &Config) -> Vec<Chang
         // The library's own type; what it cannot write cannot be compared.
         _ => return Vec::new(),
     };
-    change::of_stream(&wire::stream(name, stream), &found)
+    // No key of ours costs another thing on another version.
+    change::of_stream(&wire::stream(name, stream), &found, wire::NEWEST)
 }
 
 fn bound(value: u64) -> i64 {
