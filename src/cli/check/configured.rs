@@ -1,4 +1,4 @@
-//! What the configuration declares: the stream that the daemon publishes to and its buckets, as `serve` would make them.
+//! What the configuration declares: the stream that the daemon publishes to and its buckets, as `serve` makes them.
 //!
 //! It asks nobody.
 
