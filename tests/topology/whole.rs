@@ -116,7 +116,7 @@ async fn newer(scene: &Scene, version: &str, told: &str) {
         ("consumer QUEUE/pinned", "priority_groups", "2.11", json!(["main"])),
         ("consumer QUEUE/pinned", "priority_timeout", "2.11", json!(30 * SECOND)),
         ("consumer QUEUE/overflow", "priority_policy", "2.11", json!("overflow")),
-        ("consumer QUEUE/overflow", "priority_groups", "2.11", json!(["a", "b"])),
+        ("consumer QUEUE/overflow", "priority_groups", "2.11", json!(["b", "a"])),
         ("consumer QUEUE/prioritized", "priority_policy", "2.11", json!("prioritized")),
         ("consumer QUEUE/prioritized", "priority_groups", "2.11", json!(["main"])),
     ];
