@@ -16,6 +16,9 @@ use super::model::{Bucket, Stream};
 use super::subject;
 use super::wire::{self, CONSUMER_KEYS, STREAM_KEYS, Version, leave_out, over};
 
+/// What only lets publishers be faster: they do without on a server that does not know it.
+const FASTER: [&str; 2] = ["allow_batched", "allow_atomic"];
+
 /// What a server has, in its own words.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
@@ -79,6 +82,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Subjects that two streams would claim: nothing is applied while there are any.
     pub conflicts: Vec<String>,
+    /// What is declared and the server is too old for, where it means another behaviour.
+    pub lacking: Vec<String>,
     /// What is worth knowing.
     pub notes: Vec<String>,
     /// Streams, buckets and consumers that are as declared.
@@ -123,10 +128,16 @@ impl Plan {
         plan
     }
 
-    /// Whether the server has what is declared.
+    /// Whether nothing is left that could be done.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.steps.is_empty() && self.conflicts.is_empty()
+    }
+
+    /// Whether the server has what is declared.
+    #[must_use]
+    pub fn is_as_declared(&self) -> bool {
+        self.is_done() && self.lacking.is_empty()
     }
 
     /// The worst that it costs.
@@ -232,7 +243,8 @@ impl Plan {
         for key in leave_out(wanted, version) {
             let (major, minor) = wire::since(&key).unwrap_or_default();
             let (ours, second, third) = version;
-            self.notes.push(format!(
+            let list = if FASTER.contains(&key.as_str()) { &mut self.notes } else { &mut self.lacking };
+            list.push(format!(
                 "{object}: {key} is left out: it needs nats-server {major}.{minor}, this is {ours}.{second}.{third}"
             ));
         }

@@ -47,8 +47,10 @@ async fn every_key_stands_on_the_server_and_is_no_difference_the_next_time() {
         let done = scene.topology("apply", &[&file]);
         assert_eq!(done.code, Some(0), "{version}: {}{}", done.out, done.err);
         let done = scene.topology("check", &[&file]);
-        assert_eq!(done.code, Some(0), "{version}: {}{}", done.out, done.err);
-        shows(&scene.apply(&[&file]), "\n0 done, ");
+        // An older server does not have all of it, which is said.
+        let expected = if version == "2.15.1" { 0 } else { 1 };
+        assert_eq!(done.code, Some(expected), "{version}: {}{}", done.out, done.err);
+        shows(&scene.apply(&[&file]), "0 done, ");
         stands(&scene).await;
         newer(&scene, version, &done.out).await;
     }
@@ -133,8 +135,10 @@ async fn newer(scene: &Scene, version: &str, told: &str) {
             has(&config, json!({key: value}));
         } else {
             has(&config, json!({key: null}));
-            expected
-                .insert(format!("note: {object}: {key} is left out: it needs nats-server {since}, this is {version}"));
+            let word = if ["allow_batched", "allow_atomic"].contains(&key) { "note" } else { "! too old" };
+            expected.insert(format!(
+                "{word}: {object}: {key} is left out: it needs nats-server {since}, this is {version}"
+            ));
         }
     }
     let notes = told.lines().filter(|line| line.contains(" is left out: ")).map(str::to_owned).collect();

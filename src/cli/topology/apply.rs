@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         let client = args.target.dial().await?;
         let plan = planned(&client, &declared).await?;
         allowed(&plan, args.allow_destructive)?;
-        for note in &plan.notes {
+        for note in plan.lacking.iter().chain(&plan.notes) {
             say(&format!("note: {note}\n"))?;
         }
         for (done, step) in plan.steps.iter().enumerate() {

@@ -105,6 +105,10 @@ fn drift(plan: &Plan) -> Vec<Finding> {
         let cure = "`data-manager topology plan` shows what it would take, `apply` does it";
         findings.push(Finding::new(severity, "declared", place, message, cure));
     }
+    for lacking in &plan.lacking {
+        let cure = "a newer nats-server; a stream made without it may have to be made anew then";
+        findings.push(Finding::new(Severity::Warning, "declared", "server", lacking.clone(), cure));
+    }
     for conflict in &plan.conflicts {
         findings.push(Finding::new(Severity::Critical, "declared", "subjects", conflict.clone(), ""));
     }
