@@ -129,5 +129,5 @@ async fn a_plan_as_json_holds_what_its_text_says() {
     }
     scene.apply(&[&file, "--allow-destructive"]);
     let plan = parsed(&scene.topology("check", &[&file, "--json"]).expect_code(0));
-    assert_eq!(plan, json!({"steps": [], "conflicts": [], "notes": [], "unchanged": 3}));
+    assert_eq!(plan, json!({"steps": [], "conflicts": [], "lacking": [], "notes": [], "unchanged": 3}));
 }
