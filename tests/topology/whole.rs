@@ -48,7 +48,7 @@ async fn every_key_stands_on_the_server_and_is_no_difference_the_next_time() {
         assert_eq!(done.code, Some(0), "{version}: {}{}", done.out, done.err);
         let done = scene.topology("check", &[&file]);
         assert_eq!(done.code, Some(0), "{version}: {}{}", done.out, done.err);
-        shows(&scene.apply(&[&file]), "\n0 done, ");
+        shows(&scene.apply(&[&file]), "0 done, ");
         stands(&scene).await;
         newer(&scene, version, &done.out).await;
     }
