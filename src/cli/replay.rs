@@ -22,10 +22,10 @@ use crate::transport::nats::bucket::Bucket;
 /// What `replay` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-It reads what `record` has written as Parquet or CSV: files, or folders with all their complete files. All of it is
-read once before anything goes out, so that a damaged file is told first. In a stream each message has the records, the
-order and the Nats-Msg-Id of the one that was recorded; records of a ring are one message each. Into a stream that
-holds records of the same instruments nothing is replayed without --append, and a foreign writer ends it.
+It reads what `record` has written as Parquet or CSV: files, or folders with all their complete files. All of it is \
+read once before anything goes out, so that a damaged file is told first. In a stream each message has the records, the \
+order and the Nats-Msg-Id of the one that was recorded; records of a ring are one message each. Into a stream that \
+holds records of the same instruments nothing is replayed without --append, and a foreign writer ends it. \
 Times of receipt set the pace; more than a day between two records is not waited for.
 A ring forgets what is older than transport.ipc.capacity records, read or not: with --speed max nobody keeps up.
 

@@ -26,8 +26,8 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// What `tail` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
---since takes `now`, `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, with --nats, a sequence (`#1000`)
-or `last`: the last record of each symbol first. Where each exchange has a stream of its own, their order is kept
+--since takes `now`, `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, with --nats, a sequence (`#1000`) \
+or `last`: the last record of each symbol first. Where each exchange has a stream of its own, their order is kept \
 within each of them, and a sequence is of one --exchange.
 
 Examples:

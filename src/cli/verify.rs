@@ -24,11 +24,11 @@ use crate::transport::nats::consumer::Since;
 /// What `verify` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Finds, per symbol: doubles, conflicts (one id, two contents), ids out of order, ids that are missing in silence, ids
-that are missing and declared, and records that cannot be right. The exit code is 1 when there is any, 0 when what was
-read is whole. It reads up to what is there at its start, changes nothing and acknowledges nothing. Where each exchange
+Finds, per symbol: doubles, conflicts (one id, two contents), ids out of order, ids that are missing in silence, ids \
+that are missing and declared, and records that cannot be right. The exit code is 1 when there is any, 0 when what was \
+read is whole. It reads up to what is there at its start, changes nothing and acknowledges nothing. Where each exchange \
 has a stream of its own they are audited one after the other, and the exit code is of all.
---since and --until take `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, of the stream, a sequence
+--since and --until take `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, of the stream, a sequence \
 (`#1000`): times of storage in the stream, times of receipt elsewhere.
 
 Examples:

@@ -19,8 +19,8 @@ Each user gets the rights that its work needs and nothing else:
   monitor                   looking at everything, changing nothing
   admin                     making and changing streams, buckets and consumers
 
-Passwords are never in a file: `password_env` names the variable that the server takes one (or its bcrypt hash) from.
-A user's client has to use the inbox prefix _INBOX_<user> (transport.nats.inbox_prefix), so that nobody else can read
+Passwords are never in a file: `password_env` names the variable that the server takes one (or its bcrypt hash) from. \
+A user's client has to use the inbox prefix _INBOX_<user> (transport.nats.inbox_prefix), so that nobody else can read \
 its replies. The server reads the block by `include accounts.conf`.
 
 Examples:
