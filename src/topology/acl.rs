@@ -2,6 +2,7 @@
 //!
 //! Passwords are named, never written: the server takes them from its environment. It does no IO.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::model::{Account, Limits, Server, Topology, User};
@@ -15,7 +16,9 @@ pub const ACCOUNT: &str = "DATA";
 pub fn render(topology: &Topology) -> String {
     let mut out = String::from(
         "# Accounts and rights of a nats-server, made by `data-manager topology acl`: change the topology, not this.\n\
-         # Passwords come from the server's environment; a bcrypt hash may stand there in place of one.\n",
+         # Passwords come from the server's environment; a bcrypt hash may stand there in place of one. The server reads\n\
+         # the variable as a value of its configuration: put it in double quotes within (NAME='\"12 34\"'), without which\n\
+         # a number, true or a space keeps the server from starting.\n",
     );
     server(&topology.server, &mut out);
     if topology.users.is_empty() && topology.accounts.is_empty() {
@@ -83,6 +86,10 @@ fn server(server: &Server, out: &mut String) {
         lines.push(format!("sync_interval: \"{}ms\"", server.sync_interval.duration().as_millis()));
     }
     if !lines.is_empty() {
+        out.push_str(
+            "# The last jetstream block of a configuration is the only one that counts: have none beside this, and say\n\
+             # where files are by `store_dir` at the top level.\n",
+        );
         let _ = writeln!(out, "jetstream {{\n  {}\n}}", lines.join("\n  "));
     }
 }
@@ -117,8 +124,8 @@ fn write_user(name: &str, user: &User, rights: &Rights, out: &mut String) {
         let _ = writeln!(out, "        nkey: {}", user.nkey);
     }
     out.push_str("        permissions: {\n");
-    side("publish", rights.publish.iter(), &user.deny_publish, out);
-    side("subscribe", rights.subscribe.iter(), &user.deny_subscribe, out);
+    side("publish", &rights.publish, rights.deny_publish.iter().chain(&user.deny_publish), out);
+    side("subscribe", &rights.subscribe, user.deny_subscribe.iter(), out);
     if let Some(replies) = &user.allow_responses {
         let expires = replies.expires.duration();
         let expires =
@@ -128,9 +135,9 @@ fn write_user(name: &str, user: &User, rights: &Rights, out: &mut String) {
     out.push_str("        }\n      }\n");
 }
 
-fn side<'a>(key: &str, allow: impl Iterator<Item = &'a String>, deny: &[String], out: &mut String) {
-    let allow: Vec<String> = allow.map(|subject| quoted(subject)).collect();
-    let mut deny: Vec<String> = deny.iter().map(|subject| quoted(subject)).collect();
+fn side<'a>(key: &str, allow: &BTreeSet<String>, deny: impl Iterator<Item = &'a String>, out: &mut String) {
+    let allow: Vec<String> = allow.iter().map(|subject| quoted(subject)).collect();
+    let mut deny: Vec<String> = deny.map(|subject| quoted(subject)).collect();
     if allow.is_empty() {
         // A list of nothing would allow everything.
         deny = vec![quoted(">")];

@@ -110,9 +110,13 @@ impl Found {
 
 /// Everything in the stream. Each message is one record, and `.trades` carries trades only.
 pub(crate) async fn stored(url: &str) -> Found {
-    let client = client(url).await;
+    stored_by(&client(url).await).await
+}
+
+/// As [`stored`], as whoever is connected.
+pub(crate) async fn stored_by(client: &async_nats::Client) -> Found {
     let mut found = Found::default();
-    for (sequence, subject, payload) in read_all_within(&client, STREAM, DEADLINE).await {
+    for (sequence, subject, payload) in read_all_within(client, STREAM, DEADLINE).await {
         let parts = subject::parse("market", &subject).unwrap_or_else(|| panic!("{sequence}: subject {subject}"));
         let record = Record::from_bytes(&payload).unwrap_or_else(|error| panic!("{sequence}: {error}"));
         let fits = matches!(

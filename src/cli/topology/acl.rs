@@ -19,7 +19,12 @@ Each user gets the rights that its work needs and nothing else:
   monitor                   looking at everything, changing nothing
   admin                     making and changing streams, buckets and consumers
 
-Passwords are never in a file: `password_env` names the variable that the server takes one (or its bcrypt hash) from.
+Nobody but `admin` touches the consumers that are declared, and those of the work `consume` use theirs. What no rights \
+of a server can hold: where answers go. Who may ask for messages can have them sent to any subject of the account, not \
+only to its inbox; keep apart, in accounts of their own, those who must not do that to each other.
+
+Passwords are never in a file: `password_env` names the variable that the server takes one (or its bcrypt hash) from. \
+The server reads the variable as a value of its configuration: put it in double quotes within, as in NAME='\"12 34\"'.
 A user's client has to use the inbox prefix _INBOX_<user> (transport.nats.inbox_prefix), so that nobody else can read
 its replies. The server reads the block by `include accounts.conf`.
 

@@ -1,7 +1,5 @@
 //! What is wrong with accounts and users.
 
-use std::collections::BTreeMap;
-
 use super::Check;
 use crate::topology::model::User;
 use crate::topology::rights::{self, Work};
@@ -14,17 +12,29 @@ pub(super) fn check(check: &mut Check<'_>) {
         check.at(format!("accounts.{second}"));
         check.refuse("system", text);
     }
-    let mut inboxes: BTreeMap<(String, String), &str> = BTreeMap::new();
+    let mut inboxes: Vec<(String, String, &str)> = Vec::new();
     for (name, user) in &topology.users {
         check.at(format!("users.{name}"));
         one(check, name, user);
         let account = account(check, user);
-        let place = (account, user.inbox(name));
-        if let Some(other) = inboxes.insert(place, name) {
-            let text = format!("{other} has the same; each would read the other's replies");
+        let inbox = user.inbox(name);
+        let clash =
+            inboxes.iter().find(|(of, other, _)| *of == account && (within(&inbox, other) || within(other, &inbox)));
+        if let Some((_, theirs, other)) = clash {
+            let text = if *theirs == inbox {
+                format!("{other} has the same; each would read the other's replies")
+            } else {
+                format!("{other} has {theirs}, and one of them is part of the other: its replies could be read")
+            };
             check.refuse("inbox_prefix", text);
         }
+        inboxes.push((account, inbox, name));
     }
+}
+
+/// Whether who may read all below `outer` reads `inner` too.
+fn within(inner: &str, outer: &str) -> bool {
+    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn one(check: &mut Check<'_>, name: &str, user: &User) {
