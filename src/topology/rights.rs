@@ -138,8 +138,6 @@ pub fn of(work: &Work, topology: &Topology) -> Result<Rights, String> {
         Work::Read(name) => {
             rights.read(name, stream(name)?.allow_direct);
             rights.api(&[format!("STREAM.MSG.GET.{name}"), format!("CONSUMER.MSG.NEXT.{name}.*")]);
-            // With several filters a consumer without a name is made on a subject that ends here.
-            rights.api(&[format!("CONSUMER.CREATE.{name}")]);
         }
         Work::KvRead(name) => rights.read(&bucket(name)?, true),
         Work::KvWrite(name) => {
@@ -176,6 +174,8 @@ impl Rights {
         }
         self.api(&[
             format!("STREAM.INFO.{stream}"),
+            // The server names what is made here, some clients what is made below.
+            format!("CONSUMER.CREATE.{stream}"),
             format!("CONSUMER.CREATE.{stream}.>"),
             format!("CONSUMER.INFO.{stream}.*"),
             format!("CONSUMER.DELETE.{stream}.*"),
@@ -214,7 +214,8 @@ fn flow(stream: &str, consumer: &str) -> [String; 2] {
     [format!("$JS.FC.{stream}.{consumer}.*"), format!("$JS.FC.*.*.{stream}.{consumer}.*")]
 }
 
-/// What a user that makes consumers of its own on a stream could do to those that are declared there.
+/// What a user that makes consumers of its own on a stream could do to those that are declared there: to ask for one with
+/// the name of another in the body changes that one, so it has to stand in the subject.
 fn foreign(all: &[Work], topology: &Topology) -> BTreeSet<String> {
     let mut denied = BTreeSet::new();
     let read = all.iter().filter_map(|work| match work {
@@ -224,6 +225,7 @@ fn foreign(all: &[Work], topology: &Topology) -> BTreeSet<String> {
     for (name, stream) in read {
         for (consumer, _) in stream.consumers.iter().filter(|(_, declared)| !declared.absent) {
             let call = |verb: &str, rest: &str| format!("$JS.API.CONSUMER.{verb}.{name}.{consumer}{rest}");
+            denied.insert(format!("$JS.API.CONSUMER.CREATE.{name}"));
             denied.extend([call("CREATE", ""), call("CREATE", ".>"), call("DELETE", "")]);
             if !all.contains(&Work::Consume(name.clone(), consumer.clone())) {
                 denied.insert(call("MSG.NEXT", ""));

@@ -27,8 +27,10 @@ push = { deliver_subject = "pushed.flow", flow_control = true, idle_heartbeat = 
 [streams.S.consumers.silent]
 ack = "none"
 
-[streams.OTHER]
-subjects = ["other.>"]
+# Nobody has consumers here but readers.
+[streams.R]
+subjects = ["r.a.*", "r.b"]
+allow_direct = true
 
 [buckets.b]
 history = 2
@@ -46,7 +48,7 @@ const WORKS: [&str; 11] = [
     "consume S/group",
     "consume S/flow",
     "consume S/silent",
-    "read S",
+    "read R",
     "kv-read b",
     "kv-write b",
     "monitor",
@@ -109,6 +111,7 @@ fn declared(variants: &[Variant]) -> String {
 async fn fill(ground: &Ground) {
     let js = ground.user("everything").await.js();
     for at in 0..MANY {
+        js.publish(format!("r.{}", &subject(at)[2..]), vec![0; 200].into()).await.unwrap().await.unwrap();
         js.publish(subject(at), vec![0; 200].into()).await.unwrap().await.unwrap();
         js.publish(format!("$KV.b.key{at}"), vec![0; 200].into()).await.unwrap().await.unwrap();
     }

@@ -33,7 +33,8 @@ async fn take(user: &User, stream: &str, durable: &str, count: usize) -> Vec<Mes
 async fn read(user: &User, stream: &str, count: usize) -> Vec<(String, Value)> {
     let work = async {
         let stream = user.js().get_stream(stream).await.map_err(text)?;
-        let consumer = stream.create_consumer(pull::OrderedConfig::default()).await.map_err(text)?;
+        let config = pull::OrderedConfig { name: Some(format!("own_{}", user.name)), ..Default::default() };
+        let consumer = stream.create_consumer(config).await.map_err(text)?;
         let messages = consumer.messages().await.map_err(text)?.take(count);
         let messages: Vec<_> = messages.collect().await;
         messages.into_iter().collect::<Result<Vec<_>, _>>().map_err(text)

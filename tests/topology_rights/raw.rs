@@ -95,14 +95,16 @@ impl Try {
         }
     }
 
-    /// The words of the server's log for it.
-    pub(crate) fn logged(&self, user: &str) -> String {
-        match self {
-            Self::Publish(subject) => format!("Publish Violation - User \"{user}\", Subject \"{subject}\""),
-            Self::Subscribe(subject) => format!("Subscription Violation - User \"{user}\", Subject \"{subject}\""),
-            Self::Queue(subject, queue) => {
-                format!("Subscription Violation - User \"{user}\", Subject \"{subject}\", Queue: \"{queue}\"")
-            }
-        }
+    /// Whether the server's log says that this user was denied it. The line has another form since 2.11.
+    pub(crate) fn is_logged(&self, log: &str, user: &str) -> bool {
+        let (what, subject) = match self {
+            Self::Publish(subject) => ("Publish", format!("Subject \"{subject}\"")),
+            Self::Subscribe(subject) => ("Subscription", format!("Subject \"{subject}\", SID")),
+            Self::Queue(subject, queue) => ("Subscription", format!("Subject \"{subject}\", Queue: \"{queue}\"")),
+        };
+        let (old, new) =
+            (format!("{what} Violation - User \"{user}\", {subject}"), format!("{what} Violation - {subject}"));
+        let new_user = format!("/user:{user}\" - ");
+        log.lines().any(|line| line.contains(&old) || (line.contains(&new_user) && line.contains(&new)))
     }
 }

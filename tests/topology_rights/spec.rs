@@ -16,6 +16,8 @@ pub(crate) enum Kind {
     Direct,
     Change,
     Own,
+    OwnInfo,
+    Unnamed,
     OwnNext,
     OwnFlow,
     List,
@@ -101,7 +103,7 @@ fn of_stream(name: &str, stream: &Stream) -> Vec<Op> {
     let mut direct = vec![format!("DIRECT.GET.{name}")];
     direct.extend(subjects.iter().map(|subject| format!("DIRECT.GET.{name}.{subject}")));
     let of = |verb: &str| format!("CONSUMER.{verb}.{name}.probe");
-    let mut own = vec![of("CREATE"), of("INFO"), of("DELETE")];
+    let mut own = vec![of("CREATE"), of("DELETE")];
     own.extend(subjects.iter().map(|subject| format!("{}.{subject}", of("CREATE"))));
     let mut ops = vec![
         op(Kind::Hear, heard),
@@ -110,6 +112,8 @@ fn of_stream(name: &str, stream: &Stream) -> Vec<Op> {
         op(Kind::Direct, api(&direct)),
         op(Kind::Change, api(&changes)),
         op(Kind::Own, api(&own)),
+        op(Kind::OwnInfo, api(&[of("INFO")])),
+        op(Kind::Unnamed, api(&[format!("CONSUMER.CREATE.{name}")])),
         op(Kind::OwnNext, api(&[of("MSG.NEXT")])),
         op(Kind::OwnFlow, vec![Try::Publish(format!("$JS.FC.{name}.probe.any"))]),
         op(Kind::List, api(&["NAMES", "LIST"].map(|verb| format!("CONSUMER.{verb}.{name}")))),
@@ -175,14 +179,24 @@ pub(crate) fn may(work: &Work, op: &Op, topology: &Topology) -> bool {
             let direct = topology.streams[stream].allow_direct;
             let reads = match op.kind {
                 Kind::Direct => direct,
-                kind => matches!(kind, Kind::Info | Kind::Get | Kind::Own | Kind::OwnNext | Kind::OwnFlow | Kind::Look),
+                Kind::Unnamed => topology.streams[stream].consumers.is_empty(),
+                kind => matches!(
+                    kind,
+                    Kind::Info | Kind::Get | Kind::Own | Kind::OwnInfo | Kind::OwnNext | Kind::OwnFlow | Kind::Look
+                ),
             };
             op.stream == *stream && reads
         }
-        Work::KvRead(name) => bucket(name) && matches!(op.kind, Kind::Info | Kind::Direct | Kind::Own | Kind::OwnFlow),
+        Work::KvRead(name) => {
+            bucket(name)
+                && matches!(
+                    op.kind,
+                    Kind::Info | Kind::Direct | Kind::Own | Kind::Unnamed | Kind::OwnInfo | Kind::OwnFlow
+                )
+        }
         Work::KvWrite(name) => bucket(name) && matches!(op.kind, Kind::Store | Kind::Info),
         Work::Monitor => {
-            matches!(op.kind, Kind::All | Kind::Info | Kind::List | Kind::Look | Kind::Advisories)
+            matches!(op.kind, Kind::All | Kind::Info | Kind::OwnInfo | Kind::List | Kind::Look | Kind::Advisories)
         }
         Work::Admin => {
             !matches!(op.kind, Kind::Store | Kind::Hear | Kind::Ack | Kind::Delivered | Kind::Ungrouped | Kind::System)

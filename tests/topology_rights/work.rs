@@ -114,12 +114,18 @@ async fn read(user: &User, name: &str, declared: &model::Stream) -> Done {
         next(consumer.fetch().max_messages(1).messages().await.map_err(text)?).await?;
         stream.delete_consumer(&own).await.map_err(text)?;
     }
-    let pulled = pull::OrderedConfig { filter_subjects: declared.subjects.clone(), ..pull::OrderedConfig::default() };
+    // Where others have consumers, one's own have to be named.
+    let own = |way: &str| (!declared.consumers.is_empty()).then(|| format!("{way}_{}", user.name));
+    let pulled = pull::OrderedConfig {
+        name: own("pull"),
+        filter_subjects: declared.subjects.clone(),
+        ..pull::OrderedConfig::default()
+    };
     let consumer = stream.create_consumer(pulled).await.map_err(text)?;
     let mut messages = consumer.messages().await.map_err(text)?;
     next(&mut messages).await?;
     // As many as there are: the server asks on the way whether there is room.
-    let pushed = PushOrdered { deliver_subject: user.client.new_inbox(), ..PushOrdered::default() };
+    let pushed = PushOrdered { name: own("push"), deliver_subject: user.client.new_inbox(), ..PushOrdered::default() };
     let consumer = stream.create_consumer(pushed).await.map_err(text)?;
     let mut messages = consumer.messages().await.map_err(text)?;
     for _ in 0..count.min(MANY) {
