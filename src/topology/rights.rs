@@ -266,6 +266,22 @@ mod tests {
     }
 
     #[test]
+    fn who_reads_leaves_declared_consumers_to_those_who_consume() {
+        let text = "[streams.S]\nsubjects = [\"s.>\"]\n[streams.S.consumers.c]\n[streams.S.consumers.d]\n\
+                    [users.r]\npassword_env = \"R\"\nwork = [\"read S\"]\n\
+                    [users.b]\npassword_env = \"B\"\nwork = [\"read S\", \"consume S/c\"]\n\
+                    [users.a]\npassword_env = \"A\"\nwork = [\"read S\", \"admin\"]\n";
+        let topology = parse(std::path::Path::new("t"), text).unwrap();
+        let denied = |name: &str| of_user(name, &topology.users[name], &topology).deny_publish;
+        let next = |consumer: &str| format!("$JS.API.CONSUMER.MSG.NEXT.S.{consumer}");
+        assert!(denied("r").contains("$JS.API.CONSUMER.CREATE.S"), "the body could name c");
+        assert!(denied("r").contains(&next("c")) && denied("r").contains("$JS.API.CONSUMER.DELETE.S.c"));
+        assert!(!denied("b").contains(&next("c")) && denied("b").contains(&next("d")));
+        assert!(denied("b").contains("$JS.API.CONSUMER.CREATE.S.c.>"));
+        assert!(denied("a").is_empty());
+    }
+
+    #[test]
     fn what_is_not_declared_is_told_with_what_is() {
         let topology = parse(std::path::Path::new("t"), "[streams.S]\nsubjects = [\"s\"]\n").unwrap();
         let told = of(&Work::parse("read T").unwrap(), &topology).unwrap_err();

@@ -94,3 +94,14 @@ fn account(check: &mut Check<'_>, user: &User) -> String {
     }
     first.unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::within;
+
+    #[test]
+    fn who_reads_an_inbox_reads_what_is_below_it() {
+        assert!(within("_INBOX_a", "_INBOX_a") && within("_INBOX_a.b", "_INBOX_a"));
+        assert!(!within("_INBOX_ab", "_INBOX_a") && !within("_INBOX_a", "_INBOX_a.b"));
+    }
+}
