@@ -2,6 +2,7 @@
 //!
 //! Passwords are named, never written: the server takes them from its environment. It does no IO.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::model::{Account, Limits, Server, Topology, User};
@@ -15,8 +16,9 @@ pub const ACCOUNT: &str = "DATA";
 pub fn render(topology: &Topology) -> String {
     let mut out = String::from(
         "# Accounts and rights of a nats-server, made by `data-manager topology acl`: change the topology, not this.\n\
-         # Passwords come from the server's environment, each in quotes: export NAME='\"secret\"'. A bcrypt hash ($2a$..)\n\
-         # may stand there in place of one, without quotes.\n",
+         # Passwords come from the server's environment; a bcrypt hash may stand there in place of one. The server reads\n\
+         # the variable as a value of its configuration: put it in double quotes within (NAME='\"12 34\"'), without which\n\
+         # a number, true or a space keeps the server from starting.\n",
     );
     server(&topology.server, &mut out);
     if topology.users.is_empty() && topology.accounts.is_empty() {
@@ -123,8 +125,8 @@ fn write_user(name: &str, user: &User, rights: &Rights, out: &mut String) {
         let _ = writeln!(out, "        nkey: {}", quoted(&user.nkey));
     }
     out.push_str("        permissions: {\n");
-    side("publish", rights.publish.iter(), &user.deny_publish, out);
-    side("subscribe", rights.subscribe.iter(), &user.deny_subscribe, out);
+    side("publish", &rights.publish, rights.deny_publish.iter().chain(&user.deny_publish), out);
+    side("subscribe", &rights.subscribe, user.deny_subscribe.iter(), out);
     if let Some(replies) = &user.allow_responses {
         let expires = replies.expires.duration();
         let expires =
@@ -134,9 +136,9 @@ fn write_user(name: &str, user: &User, rights: &Rights, out: &mut String) {
     out.push_str("        }\n      }\n");
 }
 
-fn side<'a>(key: &str, allow: impl Iterator<Item = &'a String>, deny: &[String], out: &mut String) {
-    let allow: Vec<String> = allow.map(|subject| quoted(subject)).collect();
-    let mut deny: Vec<String> = deny.iter().map(|subject| quoted(subject)).collect();
+fn side<'a>(key: &str, allow: &BTreeSet<String>, deny: impl Iterator<Item = &'a String>, out: &mut String) {
+    let allow: Vec<String> = allow.iter().map(|subject| quoted(subject)).collect();
+    let mut deny: Vec<String> = deny.map(|subject| quoted(subject)).collect();
     if allow.is_empty() {
         // A list of nothing would allow everything.
         deny = vec![quoted(">")];

@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::model::{Bucket, Stream, Topology, User};
+use super::model::{AckPolicy, Bucket, Stream, Topology, User};
+use super::subject::overlaps;
 
 /// Something that a user does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub enum Work {
 pub struct Rights {
     /// Subjects that it may publish on.
     pub publish: BTreeSet<String>,
+    /// Of these, subjects that it may not: what they would let it do to the consumers of others.
+    pub deny_publish: BTreeSet<String>,
     /// Subjects that it may subscribe to.
     pub subscribe: BTreeSet<String>,
 }
@@ -88,11 +91,17 @@ impl fmt::Display for Work {
 #[must_use]
 pub fn of_user(name: &str, user: &User, topology: &Topology) -> Rights {
     let mut rights = Rights::default();
-    for work in user.work.iter().filter_map(|text| Work::parse(text).ok()) {
-        if let Ok(more) = of(&work, topology) {
+    let all: Vec<Work> = user.work.iter().filter_map(|text| Work::parse(text).ok()).collect();
+    for work in &all {
+        if let Ok(more) = of(work, topology) {
             rights.publish.extend(more.publish);
             rights.subscribe.extend(more.subscribe);
         }
+    }
+    // A denial is stronger than any right.
+    if !all.contains(&Work::Admin) {
+        rights.deny_publish = foreign(&all, topology);
+        rights.deny_publish.retain(|denied| !user.publish.iter().any(|right| overlaps(right, denied)));
     }
     if !user.work.is_empty() || !user.publish.is_empty() {
         // Replies, and nobody else's.
@@ -120,7 +129,6 @@ pub fn of(work: &Work, topology: &Topology) -> Result<Rights, String> {
     match work {
         Work::Publish(name) => {
             rights.publish.extend(stream(name)?.subjects.iter().cloned());
-            rights.api(&[format!("STREAM.INFO.{name}")]);
         }
         Work::Resume(name) => {
             stream(name)?;
@@ -128,10 +136,10 @@ pub fn of(work: &Work, topology: &Topology) -> Result<Rights, String> {
         }
         Work::Consume(name, consumer) => rights.consume(name, consumer, stream(name)?)?,
         Work::Read(name) => {
-            stream(name)?;
-            rights.read(name);
+            rights.read(name, stream(name)?.allow_direct);
+            rights.api(&[format!("STREAM.MSG.GET.{name}"), format!("CONSUMER.MSG.NEXT.{name}.*")]);
         }
-        Work::KvRead(name) => rights.read(&bucket(name)?),
+        Work::KvRead(name) => rights.read(&bucket(name)?, true),
         Work::KvWrite(name) => {
             let of = bucket(name)?;
             rights.publish.insert(format!("$KV.{name}.>"));
@@ -144,7 +152,8 @@ pub fn of(work: &Work, topology: &Topology) -> Result<Rights, String> {
             rights.subscribe.extend(["$JS.EVENT.ADVISORY.>".to_owned(), "$JS.EVENT.METRIC.>".to_owned()]);
         }
         Work::Admin => {
-            for subject in ["$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$JS.SNAPSHOT.>", "$KV.>"] {
+            // What is stored is not its own to add to or to acknowledge: that is the work of others.
+            for subject in ["$JS.API.>", "$JS.FC.>", "$JS.SNAPSHOT.>"] {
                 rights.publish.insert(subject.to_owned());
             }
             rights.subscribe.insert("$JS.EVENT.ADVISORY.>".to_owned());
@@ -158,21 +167,20 @@ impl Rights {
         self.publish.extend(calls.iter().map(|call| format!("$JS.API.{call}")));
     }
 
-    fn read(&mut self, stream: &str) {
+    fn read(&mut self, stream: &str, is_direct: bool) {
+        if is_direct {
+            // Single messages, from any copy: by sequence, and the last of a subject.
+            self.api(&[format!("DIRECT.GET.{stream}"), format!("DIRECT.GET.{stream}.>")]);
+        }
         self.api(&[
-            // Single messages, from any copy.
-            format!("DIRECT.GET.{stream}"),
-            format!("DIRECT.GET.{stream}.>"),
             format!("STREAM.INFO.{stream}"),
-            format!("STREAM.MSG.GET.{stream}"),
-            // With several filters a consumer without a name is made on a subject that ends here.
+            // The server names what is made here, some clients what is made below.
             format!("CONSUMER.CREATE.{stream}"),
             format!("CONSUMER.CREATE.{stream}.>"),
             format!("CONSUMER.INFO.{stream}.*"),
             format!("CONSUMER.DELETE.{stream}.*"),
-            format!("CONSUMER.MSG.NEXT.{stream}.*"),
         ]);
-        self.publish.insert(format!("$JS.FC.{stream}.>"));
+        self.publish.extend(flow(stream, "*"));
     }
 
     fn consume(&mut self, name: &str, consumer: &str, stream: &Stream) -> Result<(), String> {
@@ -185,15 +193,47 @@ impl Rights {
                 let group = &push.deliver_group;
                 let queue = if group.is_empty() { String::new() } else { format!(" {group}") };
                 self.subscribe.insert(format!("{}{queue}", push.deliver_subject));
-                self.publish.insert(format!("$JS.FC.{name}.{consumer}.>"));
+                if push.flow_control {
+                    self.publish.extend(flow(name, consumer));
+                }
             }
             None => self.api(&[format!("CONSUMER.MSG.NEXT.{name}.{consumer}")]),
         }
-        // The second form has domain and account in front, as newer servers may be told to send.
-        self.publish.insert(format!("$JS.ACK.{name}.{consumer}.>"));
-        self.publish.insert(format!("$JS.ACK.*.*.{name}.{consumer}.>"));
+        if declared.ack != AckPolicy::None {
+            // The second form has domain and account in front, as newer servers may be told to send. Its tail is counted
+            // out: with a shorter one it would be the first form for the consumers of everybody.
+            self.publish.insert(format!("$JS.ACK.{name}.{consumer}.>"));
+            self.publish.insert(format!("$JS.ACK.*.*.{name}.{consumer}.*.*.*.*.>"));
+        }
         Ok(())
     }
+}
+
+/// Where a client says that it has room again, in both forms.
+fn flow(stream: &str, consumer: &str) -> [String; 2] {
+    [format!("$JS.FC.{stream}.{consumer}.*"), format!("$JS.FC.*.*.{stream}.{consumer}.*")]
+}
+
+/// What a user that makes consumers of its own on a stream could do to those that are declared there: to ask for one with
+/// the name of another in the body changes that one, so it has to stand in the subject.
+fn foreign(all: &[Work], topology: &Topology) -> BTreeSet<String> {
+    let mut denied = BTreeSet::new();
+    let read = all.iter().filter_map(|work| match work {
+        Work::Read(name) => topology.streams.get(name).map(|stream| (name, stream)),
+        _ => None,
+    });
+    for (name, stream) in read {
+        for (consumer, _) in stream.consumers.iter().filter(|(_, declared)| !declared.absent) {
+            let call = |verb: &str, rest: &str| format!("$JS.API.CONSUMER.{verb}.{name}.{consumer}{rest}");
+            denied.insert(format!("$JS.API.CONSUMER.CREATE.{name}"));
+            denied.extend([call("CREATE", ""), call("CREATE", ".>"), call("DELETE", "")]);
+            if !all.contains(&Work::Consume(name.clone(), consumer.clone())) {
+                denied.insert(call("MSG.NEXT", ""));
+                denied.extend(flow(name, consumer));
+            }
+        }
+    }
+    denied
 }
 
 fn known<'a>(names: impl Iterator<Item = &'a String>) -> String {
@@ -221,8 +261,24 @@ mod tests {
         let text = "[streams.S]\nsubjects = [\"s.>\"]\n[users.p]\npassword_env = \"P\"\nwork = [\"publish S\"]\n";
         let topology = parse(std::path::Path::new("t"), text).unwrap();
         let rights = of_user("p", &topology.users["p"], &topology);
-        assert_eq!(rights.publish.into_iter().collect::<Vec<_>>(), ["$JS.API.STREAM.INFO.S", "s.>"]);
+        assert_eq!(rights.publish.into_iter().collect::<Vec<_>>(), ["s.>"]);
         assert_eq!(rights.subscribe.into_iter().collect::<Vec<_>>(), ["_INBOX_p.>"]);
+    }
+
+    #[test]
+    fn who_reads_leaves_declared_consumers_to_those_who_consume() {
+        let text = "[streams.S]\nsubjects = [\"s.>\"]\n[streams.S.consumers.c]\n[streams.S.consumers.d]\n\
+                    [users.r]\npassword_env = \"R\"\nwork = [\"read S\"]\n\
+                    [users.b]\npassword_env = \"B\"\nwork = [\"read S\", \"consume S/c\"]\n\
+                    [users.a]\npassword_env = \"A\"\nwork = [\"read S\", \"admin\"]\n";
+        let topology = parse(std::path::Path::new("t"), text).unwrap();
+        let denied = |name: &str| of_user(name, &topology.users[name], &topology).deny_publish;
+        let next = |consumer: &str| format!("$JS.API.CONSUMER.MSG.NEXT.S.{consumer}");
+        assert!(denied("r").contains("$JS.API.CONSUMER.CREATE.S"), "the body could name c");
+        assert!(denied("r").contains(&next("c")) && denied("r").contains("$JS.API.CONSUMER.DELETE.S.c"));
+        assert!(!denied("b").contains(&next("c")) && denied("b").contains(&next("d")));
+        assert!(denied("b").contains("$JS.API.CONSUMER.CREATE.S.c.>"));
+        assert!(denied("a").is_empty());
     }
 
     #[test]

@@ -12,6 +12,10 @@ use tempfile::TempDir;
 
 use super::ports::Reserved;
 
+mod builder;
+
+pub use builder::Builder;
+
 /// What the tests run against when they name no version; `NATS_SERVER` may name another binary for it.
 pub const DEFAULT_VERSION: &str = "2.15.1";
 /// Long enough for any machine; reached only when something is broken.
@@ -23,117 +27,6 @@ const MORE: &str = "# more\n";
 /// How many of the last lines of a log a failure shows.
 const LOG_LINES: usize = 40;
 
-/// What a server is to be.
-pub struct Builder {
-    version: String,
-    name: String,
-    config: String,
-    jetstream: bool,
-    max_file_store: String,
-    store: Option<PathBuf>,
-    port: Option<u16>,
-    clustered: bool,
-}
-
-impl Builder {
-    /// A release that `make tools` fetches, such as `2.12.8`.
-    #[must_use]
-    pub fn version(mut self, version: &str) -> Self {
-        self.version = version.to_owned();
-        self
-    }
-
-    #[must_use]
-    pub fn name(mut self, name: &str) -> Self {
-        self.name = name.to_owned();
-        self
-    }
-
-    /// More lines of the server's configuration; may be called again.
-    #[must_use]
-    pub fn config(mut self, lines: &str) -> Self {
-        self.config.push_str(lines);
-        self.config.push('\n');
-        self
-    }
-
-    #[must_use]
-    pub const fn without_jetstream(mut self) -> Self {
-        self.jetstream = false;
-        self
-    }
-
-    /// How much JetStream may keep on disk, such as `1MB`.
-    #[must_use]
-    pub fn max_file_store(mut self, size: &str) -> Self {
-        self.max_file_store = size.to_owned();
-        self
-    }
-
-    /// Where JetStream is to keep its files, such as a small file system.
-    #[must_use]
-    pub fn store_in(mut self, directory: &Path) -> Self {
-        self.store = Some(directory.to_owned());
-        self
-    }
-
-    /// This port instead of any free one.
-    #[must_use]
-    pub const fn port(mut self, port: u16) -> Self {
-        self.port = Some(port);
-        self
-    }
-
-    /// Ready as soon as clients may connect: JetStream of a cluster waits for the other nodes.
-    #[must_use]
-    pub(super) const fn clustered(mut self) -> Self {
-        self.clustered = true;
-        self
-    }
-
-    /// Starts it, without waiting until it answers.
-    #[must_use]
-    pub fn launch(self) -> Server {
-        let dir = TempDir::with_prefix("data-manager-nats-").unwrap();
-        let port = self.port.map_or_else(Reserved::any, Reserved::fixed);
-        let mut server = Server {
-            binary: binary(&self.version),
-            store: self.store.clone().unwrap_or_else(|| dir.path().join("store")),
-            dir,
-            port,
-            monitor: Reserved::any(),
-            clustered: self.clustered,
-            child: None,
-            log_start: 0,
-        };
-        std::fs::write(server.path("server.conf"), self.text(&server)).unwrap();
-        server.launch();
-        server
-    }
-
-    /// Starts it and waits until it answers.
-    #[must_use]
-    pub fn start(self) -> Server {
-        let mut server = self.launch();
-        server.wait_ready();
-        server
-    }
-
-    fn text(&self, server: &Server) -> String {
-        let mut text = format!(
-            "server_name: \"{}\"\nlisten: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\n",
-            self.name,
-            server.port(),
-            server.monitor.get(),
-        );
-        if self.jetstream {
-            let (store, size) = (server.store(), &self.max_file_store);
-            text += &format!("jetstream {{ store_dir: {store:?}, max_memory_store: 256MB, max_file_store: {size} }}\n");
-        }
-        text + MORE + &self.config
-    }
-}
-
 /// A running (or killed) nats-server; gone with its store when dropped.
 pub struct Server {
     binary: PathBuf,
@@ -142,6 +35,7 @@ pub struct Server {
     port: Reserved,
     monitor: Reserved,
     clustered: bool,
+    environment: Vec<(String, String)>,
     child: Option<Child>,
     /// Where in the log the present process began.
     log_start: usize,
@@ -156,16 +50,7 @@ impl Server {
 
     #[must_use]
     pub fn builder() -> Builder {
-        Builder {
-            version: DEFAULT_VERSION.to_owned(),
-            name: "test".to_owned(),
-            config: String::new(),
-            jetstream: true,
-            max_file_store: "8GB".to_owned(),
-            store: None,
-            port: None,
-            clustered: false,
-        }
+        Builder::new()
     }
 
     #[must_use]
@@ -288,6 +173,7 @@ impl Server {
         let child = Command::new(&self.binary)
             .arg("-c")
             .arg(self.path("server.conf"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

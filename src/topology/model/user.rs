@@ -67,8 +67,8 @@ pub struct User {
     pub password_env: String,
     /// In place of a password: its public NKey (`U...`).
     pub nkey: String,
-    /// What it does, of which its rights follow: `publish STREAM`, `consume STREAM/CONSUMER`, `read STREAM`,
-    /// `kv-read BUCKET`, `kv-write BUCKET`, `monitor`, `admin`.
+    /// What it does, of which its rights follow: `publish STREAM`, `resume STREAM`, `consume STREAM/CONSUMER`,
+    /// `read STREAM`, `kv-read BUCKET`, `kv-write BUCKET`, `monitor`, `admin`.
     pub work: Vec<String>,
     /// Subjects that it may publish on, beside what its work needs.
     pub publish: Vec<String>,

@@ -188,7 +188,7 @@ history = 5
             ("[server]\nmax_file_store = \"1GiB\"", "server.store_dir: is needed with limits of the store"),
             (
                 "[users.a]\npassword_env = \"A\"\n[users.\"a.b\"]\npassword_env = \"B\"",
-                "users.a.b.inbox_prefix: a has _INBOX_a, and one is within the other",
+                "users.a.b.inbox_prefix: a has _INBOX_a, and one of them is part of the other",
             ),
             ("[users.u]\npassword_env = \"P\"\npublish = [\"a q\"]", "users.u.publish: \"a q\" has white space"),
             ("[buckets.\"a.b\"]", "buckets.a.b: \"a.b\" is no bucket"),

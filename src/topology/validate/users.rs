@@ -19,13 +19,18 @@ pub(super) fn check(check: &mut Check<'_>) {
         check.at(format!("users.{name}"));
         one(check, name, user);
         let account = account(check, user);
-        let (prefix, all) = (user.inbox(name), format!("{}.>", user.inbox(name)));
-        let same = |one: &&(String, String, &str)| one.0 == account && subject::overlaps(&format!("{}.>", one.1), &all);
-        if let Some((_, theirs, other)) = inboxes.iter().find(same) {
-            let text = format!("{other} has {theirs}, and one is within the other: replies would be read by both");
+        let inbox = user.inbox(name);
+        let clash =
+            inboxes.iter().find(|(of, other, _)| *of == account && (within(&inbox, other) || within(other, &inbox)));
+        if let Some((_, theirs, other)) = clash {
+            let text = if *theirs == inbox {
+                format!("{other} has the same; each would read the other's replies")
+            } else {
+                format!("{other} has {theirs}, and one of them is part of the other: its replies could be read")
+            };
             check.refuse("inbox_prefix", text);
         }
-        inboxes.push((account, prefix, name));
+        inboxes.push((account, inbox, name));
     }
 }
 
@@ -40,6 +45,11 @@ fn server(check: &mut Check<'_>) {
                     jetstream block, and without it JetStream would begin empty somewhere else";
         check.refuse("store_dir", text);
     }
+}
+
+/// Whether who may read all below `outer` reads `inner` too.
+fn within(inner: &str, outer: &str) -> bool {
+    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn one(check: &mut Check<'_>, name: &str, user: &User) {
@@ -106,4 +116,15 @@ fn account(check: &mut Check<'_>, user: &User) -> String {
         check.refuse("account", "several accounts are declared; say which one it is in");
     }
     first.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::within;
+
+    #[test]
+    fn who_reads_an_inbox_reads_what_is_below_it() {
+        assert!(within("_INBOX_a", "_INBOX_a") && within("_INBOX_a.b", "_INBOX_a"));
+        assert!(!within("_INBOX_ab", "_INBOX_a") && !within("_INBOX_a", "_INBOX_a.b"));
+    }
 }

@@ -144,6 +144,13 @@ pub async fn dial_with(
     }
 }
 
+/// A name of its own for a consumer that nothing remembers. Without one it would be asked for on a subject that says
+/// nothing of it, which a user may not have who has to leave the consumers of others alone.
+pub(super) fn consumer_name(client: &async_nats::Client) -> String {
+    let unique = client.new_inbox();
+    format!("data-manager-{}", unique.rsplit('.').next().unwrap_or_default())
+}
+
 fn auth(settings: &Nats) -> Result<Auth<'_>, ConnectError> {
     let refuse = |message: &str| Err(ConnectError::Settings { message: message.to_owned() });
     let mut ways = Vec::new();

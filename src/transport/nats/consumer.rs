@@ -318,6 +318,7 @@ impl Tail {
             self.compare(seen, first)?;
         }
         let config = OrderedConfig {
+            name: Some(connect::consumer_name(&client)),
             filter_subjects: self.filter.subjects(&self.settings.jetstream.subject_prefix),
             deliver_policy: self.since.policy(self.from),
             replay_policy: self.replay.policy(),

@@ -219,6 +219,7 @@ impl Scan {
     async fn begin(&mut self) -> Result<(), TailError> {
         let client = connect::dial(&self.settings).await?;
         self.client = Some(client.clone());
+        let name = connect::consumer_name(&client);
         let stream = self.stream_on(client).await?;
         let info = stream.cached_info();
         match self.created {
@@ -231,6 +232,7 @@ impl Scan {
             }
         }
         let config = OrderedConfig {
+            name: Some(name),
             filter_subjects: self.filter.subjects(&self.settings.jetstream.subject_prefix),
             deliver_policy: self.since.policy(self.from),
             ..OrderedConfig::default()
