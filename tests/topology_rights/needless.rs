@@ -1,4 +1,4 @@
-//! No right is there for nothing: with any one of them gone, its work cannot be done whole, on one of the servers at least.
+//! No right is there for nothing: with any one of them gone, its work cannot be done whole, on one server at least.
 //!
 //! Each right is taken from a user of its own, who then tries; the server has to deny exactly that.
 
