@@ -54,7 +54,7 @@ pub mod source;
 
 pub mod transport;
 
-#[cfg(feature = "daemon")]
+#[cfg(feature = "nats")]
 pub mod topology;
 
 pub mod market;

@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "CHANGELOG.md",
@@ -21,6 +21,7 @@ const DOCUMENTS: [&str; 8] = [
     "docs/trade-msg.md",
     "docs/ipc-segment.md",
     "docs/top.md",
+    "docs/operations.md",
     "clients/c/README.md",
 ];
 

@@ -1,5 +1,6 @@
 //! What shards publish of themselves and the main thread reads: nothing here is ever waited for.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,8 +32,10 @@ pub struct Board {
     shards: Vec<Mutex<Option<ShardView>>>,
     draining: AtomicBool,
     clock_steps: AtomicU64,
-    /// Configured symbols that a venue does not have.
-    missed: Mutex<Vec<String>>,
+    /// Configured symbols that a venue does not have, by venue.
+    missed: Mutex<BTreeMap<&'static str, Vec<String>>>,
+    /// The KV buckets, where there are any.
+    buckets: Mutex<Vec<BucketView>>,
     /// When the daemon started, nanoseconds since the Unix epoch.
     pub started_ns: u64,
     started: Instant,
@@ -53,6 +56,25 @@ pub struct ShardView {
     pub nats: Option<NatsStatus>,
     /// When the publisher last got on, or had nothing to do.
     pub published_at: Option<Instant>,
+}
+
+/// A KV bucket at one moment.
+#[derive(Clone, Debug)]
+pub struct BucketView {
+    /// What it is for: `status` or `instruments`.
+    pub role: &'static str,
+    /// Its name.
+    pub bucket: String,
+    /// Whether it is written: `written`, `waiting`, or `standing by` where another instance writes it.
+    pub state: &'static str,
+    /// Keys that this daemon has to tell.
+    pub entries: usize,
+    /// Values put.
+    pub puts: u64,
+    /// Attempts to reach the bucket or to put something that failed.
+    pub failures: u64,
+    /// Why it is not written; empty: it is, or need not be.
+    pub last_error: String,
 }
 
 /// One venue at one moment.
@@ -86,6 +108,7 @@ impl Board {
             draining: AtomicBool::new(false),
             clock_steps: AtomicU64::new(0),
             missed: Mutex::default(),
+            buckets: Mutex::default(),
             started_ns: clock::wall_ns(),
             started: clock::now(),
         }
@@ -114,9 +137,26 @@ impl Board {
         self.draining.load(Relaxed)
     }
 
-    /// A configured symbol that the venue does not have.
-    pub fn miss(&self, text: String) {
-        self.missed.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    /// The configured symbols that a venue does not have, in words: in place of what was said of it before.
+    pub fn miss(&self, exchange: &'static str, texts: Vec<String>) {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).insert(exchange, texts);
+    }
+
+    /// What was said last of symbols that a venue does not have.
+    #[must_use]
+    pub fn missed(&self, exchange: &str) -> Vec<String> {
+        self.missed.lock().unwrap_or_else(PoisonError::into_inner).get(exchange).cloned().unwrap_or_default()
+    }
+
+    /// The KV buckets show themselves.
+    pub fn show_buckets(&self, views: Vec<BucketView>) {
+        *self.buckets.lock().unwrap_or_else(PoisonError::into_inner) = views;
+    }
+
+    /// How the KV buckets showed themselves last; empty where there are none.
+    #[must_use]
+    pub fn buckets(&self) -> Vec<BucketView> {
+        self.buckets.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The wall clock stepped.
@@ -146,9 +186,7 @@ impl Board {
         let mut list = Vec::new();
         for (shard, view) in views.iter().enumerate() {
             let age = view.as_ref().map_or_else(|| self.uptime(), |view| now.saturating_duration_since(view.at));
-            if age > STUCK {
-                list.push(format!("shard {shard} has not shown itself for {} s", age.as_secs()));
-            }
+            list.extend(stuck(shard, age));
         }
         list
     }
@@ -161,10 +199,10 @@ impl Board {
         }
         let views = self.views();
         let mut list = self.stuck(&views, now);
-        list.extend(self.missed.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        list.extend(self.missed.lock().unwrap_or_else(PoisonError::into_inner).values().flatten().cloned());
         for (shard, view) in views.iter().enumerate() {
             match view {
-                Some(view) => view.reasons(now, &mut list),
+                Some(view) => view.reasons(now, views.len() > 1, &mut list),
                 None => list.push(format!("shard {shard} is starting")),
             }
         }
@@ -172,31 +210,50 @@ impl Board {
     }
 }
 
-impl ShardView {
-    fn reasons(&self, now: Instant, list: &mut Vec<String>) {
-        for venue in &self.venues {
-            let live = venue.feeds.iter().filter(|feed| feed.status.state == FeedState::Live).count();
-            let long = |feed: &&FeedView| {
-                feed.status.since.is_none_or(|since| now.saturating_duration_since(since) > CONNECT_GRACE)
-            };
-            for feed in venue.feeds.iter().filter(|feed| feed.status.state != FeedState::Live && live > 0).filter(long)
-            {
-                list.push(format!("{} is {}: {}", feed.name, feed.status.state.as_str(), feed.status.last_error));
-            }
-            for feed in &venue.feeds {
-                for (route, symbol, _) in feed.symbols.iter() {
-                    let refused = feed.status.routes.get(route).filter(|route| !route.rejected.is_empty());
-                    if let Some(refused) = refused {
-                        list.push(format!("{} refuses {symbol}: {}", venue.exchange, refused.rejected));
-                    }
+/// What is said of a shard that has not shown itself for this long; `None`: nothing is wrong with that.
+#[must_use]
+pub fn stuck(shard: usize, age: Duration) -> Option<String> {
+    (age > STUCK).then(|| format!("shard {shard} has not shown itself for {} s", age.as_secs()))
+}
+
+impl VenueView {
+    /// How many of its connections are live.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.feeds.iter().filter(|feed| feed.status.state == FeedState::Live).count()
+    }
+
+    /// Why it does not bring everything. One of several connections may be away for `grace`.
+    pub fn reasons(&self, now: Instant, grace: Duration, list: &mut Vec<String>) {
+        let live = self.live();
+        let long =
+            |feed: &&FeedView| feed.status.since.is_none_or(|since| now.saturating_duration_since(since) >= grace);
+        for feed in self.feeds.iter().filter(|feed| feed.status.state != FeedState::Live && live > 0).filter(long) {
+            let error = &feed.status.last_error;
+            let why = if error.is_empty() { String::new() } else { format!(": {error}") };
+            list.push(format!("{} is {}{why}", feed.name, feed.status.state.as_str()));
+        }
+        for feed in &self.feeds {
+            for (route, symbol, _) in feed.symbols.iter() {
+                let refused = feed.status.routes.get(route).filter(|route| !route.rejected.is_empty());
+                if let Some(refused) = refused {
+                    list.push(format!("{} refuses {symbol}: {}", self.exchange, refused.rejected));
                 }
             }
-            if live == 0 {
-                let error =
-                    venue.feeds.iter().map(|feed| feed.status.last_error.as_str()).find(|error| !error.is_empty());
-                let why = error.map(|error| format!(": {error}")).unwrap_or_default();
-                list.push(format!("{} has no live connection{why}", venue.exchange));
-            }
+        }
+        if live == 0 {
+            let error = self.feeds.iter().map(|feed| feed.status.last_error.as_str()).find(|error| !error.is_empty());
+            let why = error.map(|error| format!(": {error}")).unwrap_or_default();
+            list.push(format!("{} has no live connection{why}", self.exchange));
+        }
+    }
+}
+
+impl ShardView {
+    /// `several` says that other shards may have the same trouble.
+    fn reasons(&self, now: Instant, several: bool, list: &mut Vec<String>) {
+        for venue in &self.venues {
+            venue.reasons(now, CONNECT_GRACE, list);
         }
         if let Some(nats) = &self.nats {
             let stuck = nats.state == NatsState::Publishing;
@@ -205,7 +262,8 @@ impl ShardView {
             if !recently {
                 let why = if nats.last_error.is_empty() { String::new() } else { format!(": {}", nats.last_error) };
                 let state = if stuck { "publishing, and nothing is acknowledged" } else { nats.state.as_str() };
-                list.push(format!("nats is {state}{why}"));
+                let stream = if several { format!(" ({})", nats.stream_name) } else { String::new() };
+                list.push(format!("nats{stream} is {state}{why}"));
             }
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! Pure: it finds every problem before anything is started.
 
+use std::sync::Arc;
+
 use crate::config::Settings;
 use crate::config::settings;
 use crate::exchange::{self, Exchange};
@@ -40,10 +42,16 @@ pub struct Plan {
     pub shards: Vec<ShardPlan>,
 }
 
+/// Whether each exchange's records go to a stream of their own.
+pub(super) const fn has_stream_each(settings: &Settings) -> bool {
+    settings.transport.nats.enabled && settings.transport.nats.jetstream.stream_per_exchange
+}
+
 impl Plan {
     /// Makes a plan.
     ///
-    /// A venue stays on one thread, since its ring has one writer; venues are spread so that symbols are even.
+    /// A venue stays on one thread, since its ring has one writer; venues are spread so that symbols are even. A
+    /// publisher writes one stream: where each exchange has its own, each has a thread of its own.
     ///
     /// # Errors
     /// Every problem, one line each.
@@ -70,7 +78,8 @@ impl Plan {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let count = settings.shards.clamp(1, venues.len().max(1));
+        let most = if has_stream_each(settings) { venues.len() } else { settings.shards };
+        let count = most.clamp(1, venues.len().max(1));
         let mut shards = vec![ShardPlan::default(); count];
         venues.sort_by_key(|(_, _, instruments)| std::cmp::Reverse(instruments.len()));
         for (venue, table, instruments) in venues {
@@ -97,6 +106,19 @@ impl Plan {
 }
 
 impl ShardPlan {
+    /// The settings of this shard: where each exchange has a stream, the one that it publishes to is its exchange's.
+    #[must_use]
+    pub fn settings(&self, settings: &Arc<Settings>) -> Arc<Settings> {
+        match self.venues.as_slice() {
+            [venue] if has_stream_each(settings) => {
+                let mut own = Settings::clone(settings);
+                own.transport.nats.jetstream = own.transport.nats.jetstream.of(venue.exchange.profile().name);
+                Arc::new(own)
+            }
+            _ => Arc::clone(settings),
+        }
+    }
+
     fn add(
         &mut self,
         venue: &'static dyn Exchange,
@@ -191,6 +213,32 @@ mod tests {
             }
         }
         assert!(!plan.venues().next().unwrap().ws_url.ends_with('/'));
+    }
+
+    #[test]
+    fn with_a_stream_each_every_exchange_has_a_shard_of_its_own() {
+        let names: Vec<&str> = exchange::registry::names().collect();
+        let tables: Vec<(&str, Vec<&str>)> =
+            names.iter().map(|name| (*name, vec![exchange::by_name(name).unwrap().profile().example.0])).collect();
+        let tables: Vec<(&str, &[&str])> = tables.iter().map(|(name, symbols)| (*name, symbols.as_slice())).collect();
+        for shards in [1, 2, 64] {
+            let mut settings = Settings { shards, ..settings(&tables) };
+            settings.transport.nats.jetstream.stream_per_exchange = true;
+            assert_eq!(Plan::of(&settings).unwrap().shards.len(), shards.min(names.len()), "nothing is published");
+            settings.transport.nats.enabled = true;
+            let (plan, settings) = (Plan::of(&settings).unwrap(), Arc::new(settings));
+            let streams = plan.shards.iter().map(|shard| {
+                let stream = shard.settings(&settings).transport.nats.jetstream.clone();
+                assert_eq!(stream.exchange(), Some(shard.venues[0].exchange.profile().name));
+                stream.stream_name
+            });
+            let mut streams: Vec<String> = streams.collect();
+            streams.sort();
+            let mut wanted: Vec<String> =
+                names.iter().map(|name| settings.transport.nats.jetstream.stream_of(name)).collect();
+            wanted.sort();
+            assert_eq!(streams, wanted);
+        }
     }
 
     #[test]

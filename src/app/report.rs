@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::board::{Board, FeedView, ShardView};
+use super::board::{Board, BucketView, FeedView, ShardView};
+use super::registry;
 use crate::config::settings::Nats;
 use crate::feed::backfill::RepairStatus;
 use crate::feed::mend::MendStats;
@@ -28,6 +29,19 @@ pub fn status(board: &Board, now: Instant) -> Value {
         "reasons": reasons,
         "draining": board.is_draining(),
         "shards": shards,
+        "kv": board.buckets().iter().map(bucket).collect::<Vec<Value>>(),
+    })
+}
+
+fn bucket(view: &BucketView) -> Value {
+    json!({
+        "role": view.role,
+        "bucket": view.bucket,
+        "state": view.state,
+        "entries": view.entries,
+        "puts": view.puts,
+        "failures": view.failures,
+        "last_error": (!view.last_error.is_empty()).then_some(&view.last_error),
     })
 }
 
@@ -114,6 +128,7 @@ fn nats(status: &NatsStatus) -> Value {
     let window = &status.window;
     json!({
         "state": status.state.as_str(),
+        "stream": status.stream_name,
         "mode": status.mode.map(crate::transport::nats::window::Mode::as_str),
         "server": status.server,
         "last_error": (!status.last_error.is_empty()).then_some(&status.last_error),
@@ -188,6 +203,11 @@ impl Scribe {
         let ring: u64 = views.iter().filter_map(|view| view.ring.as_ref()).map(|(_, stats)| stats.done).sum();
         self.set(Metric::ShmPublishedTrades, &[], ring);
         self.nats(&views.iter().filter_map(|view| view.nats.as_ref()).collect::<Vec<_>>());
+        for view in board.buckets() {
+            self.set(Metric::KvWritten, &[view.role], u64::from(view.state == registry::WRITTEN));
+            self.set(Metric::KvPuts, &[view.role], view.puts);
+            self.set(Metric::KvFailures, &[view.role], view.failures);
+        }
         self.metrics.render()
     }
 

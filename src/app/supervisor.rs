@@ -1,16 +1,20 @@
 //! Starts what the plan says, watches it, drains it at the first signal and leaves at the second.
 
+use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
 use super::http::{self, Pages};
-use super::listed;
-use super::plan::Plan;
+use super::left;
+use super::listed::{self, Listed};
+use super::plan::{Plan, VenuePlan, has_stream_each};
+use super::registry::{self, Registry};
 use super::report::Scribe;
 use super::shard::{self, ShardSpec};
 use crate::config::Settings;
@@ -85,12 +89,39 @@ pub async fn serve(settings: Settings, plan: Plan) -> Result<Ended, ServeError> 
         http = http.as_ref().map(|(address, _)| address.to_string()),
         "started"
     );
-    let asked = Arc::clone(&board);
-    let looking = tokio::task::spawn_local(async move { listed::look_up(venues, &asked).await });
+    let telling = Telling::start(&settings, venues, &board, &stop);
     let ended = watch(shards, signals, &board, &stop, settings.shutdown_timeout.duration()).await;
-    looking.abort();
+    telling.end(&ended).await;
     http_stop.cancel();
     ended
+}
+
+/// What is asked and told of venues and instruments, beside the trades.
+struct Telling {
+    looking: JoinHandle<()>,
+    registry: Option<JoinHandle<()>>,
+}
+
+impl Telling {
+    fn start(settings: &Settings, venues: Vec<VenuePlan>, board: &Arc<Board>, stop: &CancellationToken) -> Self {
+        let listed = Rc::new(Listed::default());
+        let registry = Registry::of(&settings.transport.nats, &venues, board, &listed);
+        let registry = registry.map(|registry| tokio::task::spawn_local(registry.run(stop.clone())));
+        let (board, every) = (Arc::clone(board), registry.is_some().then(registry::list_every));
+        let looking = tokio::task::spawn_local(async move { listed::look_up(venues, &board, &listed, every).await });
+        Self { looking, registry }
+    }
+
+    /// The last words were under way while the shards drained, and have had their time mostly.
+    async fn end(self, ended: &Result<Ended, ServeError>) {
+        self.looking.abort();
+        if let Some(mut registry) = self.registry {
+            if !matches!(ended, Ok(Ended::AtOnce)) {
+                let _ = tokio::time::timeout(registry::END, &mut registry).await;
+            }
+            registry.abort();
+        }
+    }
 }
 
 /// The threads.
@@ -107,17 +138,20 @@ impl Shards {
         stop: &CancellationToken,
     ) -> Result<Self, ServeError> {
         let count = plan.shards.len();
+        let sole = count == 1 || has_stream_each(settings);
+        let own: Vec<Arc<Settings>> = plan.shards.iter().map(|plan| plan.settings(settings)).collect();
+        left::tell(settings, &own);
         let (tell, ended) = mpsc::channel(count.max(1));
         let mut specs = Vec::with_capacity(count);
-        for (number, plan) in plan.shards.into_iter().enumerate() {
+        for (number, (plan, own)) in plan.shards.into_iter().zip(own).enumerate() {
             let ipc = &settings.transport.ipc;
             let ring = ipc.enabled.then(|| IpcTransport::create(ipc, &plan.universe)).transpose();
             let ring = ring.map_err(|error| ServeError::Start(error.to_string()))?;
             for (exchange, path) in ring.iter().flat_map(IpcTransport::rings) {
                 tracing::info!(exchange, segment = %path.display(), capacity = ipc.capacity, "ring created");
             }
-            let (settings, board, stop) = (Arc::clone(settings), Arc::clone(board), stop.clone());
-            specs.push(ShardSpec { number, plan, settings, board, stop, sole: count == 1, ring });
+            let (board, stop) = (Arc::clone(board), stop.clone());
+            specs.push(ShardSpec { number, plan, settings: own, board, stop, sole, ring });
         }
         for spec in specs {
             let tell = tell.clone();

@@ -24,7 +24,7 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 /// What `capture` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-With -o FILE.jsonl the receive times go to FILE.recv_ns.txt, one a line, so that `sim --capture FILE.jsonl` can replay
+With -o FILE.jsonl the receive times go to FILE.recv_ns.txt, one a line, so that `sim --capture FILE.jsonl` can replay \
 it at its own pace. Without -o frames go to stdout, without times. Ctrl-C or SIGTERM ends it.
 
 Example:

@@ -15,7 +15,6 @@ mod recording;
 mod replay;
 mod serve;
 mod settings;
-#[cfg(feature = "record")]
 mod signals;
 mod sim;
 mod symbols;
@@ -86,7 +85,7 @@ enum Command {
     Config(config::Args),
     /// Audit a running server: reach, streams, retention, rights, consumers; exit codes of monitoring plugins.
     Check(check::Args),
-    /// Streams, buckets, consumers and rights as code: plan, apply, check, acl.
+    /// Streams, buckets, consumers and rights as code: plan, apply, check, acl; backup and restore.
     Topology(topology::Args),
     /// List a venue's instruments.
     Symbols(symbols::Args),
@@ -113,6 +112,13 @@ impl Failure {
     /// The configuration is wrong: exit code 78.
     pub(crate) fn config(message: impl fmt::Display) -> Self {
         Self { code: CONFIG, message: message.to_string() }
+    }
+
+    /// Says it, to people.
+    pub(crate) fn tell(&self) {
+        for line in self.message.lines() {
+            eprintln!("error: {line}");
+        }
     }
 
     /// Nothing could be found out: exit code 3, as monitoring plugins have it.
@@ -146,9 +152,7 @@ pub fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            for line in failure.message.lines() {
-                eprintln!("error: {line}");
-            }
+            failure.tell();
             ExitCode::from(failure.code)
         }
     }

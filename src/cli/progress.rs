@@ -12,9 +12,13 @@ const TELL_LOG: Duration = Duration::from_secs(5);
 const TELL_RECORDS: u64 = 1_024;
 
 /// So many of something.
-#[cfg(feature = "record")]
 pub(super) fn plural(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+/// So many bytes, for people.
+pub(super) fn size(bytes: u64) -> String {
+    bytesize::ByteSize::b(bytes).to_string()
 }
 
 /// Tells how far reading is: in place on a terminal, now and then in the log otherwise.
@@ -50,10 +54,33 @@ impl Progress {
         self.next = clock::now() + if self.terminal { TELL_TERMINAL } else { TELL_LOG };
     }
 
+    /// Tells, now and then, how many bytes of about how many are done.
+    pub(super) fn tell_bytes(&mut self, done: u64, all: u64) {
+        if clock::now() < self.next {
+            return;
+        }
+        let percent = done.saturating_mul(100).checked_div(all).unwrap_or(100).min(100);
+        if self.terminal {
+            eprint!("\r{}: {}, {percent} %\x1b[K", self.doing, size(done));
+            let _ = io::stderr().flush();
+            self.shown = true;
+        } else {
+            tracing::info!(bytes = done, percent, "{}", self.doing);
+        }
+        self.next = clock::now() + if self.terminal { TELL_TERMINAL } else { TELL_LOG };
+    }
+
     /// Clears the line.
     pub(super) fn end(&self) {
         if self.shown {
             eprint!("\r\x1b[K");
         }
+    }
+}
+
+/// What went wrong is told on a line of its own.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -22,13 +22,14 @@ use crate::transport::nats::consumer::Since;
 /// What `record` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A file has its final name, such as MARKET_DATA-000000000001-000000100000.parquet, once it is whole and on the disk. Run
-again on the same folder it goes on behind the last complete file, each record once and in order. Ctrl-C or SIGTERM
-completes the open file, puts what is left into the --bucket (a second one leaves that to the next run) and ends. The
-exit code is 1 where anything was lost before it was recorded, or may have been. Without --follow and --until it ends with what is there at its start.
---since and --until take `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, of the stream, a sequence
-(`#1000`): times of storage in the stream, times of receipt in rings. --since holds for the first run on a folder.
-Parquet and CSV give every byte back. DBN does not hold gaps, ids or sizes beyond 32 bits, sizes that are no whole
+A file has its final name, such as MARKET_DATA-000000000001-000000100000.parquet, once it is whole and on the disk. Run \
+again on the same folder it goes on behind the last complete file, each record once and in order. Ctrl-C or SIGTERM \
+completes the open file, puts what is left into the --bucket (a second one leaves that to the next run) and ends. The \
+exit code is 1 where anything was lost before it was recorded, or may have been. Without --follow and --until it ends with what is there at its start. \
+Where each exchange has a stream of its own, one --exchange chooses it, and each has a folder of its own. \
+--since and --until take `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, of the stream, a sequence \
+(`#1000`): times of storage in the stream, times of receipt in rings. --since holds for the first run on a folder. \
+Parquet and CSV give every byte back. DBN does not hold gaps, ids or sizes beyond 32 bits, sizes that are no whole \
 number, prices finer than 1e-9, nor any flag but the side: it rounds nothing; the summary counts what it leaves out.
 
 Examples:
@@ -96,7 +97,11 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let wanted = Wanted::read(args)?;
     let loaded = args.config.load(&settings::servers(args.nats.as_deref()))?;
     settings::check(&loaded)?;
-    let nats = &loaded.settings.transport.nats;
+    let nats = &if args.ipc {
+        loaded.settings.transport.nats.clone()
+    } else {
+        settings::stream(&loaded.settings, &wanted.exchanges, "record")?
+    };
     if !args.ipc || args.bucket.is_some() {
         settings::check_secrets(nats)?;
     }

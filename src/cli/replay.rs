@@ -22,10 +22,10 @@ use crate::transport::nats::bucket::Bucket;
 /// What `replay` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-It reads what `record` has written as Parquet or CSV: files, or folders with all their complete files. All of it is
-read once before anything goes out, so that a damaged file is told first. In a stream each message has the records, the
-order and the Nats-Msg-Id of the one that was recorded; records of a ring are one message each. Into a stream that
-holds records of the same instruments nothing is replayed without --append, and a foreign writer ends it.
+It reads what `record` has written as Parquet or CSV: files, or folders with all their complete files. All of it is \
+read once before anything goes out, so that a damaged file is told first. In a stream each message has the records, the \
+order and the Nats-Msg-Id of the one that was recorded; records of a ring are one message each. Into a stream that \
+holds records of the same instruments nothing is replayed without --append, and a foreign writer ends it. \
 Times of receipt set the pace; more than a day between two records is not waited for.
 A ring forgets what is older than transport.ipc.capacity records, read or not: with --speed max nobody keeps up.
 
@@ -87,6 +87,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     flags.extend(set("--stream", "transport.nats.jetstream.stream_name", &args.stream));
     flags.extend(set("--subject-prefix", "transport.nats.jetstream.subject_prefix", &args.subject_prefix));
     flags.extend(set("--prefix", "transport.ipc.shm_path_prefix", &args.prefix));
+    // Who names the stream means that one.
+    flags.extend(
+        args.stream.is_some().then(|| flag("--stream", "transport.nats.jetstream.stream_per_exchange", "false")),
+    );
     let loaded = args.config.load(&flags)?;
     settings::check(&loaded)?;
     if !args.to_ipc || args.bucket.is_some() {
@@ -120,8 +124,9 @@ async fn replay(args: &Args, settings: &Settings) -> Result<(), Failure> {
     if args.to_ipc {
         ring::run(&settings.transport.ipc, &source, &instruments, records, pace, &mut stop).await
     } else {
-        let nats = &settings.transport.nats;
-        stream::run(nats, args.append, &source, &instruments, records, pace, &mut stop).await
+        let exchanges: BTreeSet<String> = instruments.iter().map(|(exchange, ..)| exchange.to_string()).collect();
+        let nats = settings::stream(settings, &Vec::from_iter(exchanges), "replay --to-nats")?;
+        stream::run(&nats, args.append, &source, &instruments, records, pace, &mut stop).await
     }
 }
 

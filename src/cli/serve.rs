@@ -25,7 +25,7 @@ Examples:
   data-manager serve --config config/data-manager.toml --nats --ipc
   data-manager serve --sim --ipc --fault \"drop at=5s every=30s\"        simulated venues that fail; see sim --help
 
-SIGTERM and SIGINT drain: stop reading, publish and await what is in flight for at most shutdown_timeout; exit 0, or 1
+SIGTERM and SIGINT drain: stop reading, publish and await what is in flight for at most shutdown_timeout; exit 0, or 1 \
 where something was not acknowledged. A second signal exits at once, with 1.
 /metrics, /status, /readyz and /healthz are on http.listen (127.0.0.1:9464).")]
 pub(crate) struct Args {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::Failure;
 use crate::app::plan::unknown_exchange;
-use crate::config::settings::{LogFormat, Nats};
+use crate::config::settings::{LogFormat, Nats, Settings};
 use crate::config::{self, Loaded, Override, validate};
 use crate::exchange;
 use crate::telemetry::logging;
@@ -75,6 +75,50 @@ pub(crate) fn servers(url: Option<&str>) -> Vec<Override> {
     url.filter(|url| !url.is_empty()).map(|url| flag("--nats", "transport.nats.servers", url)).into_iter().collect()
 }
 
+/// What is to be read: the stream, or that of each exchange that is asked for, or configured.
+///
+/// # Errors
+/// Each exchange has a stream of its own, and there is none.
+pub(crate) fn streams(settings: &Settings, exchanges: &[String]) -> Result<Vec<Nats>, Failure> {
+    let nats = &settings.transport.nats;
+    if !nats.jetstream.stream_per_exchange {
+        return Ok(vec![nats.clone()]);
+    }
+    let asked: Vec<&String> =
+        if exchanges.is_empty() { settings.exchanges.keys().collect() } else { exchanges.iter().collect() };
+    let mut streams: Vec<Nats> = Vec::new();
+    for stream in asked.into_iter().map(|exchange| nats.jetstream.of(exchange)) {
+        if !streams.iter().any(|known| known.jetstream.stream_name == stream.stream_name) {
+            streams.push(Nats { jetstream: stream, ..nats.clone() });
+        }
+    }
+    if streams.is_empty() {
+        let text = "each exchange has a stream of its own (transport.nats.jetstream.stream_per_exchange), and none is \
+                    configured: name it by --exchange";
+        return Err(Failure::usage(text));
+    }
+    Ok(streams)
+}
+
+/// As [`streams`], for a command that reads one.
+///
+/// # Errors
+/// There are several, or none.
+pub(crate) fn stream(settings: &Settings, exchanges: &[String], command: &str) -> Result<Nats, Failure> {
+    let mut streams = streams(settings, exchanges)?;
+    match (streams.len(), streams.pop()) {
+        (1, Some(stream)) => Ok(stream),
+        (_, last) => {
+            let names = streams.iter().chain(&last).map(|nats| nats.jetstream.stream_name.as_str());
+            let names = names.collect::<Vec<_>>().join(", ");
+            Err(Failure::usage(format!(
+                "each exchange has a stream of its own (transport.nats.jetstream.stream_per_exchange), and `{command}` \
+                 takes one of {names}: choose it by one --exchange"
+            )))
+        }
+    }
+}
+
 /// Everything that is wrong with settings beyond their types.
 pub(crate) fn check(loaded: &Loaded) -> Result<(), Failure> {
     let mut problems = validate::problems(&loaded.settings, &loaded.origins);
@@ -125,4 +169,30 @@ pub(crate) fn start_logging(loaded: &Loaded) -> Result<(), Failure> {
         LogFormat::Json => logging::Format::Json,
     };
     logging::start(&loaded.settings.log.level, format).map_err(Failure::config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_read_is_the_stream_of_all_or_that_of_each_exchange() {
+        let names = |settings: &Settings, exchanges: &[&str]| -> Result<Vec<String>, String> {
+            let exchanges: Vec<String> = exchanges.iter().map(ToString::to_string).collect();
+            let streams = streams(settings, &exchanges).map_err(|failure| failure.message)?;
+            Ok(streams.into_iter().map(|nats| nats.jetstream.stream_name).collect())
+        };
+        let mut settings = Settings::default();
+        assert_eq!(names(&settings, &["okx"]).unwrap(), ["MARKET_DATA"]);
+        settings.transport.nats.jetstream.stream_per_exchange = true;
+        assert!(names(&settings, &[]).unwrap_err().contains("--exchange"));
+        assert_eq!(names(&settings, &["okx", "OKX"]).unwrap(), ["MARKET_DATA_OKX"]);
+        for name in ["okx", "binance"] {
+            settings.exchanges.entry(name.to_owned()).or_default();
+        }
+        assert_eq!(names(&settings, &[]).unwrap(), ["MARKET_DATA_BINANCE", "MARKET_DATA_OKX"]);
+        let told = stream(&settings, &[], "record").unwrap_err().message;
+        assert!(told.contains("MARKET_DATA_BINANCE, MARKET_DATA_OKX: choose it by one --exchange"), "{told}");
+        assert_eq!(stream(&settings, &["okx".to_owned()], "record").unwrap().jetstream.stream_name, "MARKET_DATA_OKX");
+    }
 }

@@ -35,7 +35,7 @@ A fault is a kind and keys:
   trades        duplicate, replay, withhold, delay, skip_ids, restart_ids, conflict, retime,
                 spoil, burst
   answers       ack, refuse_symbol, refuse_upgrade, refuse_rest, rest
-config/faults.toml shows each kind with its keys. Every fault is logged with its number, as
+config/faults.toml shows each kind with its keys. Every fault is logged with its number, as \
 --fault takes it.")]
 pub(crate) struct Args {
     /// A venue to simulate; may be given several times. Default: all that can be.

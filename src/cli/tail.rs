@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
+use futures_util::StreamExt as _;
 
 use super::format::{self, Format, Place};
 use super::settings::{self, ConfigArgs, VenueArgs};
@@ -25,8 +26,9 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// What `tail` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
---since takes `now`, `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, with --nats, a sequence (`#1000`)
-or `last`: the last record of each symbol first.
+--since takes `now`, `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, with --nats, a sequence (`#1000`) \
+or `last`: the last record of each symbol first. Where each exchange has a stream of its own, their order is kept \
+within each of them, and a sequence is of one --exchange.
 
 Examples:
   data-manager tail --ipc --format pretty
@@ -86,17 +88,28 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 async fn stream(settings: &Settings, args: &Args, since: Since, out: &mut Printer) -> Result<(), Failure> {
     let upper = |symbols: &[String]| symbols.iter().map(|symbol| symbol.trim().to_ascii_uppercase()).collect();
     let filter = Filter { exchanges: args.venues.exchanges.clone(), symbols: upper(&args.venues.symbols), kind: None };
-    let mut tail = Tail::open(&settings.transport.nats, filter, since).await.map_err(Failure::failed)?;
+    let streams = match since {
+        // A sequence is a place in one stream.
+        Since::Sequence(_) => vec![settings::stream(settings, &args.venues.exchanges, "tail --since #..")?],
+        _ => settings::streams(settings, &args.venues.exchanges)?,
+    };
+    let mut tails = Vec::with_capacity(streams.len());
+    for nats in &streams {
+        let tail = Tail::open(nats, filter.clone(), since).await.map_err(Failure::failed)?;
+        tails.push(Box::pin(futures_util::stream::unfold(tail, async |mut tail| Some((tail.next().await, tail)))));
+    }
+    let mut tails = futures_util::stream::select_all(tails);
     while !out.is_full() {
-        match tail.next().await {
-            Ok(item) => {
+        match tails.next().await {
+            Some(Ok(item)) => {
                 out.print(&item.exchange, &item.symbol, &item.record)?;
                 out.flush()?;
             }
-            Err(error @ (TailError::Message { .. } | TailError::Removed { .. } | TailError::Anew { .. })) => {
+            Some(Err(error @ (TailError::Message { .. } | TailError::Removed { .. } | TailError::Anew { .. }))) => {
                 eprintln!("{error}");
             }
-            Err(error) => return Err(Failure::failed(error)),
+            Some(Err(error)) => return Err(Failure::failed(error)),
+            None => return Ok(()),
         }
     }
     Ok(())

@@ -16,6 +16,7 @@ use super::settings::{self, ConfigArgs, VenueArgs};
 use super::tail::moment;
 use super::{Failure, block_on};
 use crate::app::plan::unknown_exchange;
+use crate::config::Settings;
 use crate::exchange;
 use crate::telemetry::{clock, logging};
 use crate::transport::nats::consumer::Since;
@@ -23,10 +24,11 @@ use crate::transport::nats::consumer::Since;
 /// What `verify` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Finds, per symbol: doubles, conflicts (one id, two contents), ids out of order, ids that are missing in silence, ids
-that are missing and declared, and records that cannot be right. The exit code is 1 when there is any, 0 when what was
-read is whole. It reads up to what is there at its start, changes nothing and acknowledges nothing.
---since and --until take `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, of the stream, a sequence
+Finds, per symbol: doubles, conflicts (one id, two contents), ids out of order, ids that are missing in silence, ids \
+that are missing and declared, and records that cannot be right. The exit code is 1 when there is any, 0 when what was \
+read is whole. It reads up to what is there at its start, changes nothing and acknowledges nothing. Where each exchange \
+has a stream of its own they are audited one after the other, and the exit code is of all.
+--since and --until take `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, of the stream, a sequence \
 (`#1000`): times of storage in the stream, times of receipt elsewhere.
 
 Examples:
@@ -79,19 +81,58 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         from_ns: bounds.from_ns,
         until_ns: bounds.until_ns,
     };
+    if is_stream {
+        settings::check_secrets(&loaded.settings.transport.nats)?;
+        return streams(&loaded.settings, &wanted, &bounds, args);
+    }
     let (place, name, audited) = if let Some(file) = &args.file {
         let records = |ending: &OsStr| ["bin", "raw", "parquet"].iter().any(|other| ending == *other);
         let place = if file.extension().is_some_and(records) { "record" } else { "line" };
         (place, file.display().to_string(), sources::recording(file, &loaded.settings, &wanted)?)
-    } else if args.ipc {
-        ("record", "the ring".to_owned(), sources::rings(&loaded.settings, &wanted)?)
     } else {
-        settings::check_secrets(&loaded.settings.transport.nats)?;
-        let name = format!("stream {}", loaded.settings.transport.nats.jetstream.stream_name);
-        let stream = sources::stream(&loaded.settings, &wanted, bounds.since, bounds.until_sequence);
-        ("sequence", name, block_on(stream)?)
+        ("record", "the ring".to_owned(), sources::rings(&loaded.settings, &wanted)?)
     };
     tell(&audited, &wanted, &name, args, Style { place, allow_declared: args.allow_declared })
+}
+
+/// Audits the stream, or that of each exchange, one after the other: what is wrong with one does not end it.
+fn streams(settings: &Settings, wanted: &Wanted, bounds: &Bounds, args: &Args) -> Result<(), Failure> {
+    let streams = if bounds.is_sequence {
+        // A sequence is a place in one stream.
+        vec![settings::stream(settings, &wanted.exchanges, "verify with a sequence")?]
+    } else {
+        settings::streams(settings, &wanted.exchanges)?
+    };
+    let style = Style { place: "sequence", allow_declared: args.allow_declared };
+    let (several, mut failed) = (streams.len() > 1, None);
+    for (at, nats) in streams.iter().enumerate() {
+        let name = format!("stream {}", nats.jetstream.stream_name);
+        if several && !args.json {
+            headed(&name, at)?;
+        }
+        let mut wanted = wanted.clone();
+        if let Some(exchange) = nats.jetstream.exchange() {
+            wanted.exchanges.retain(|name| name == exchange);
+        }
+        let audited = block_on(sources::stream(nats, &wanted, bounds.since, bounds.until_sequence));
+        let told = audited.and_then(|audited| tell(&audited, &wanted, &name, args, style));
+        if let Err(failure) = told {
+            // The last one is told by whoever called.
+            if let Some(before) = failed.replace(failure) {
+                before.tell();
+            }
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Names the stream that is audited next.
+fn headed(name: &str, at: usize) -> Result<(), Failure> {
+    let written = writeln!(io::stdout().lock(), "{}{name}", if at > 0 { "\n" } else { "" });
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::failed(error)),
+        _ => Ok(()),
+    }
 }
 
 /// Prints what was found; an error when it is not whole, or when there is nothing that could be.
@@ -128,6 +169,8 @@ struct Bounds {
     /// For the stream.
     since: Since,
     until_sequence: Option<u64>,
+    /// Whether either is a sequence.
+    is_sequence: bool,
     /// For what has times of receipt only.
     from_ns: Option<u64>,
     until_ns: Option<u64>,
@@ -161,6 +204,6 @@ impl Bounds {
             Some(Since::Sequence(sequence)) => Some(sequence),
             _ => None,
         };
-        Ok(Self { since, until_sequence, from_ns: time(since), until_ns: until.and_then(time) })
+        Ok(Self { since, until_sequence, is_sequence: sequences, from_ns: time(since), until_ns: until.and_then(time) })
     }
 }

@@ -1,12 +1,18 @@
 //! Every setting with its type, default, unit and meaning. Names are a contract with operators.
 
+mod jetstream;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::jetstream::{JetStream, Manage, Retention, Storage};
 use super::secret::Secret;
 use super::units::{Bytes, Span};
+
+mod kv;
+pub use kv::Kv;
 
 /// Everything that can be configured.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -15,7 +21,7 @@ pub struct Settings {
     /// How long a drain may take at SIGTERM before the daemon gives up on what is still unacknowledged.
     pub shutdown_timeout: Span,
     /// Threads that own venue connections. A venue stays on one of them, since its ring has one writer, so no more are
-    /// started than there are venues. 1..=64.
+    /// started than there are venues. 1..=64. With a stream for each exchange each venue has a thread of its own.
     pub shards: usize,
     /// One table a venue.
     pub exchanges: BTreeMap<String, Exchange>,
@@ -129,6 +135,8 @@ pub struct Nats {
     pub jetstream: JetStream,
     /// Several instances on the same symbols, of which one publishes.
     pub pair: Pair,
+    /// What is told of venues and instruments in KV buckets.
+    pub kv: Kv,
     /// Messages that may be sent and not yet acknowledged, 1..=100000.
     pub window: usize,
     /// Records of one subject packed into a message, 1..=1000.
@@ -179,66 +187,6 @@ pub struct Tls {
     pub key: Option<PathBuf>,
     /// Refuse a server without TLS.
     pub required: bool,
-}
-
-/// The stream that trades are stored in.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct JetStream {
-    /// What to do about the stream at start.
-    pub manage: Manage,
-    /// Its name.
-    pub stream_name: String,
-    /// First token of all subjects.
-    pub subject_prefix: String,
-    /// Where messages are kept.
-    pub storage: Storage,
-    /// When messages are removed.
-    pub retention: Retention,
-    /// Messages older than this are removed.
-    pub max_age: Span,
-    /// Bound of the whole stream.
-    pub max_bytes: Bytes,
-    /// Bound of one subject; the server knows only a message count, so it is converted, and said so.
-    pub max_bytes_per_subject: Bytes,
-    /// Copies in a cluster, 1..=5.
-    pub replicas: usize,
-    /// How long the server remembers message ids.
-    pub duplicate_window: Span,
-}
-
-/// What to do about the stream at start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Manage {
-    /// Create it where it is missing; report where an existing one differs, and leave it alone.
-    Create,
-    /// Report where it differs; wait, visibly, while it is missing.
-    Verify,
-    /// Do not compare; wait, visibly, while it is missing.
-    None,
-}
-
-/// Where messages are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Storage {
-    /// On disk.
-    File,
-    /// In the server's memory.
-    Memory,
-}
-
-/// When messages are removed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Retention {
-    /// By age, size and count.
-    Limits,
-    /// When every consumer has acknowledged.
-    Interest,
-    /// When one consumer has acknowledged.
-    WorkQueue,
 }
 
 /// Metrics, health and status over HTTP.
@@ -343,6 +291,7 @@ impl Default for Nats {
             tls: Tls::default(),
             jetstream: JetStream::default(),
             pair: Pair::default(),
+            kv: Kv::default(),
             window: 1_000,
             pack: 1,
             linger: Span::millis(1),
@@ -360,23 +309,6 @@ impl Default for Nats {
 impl Default for Pair {
     fn default() -> Self {
         Self { enabled: false, bucket: "DATA_MANAGER".to_owned(), lease: Span::secs(1), id: String::new() }
-    }
-}
-
-impl Default for JetStream {
-    fn default() -> Self {
-        Self {
-            manage: Manage::Create,
-            stream_name: "MARKET_DATA".to_owned(),
-            subject_prefix: "market".to_owned(),
-            storage: Storage::File,
-            retention: Retention::Limits,
-            max_age: Span::secs(3_600),
-            max_bytes: Bytes::gib(10),
-            max_bytes_per_subject: Bytes::mib(100),
-            replicas: 1,
-            duplicate_window: Span::secs(120),
-        }
     }
 }
 

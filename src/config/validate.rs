@@ -17,8 +17,11 @@ pub fn problems(settings: &Settings, origins: &BTreeMap<String, Origin>) -> Vec<
     check.positive("shutdown_timeout", settings.shutdown_timeout);
     feed(settings, &mut check);
     ipc(settings, &mut check);
-    nats(&settings.transport.nats, settings.shards, &mut check);
+    // Writers of a stream; with one for each exchange it has a single one.
+    let per_exchange = settings.transport.nats.jetstream.stream_per_exchange;
+    nats(&settings.transport.nats, if per_exchange { 1 } else { settings.shards }, &mut check);
     jetstream(&settings.transport.nats.jetstream, &mut check);
+    kv(&settings.transport.nats, &mut check);
     http(settings, &mut check);
     for (name, exchange) in &settings.exchanges {
         let path = |key: &str| format!("exchanges.{name}.{key}");
@@ -71,7 +74,7 @@ fn ipc(settings: &Settings, check: &mut Check<'_>) {
     }
 }
 
-fn nats(nats: &Nats, shards: usize, check: &mut Check<'_>) {
+fn nats(nats: &Nats, writers: usize, check: &mut Check<'_>) {
     check.range("transport.nats.window", nats.window as u64, 1, 100_000);
     check.range("transport.nats.pack", nats.pack as u64, 1, 1_000);
     check.positive("transport.nats.ack_timeout", nats.ack_timeout);
@@ -80,8 +83,9 @@ fn nats(nats: &Nats, shards: usize, check: &mut Check<'_>) {
         check.range("transport.nats.outbox_disk", nats.outbox_disk.get(), 2 << 20, 1 << 50);
     }
     let pair = &nats.pair;
-    if pair.enabled && shards > 1 {
-        check.refuse("transport.nats.pair.enabled", "one instance of a pair is one writer: set shards = 1");
+    if pair.enabled && writers > 1 {
+        let text = "one instance of a pair is one writer of a stream: set shards = 1, or jetstream.stream_per_exchange";
+        check.refuse("transport.nats.pair.enabled", text);
     }
     if pair.bucket.is_empty() || pair.bucket.contains(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_') {
         check.refuse("transport.nats.pair.bucket", "a bucket's name has letters, digits, '-' and '_'");
@@ -90,7 +94,7 @@ fn nats(nats: &Nats, shards: usize, check: &mut Check<'_>) {
     if lease < Duration::from_millis(300) || lease > Duration::from_secs(60) {
         check.refuse("transport.nats.pair.lease", &format!("{} is not from 300ms to 1m", pair.lease));
     }
-    if shards > 1 && !nats.message_ids {
+    if writers > 1 && !nats.message_ids {
         check.refuse("transport.nats.message_ids", "must stay on with several shards, which write beside each other");
     }
     if nats.linger.duration() >= nats.ack_timeout.duration() {
@@ -120,6 +124,25 @@ fn jetstream(stream: &JetStream, check: &mut Check<'_>) {
             &key("duplicate_window"),
             &format!("{} is longer than max_age = {}", stream.duplicate_window, stream.max_age),
         );
+    }
+}
+
+/// Names of the buckets that tell of venues and instruments: what servers take, and each for one thing.
+fn kv(nats: &Nats, check: &mut Check<'_>) {
+    let (pair, kv) = (&nats.pair, &nats.kv);
+    let named = [
+        ("pair.bucket", &pair.bucket, pair.enabled),
+        ("kv.status_bucket", &kv.status_bucket, kv.enabled),
+        ("kv.instruments_bucket", &kv.instruments_bucket, kv.enabled),
+    ];
+    for (at, (key, name, used)) in named.iter().enumerate().skip(1) {
+        let key = format!("transport.nats.{key}");
+        if name.is_empty() || name.contains(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_') {
+            check.refuse(&key, &format!("{name:?}: a bucket's name has letters, digits, '-' and '_'"));
+        }
+        if let Some((other, ..)) = named.iter().take(at).find(|(_, taken, both)| taken == name && *used && *both) {
+            check.refuse(&key, &format!("{name:?} is transport.nats.{other} already; each needs a bucket of its own"));
+        }
     }
 }
 
@@ -190,6 +213,16 @@ mod tests {
     }
 
     #[test]
+    fn several_shards_are_several_writers_unless_each_exchange_has_its_stream() {
+        let mut settings = Settings { shards: 4, ..Settings::default() };
+        (settings.transport.nats.pair.enabled, settings.transport.nats.message_ids) = (true, false);
+        let found = problems(&settings, &BTreeMap::new());
+        assert_eq!(found.len(), 2, "{found:#?}");
+        settings.transport.nats.jetstream.stream_per_exchange = true;
+        assert_eq!(problems(&settings, &BTreeMap::new()), Vec::<String>::new());
+    }
+
+    #[test]
     fn every_problem_is_told_with_its_origin() {
         let mut settings = Settings::default();
         settings.transport.ipc.capacity = 1_000;
@@ -208,5 +241,22 @@ mod tests {
         assert!(!found.concat().contains("hunter2"), "{found:#?}");
         assert!(found.iter().any(|text| text.starts_with("$W: transport.nats.window: 0 is out of range; 1 to 100000")));
         assert!(found.iter().any(|text| text.contains("1024 is the next one")), "{found:#?}");
+    }
+
+    #[test]
+    fn a_bucket_is_for_one_thing() {
+        let told = |change: fn(&mut Nats)| {
+            let mut settings = Settings::default();
+            change(&mut settings.transport.nats);
+            problems(&settings, &BTreeMap::new()).join(" ")
+        };
+        let twice = told(|nats| nats.kv.instruments_bucket = nats.kv.status_bucket.clone());
+        assert!(twice.contains("is transport.nats.kv.status_bucket already"), "{twice}");
+        let lease = |nats: &mut Nats| nats.kv.status_bucket = nats.pair.bucket.clone();
+        assert_eq!(told(lease), "", "without a pair there is no such bucket");
+        let lease = told(|nats| (nats.pair.enabled, nats.kv.status_bucket) = (true, nats.pair.bucket.clone()));
+        assert!(lease.contains("is transport.nats.pair.bucket already"), "{lease}");
+        let dots = told(|nats| nats.kv.status_bucket = "a.b".to_owned());
+        assert!(dots.contains("transport.nats.kv.status_bucket: \"a.b\""), "{dots}");
     }
 }

@@ -1,6 +1,6 @@
 //! NATS subjects: `{prefix}.{exchange}.{symbol}.trades` and `.gaps`.
 //!
-//! In a token every byte outside `A-Z a-z 0-9 _ -` is written `%XX`.
+//! In a token every byte outside `A-Z a-z 0-9 _ -` is written `%XX`; in a token of a KV key, which takes no `%`, `=XX`.
 
 use std::fmt::Write as _;
 
@@ -51,13 +51,30 @@ pub fn subject(prefix: &str, exchange: &str, symbol: &str, kind: SubjectKind) ->
 /// Escapes a text into one subject token.
 #[must_use]
 pub fn token(text: &str) -> String {
+    escaped(text, '%')
+}
+
+/// Escapes a text into one token of a KV key: as [`token`], with `=XX`, since clients refuse a key with `%`.
+///
+/// # Examples
+/// ```
+/// use data_manager::market::subject::key_token;
+/// assert_eq!(key_token("BTCUSDT-SWAP"), "BTCUSDT-SWAP");
+/// assert_eq!(key_token("A.B"), "A=2EB");
+/// ```
+#[must_use]
+pub fn key_token(text: &str) -> String {
+    escaped(text, '=')
+}
+
+fn escaped(text: &str, mark: char) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-' {
             out.push(char::from(byte));
         } else {
             // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
+            let _ = write!(out, "{mark}{byte:02X}");
         }
     }
     out
@@ -95,10 +112,18 @@ pub fn parse(prefix: &str, subject: &str) -> Option<Parts> {
     tokens.next().is_none().then_some(Parts { exchange, symbol, kind })
 }
 
-/// The subjects that a stream must capture for `prefix`: all trades and all gaps.
+/// The subjects that a stream must capture for `prefix`: all trades and all gaps, or those of one exchange.
+///
+/// # Examples
+/// ```
+/// use data_manager::market::subject::stream_subjects;
+/// assert_eq!(stream_subjects("market", None), ["market.*.*.trades", "market.*.*.gaps"]);
+/// assert_eq!(stream_subjects("market", Some("okx")), ["market.okx.*.trades", "market.okx.*.gaps"]);
+/// ```
 #[must_use]
-pub fn stream_subjects(prefix: &str) -> Vec<String> {
-    vec![format!("{prefix}.*.*.trades"), format!("{prefix}.*.*.gaps")]
+pub fn stream_subjects(prefix: &str, exchange: Option<&str>) -> Vec<String> {
+    let exchange = exchange.map_or_else(|| "*".to_owned(), token);
+    [SubjectKind::Trades, SubjectKind::Gaps].map(|kind| format!("{prefix}.{exchange}.*.{}", kind.as_str())).into()
 }
 
 const fn hex(digit: u8) -> Option<u8> {

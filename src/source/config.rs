@@ -99,8 +99,11 @@ pub struct NatsConfig {
     pub credentials: Option<PathBuf>,
     /// TLS.
     pub tls: Tls,
-    /// The stream.
+    /// The stream; with `stream_per_exchange` the first part of its name.
     pub stream_name: String,
+    /// Whether each exchange has a stream of its own, as `transport.nats.jetstream.stream_per_exchange` of the daemon
+    /// says. A source reads one of them: `exchanges` names it.
+    pub stream_per_exchange: bool,
     /// First token of all subjects.
     pub subject_prefix: String,
     /// Exchange tokens; empty: all.
@@ -164,6 +167,7 @@ impl Default for NatsConfig {
             credentials: None,
             tls,
             stream_name: jetstream.stream_name,
+            stream_per_exchange: jetstream.stream_per_exchange,
             subject_prefix: jetstream.subject_prefix,
             exchanges: Vec::new(),
             symbols: Vec::new(),
@@ -185,6 +189,12 @@ impl NatsConfig {
     /// What connecting and reading need of it.
     pub(super) fn settings(&self) -> Nats {
         let own = self.clone();
+        let jetstream = JetStream {
+            stream_name: own.stream_name,
+            stream_per_exchange: own.stream_per_exchange,
+            subject_prefix: own.subject_prefix,
+            ..JetStream::default()
+        };
         Nats {
             servers: own.servers,
             name: own.name,
@@ -197,10 +207,9 @@ impl NatsConfig {
             seed: own.seed,
             credentials: own.credentials,
             tls: own.tls,
-            jetstream: JetStream {
-                stream_name: own.stream_name,
-                subject_prefix: own.subject_prefix,
-                ..JetStream::default()
+            jetstream: match own.exchanges.as_slice() {
+                [exchange] if own.stream_per_exchange => jetstream.of(exchange),
+                _ => jetstream,
             },
             ..Nats::default()
         }

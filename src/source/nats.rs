@@ -371,6 +371,11 @@ fn check(config: &NatsConfig) -> Result<(), SourceError> {
     if !(Duration::from_millis(100)..=Duration::from_secs(3_600)).contains(&config.ack_wait.duration()) {
         return refuse("ack_wait is out of 100ms..=1h");
     }
+    if config.stream_per_exchange && config.exchanges.len() != 1 {
+        return refuse(
+            "stream_per_exchange: a source reads one stream: name one in exchanges, and open a source for each",
+        );
+    }
     if config.durable.contains(['.', '*', '>', '/', '\\', ' ', '\t']) {
         return refuse("durable holds a character that a consumer's name cannot have: write letters, digits, - and _");
     }

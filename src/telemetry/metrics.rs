@@ -29,6 +29,9 @@ pub const STATES: [&str; 4] = ["connecting", "subscribing", "live", "stopped"];
 /// Label values of `queue`.
 pub const QUEUES: [&str; 5] = ["outbox_bytes", "spool_bytes", "window_messages", "retained_bytes", "repair_bytes"];
 
+/// Label values of `bucket` in KV buckets.
+pub const BUCKETS: [&str; 2] = ["status", "instruments"];
+
 /// Whether a value only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::model::{Account, Limits, Server, Topology, User};
-use super::rights::{self, Rights};
+use super::rights::{self, Rights, Work};
 
 /// The account that users are in where none is declared.
 pub const ACCOUNT: &str = "DATA";
@@ -75,6 +75,9 @@ fn server(server: &Server, out: &mut String) {
         }
     }
     let mut lines = Vec::new();
+    if !server.store_dir.is_empty() {
+        lines.push(format!("store_dir: {}", quoted(&server.store_dir)));
+    }
     for (key, bytes) in [("max_memory_store", server.max_memory_store), ("max_file_store", server.max_file_store)] {
         if bytes.get() > 0 {
             lines.push(format!("{key}: {}", bytes.get()));
@@ -86,10 +89,8 @@ fn server(server: &Server, out: &mut String) {
         lines.push(format!("sync_interval: \"{}ms\"", server.sync_interval.duration().as_millis()));
     }
     if !lines.is_empty() {
-        out.push_str(
-            "# The last jetstream block of a configuration is the only one that counts: have none beside this, and say\n\
-             # where files are by `store_dir` at the top level.\n",
-        );
+        // A second block replaces the first one whole.
+        let _ = writeln!(out, "# In place of the server's own jetstream block: it must have none beside this.");
         let _ = writeln!(out, "jetstream {{\n  {}\n}}", lines.join("\n  "));
     }
 }
@@ -112,16 +113,16 @@ fn jetstream(limits: &Limits, out: &mut String) {
 
 fn write_user(name: &str, user: &User, rights: &Rights, out: &mut String) {
     if !user.description.is_empty() {
-        let _ = writeln!(out, "      # {}", user.description.replace('\n', " "));
+        let _ = writeln!(out, "      # {}", user.description.replace(char::is_control, " "));
     }
-    for work in &user.work {
+    for work in user.work.iter().filter_map(|text| Work::parse(text).ok()) {
         let _ = writeln!(out, "      # {work}");
     }
     out.push_str("      {\n");
     if user.nkey.is_empty() {
         let _ = writeln!(out, "        user: {}\n        password: ${}", quoted(name), user.password_env);
     } else {
-        let _ = writeln!(out, "        nkey: {}", user.nkey);
+        let _ = writeln!(out, "        nkey: {}", quoted(&user.nkey));
     }
     out.push_str("        permissions: {\n");
     side("publish", &rights.publish, rights.deny_publish.iter().chain(&user.deny_publish), out);
@@ -176,7 +177,7 @@ mod tests {
     #[test]
     fn limits_and_the_system_account_are_written() {
         let text = rendered(
-            "[server]\nmax_file_store = \"10GiB\"\nsync_interval = \"10s\"\nmax_payload = \"1MiB\"\n\
+            "[server]\nstore_dir = \"/data\"\nmax_file_store = \"10GiB\"\nsync_interval = \"10s\"\nmax_payload = \"1MiB\"\n\
              [accounts.DATA.limits]\nmax_file = \"1GiB\"\nmax_streams = 5\n[accounts.SYS]\nsystem = true\n\
              [users.root]\naccount = \"SYS\"\npassword_env = \"ROOT\"\nsubscribe = [\"$SYS.>\"]\n",
         );

@@ -8,8 +8,15 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::wire::{CONSUMER_KEYS, STREAM_KEYS, normal};
+use super::model::Retention;
+use super::subject;
+use super::wire::{CONSUMER_KEYS, STREAM_KEYS, Version, is_servers_own, normal};
 use crate::config::{Bytes, Span};
+
+/// Since when a mirror can become a stream of its own in place.
+const PROMOTED: Version = (2, 12, 0);
+/// Since when the bound of a stream's consumers can be changed in place.
+const CONSUMERS_BOUNDED: Version = (2, 12, 5);
 
 /// What a change costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -50,25 +57,33 @@ impl fmt::Display for Change {
     }
 }
 
-/// Where a stream differs; `wanted` and `found` in the words of the API.
+/// Where a stream differs; `wanted` and `found` in the words of the API, of a server of this version.
 #[must_use]
-pub fn of_stream(wanted: &Map<String, Value>, found: &Map<String, Value>) -> Vec<Change> {
+pub fn of_stream(wanted: &Map<String, Value>, found: &Map<String, Value>, version: Version) -> Vec<Change> {
     differing(&STREAM_KEYS, wanted, found)
         .map(|(key, to, from)| {
-            let (effect, note) = stream_effect(key, from.as_ref(), to.as_ref());
+            let (effect, note) = stream_effect(key, from.as_ref(), to.as_ref(), version);
             Change { key, from: shown(key, from.as_ref()), to: shown(key, to.as_ref()), effect, note }
         })
         .collect()
 }
 
-/// Where a consumer differs.
+/// Where a consumer differs, of a stream with this retention.
 #[must_use]
-pub fn of_consumer(wanted: &Map<String, Value>, found: &Map<String, Value>) -> Vec<Change> {
+pub fn of_consumer(wanted: &Map<String, Value>, found: &Map<String, Value>, retention: Retention) -> Vec<Change> {
+    // One that nothing remembers keeps the name until its reader is gone.
+    let passing = (!found.is_empty() && !found.contains_key("durable_name")).then(|| Change {
+        key: "durable_name",
+        from: "none".to_owned(),
+        to: shown("name", wanted.get("name")),
+        effect: Effect::Impossible,
+        note: "a consumer of this name is there that lives as long as its reader; wait until it is gone, or choose another",
+    });
     let is_push = |config: &Map<String, Value>| normal("deliver_subject", config).is_some();
     let turned = is_push(wanted) != is_push(found);
     differing(&CONSUMER_KEYS, wanted, found)
         .map(|(key, to, from)| {
-            let (effect, note) = match consumer_effect(key) {
+            let (effect, note) = match consumer_effect(key, from.as_ref(), to.as_ref(), retention) {
                 _ if turned && key == "deliver_subject" => {
                     (Effect::Impossible, "a pull consumer is none that pushes; declare it under another name")
                 }
@@ -76,6 +91,7 @@ pub fn of_consumer(wanted: &Map<String, Value>, found: &Map<String, Value>) -> V
             };
             Change { key, from: shown(key, from.as_ref()), to: shown(key, to.as_ref()), effect, note }
         })
+        .chain(passing)
         .collect()
 }
 
@@ -84,37 +100,48 @@ fn differing<'a>(
     wanted: &'a Map<String, Value>,
     found: &'a Map<String, Value>,
 ) -> impl Iterator<Item = (&'static str, Option<Value>, Option<Value>)> + 'a {
-    keys.iter().map(|key| (*key, normal(key, wanted), normal(key, found))).filter(|(_, to, from)| to != from)
+    keys.iter()
+        .map(|key| (*key, normal(key, wanted), normal(key, found)))
+        .filter(|(key, to, from)| to != from && !(to.is_none() && is_servers_own(key, wanted, found)))
 }
 
-fn stream_effect(key: &str, from: Option<&Value>, to: Option<&Value>) -> (Effect, &'static str) {
+fn stream_effect(key: &str, from: Option<&Value>, to: Option<&Value>, version: Version) -> (Effect, &'static str) {
     use Effect::{Destructive, Harmless, Impossible};
     const ANEW: &str = "back it up, delete it, apply again, and put back what is to be kept; or declare it under another \
                         name and source it from this one";
     let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
     match key {
-        "storage" | "max_consumers" | "persist_mode" | "allow_msg_counter" => (Impossible, ANEW),
+        "storage" | "persist_mode" | "allow_msg_counter" => (Impossible, ANEW),
+        "max_consumers" if version < CONSUMERS_BOUNDED => (Impossible, ANEW),
+        "max_consumers" if lower(from, to) => (Harmless, "those that are there stay; no new one until there is room"),
         "retention" if text(from) == "workqueue" || text(to) == "workqueue" => (Impossible, ANEW),
         "retention" if text(to) == "interest" => (Destructive, "what all consumers have acknowledged is removed"),
-        "mirror" if from.is_none() || to.is_some() => (Impossible, ANEW),
+        "mirror" if from.is_none() || to.is_some() || version < PROMOTED => (Impossible, ANEW),
         "deny_delete" | "deny_purge" if to.is_none() => {
             (Impossible, "a denial is for ever; declare the stream under another name and source it from this one")
         }
         "allow_msg_ttl" | "allow_msg_schedules" if to.is_none() => {
             (Impossible, "it is never switched off; leave it on, or declare the stream under another name")
         }
-        "max_age" | "max_bytes" | "max_msgs" | "max_msgs_per_subject" if lower(from, to) => {
+        "max_msgs_per_subject" if lower(from, to) => {
+            (Destructive, "what is beyond the lower bound is removed, by older servers with a subject's next message")
+        }
+        "max_age" | "max_bytes" | "max_msgs" if lower(from, to) => {
             (Destructive, "what is beyond the lower bound is removed at once")
         }
         "max_age" | "max_bytes" | "max_msgs" | "max_msgs_per_subject" => (Harmless, ""),
         "num_replicas" if lower(from, to) => (Destructive, "copies are removed"),
-        "subjects" if !missing(from, to).is_empty() => {
+        "subjects" if !are_covered(from, to) => {
             (Destructive, "what is published on the subjects that go is stored no longer")
         }
         "sources" if !missing(from, to).is_empty() => {
             (Destructive, "a source that goes, or changes, is copied no longer, or again from its start")
         }
         "mirror" => (Destructive, "it is a copy no longer, and takes in nothing but its own subjects"),
+        "discard" if text(from) == "new" => {
+            (Destructive, "a full stream removes its oldest messages instead of refusing new ones")
+        }
+        "deny_delete" | "deny_purge" | "allow_msg_ttl" | "allow_msg_schedules" => (Harmless, "for ever"),
         "discard" if text(to) == "new" => (Harmless, "a full stream refuses what is published"),
         "no_ack" if to.is_some() => (Harmless, "publishers get no acknowledgement: nobody learns of what is refused"),
         "max_msg_size" if lower(from, to) => (Harmless, "longer messages are refused from now on"),
@@ -123,14 +150,26 @@ fn stream_effect(key: &str, from: Option<&Value>, to: Option<&Value>) -> (Effect
     }
 }
 
-fn consumer_effect(key: &str) -> (Effect, &'static str) {
+fn consumer_effect(
+    key: &str,
+    from: Option<&Value>,
+    to: Option<&Value>,
+    retention: Retention,
+) -> (Effect, &'static str) {
     match key {
+        // Servers before 2.14.4 say yes to another `mem_storage`, and keep the consumer where it is.
         "deliver_policy" | "opt_start_seq" | "opt_start_time" | "ack_policy" | "replay_policy" | "max_waiting"
         | "flow_control" | "idle_heartbeat" | "mem_storage" => (
             Effect::Impossible,
             "declare it under another name, or set `absent = true`, apply, and declare it again: its place is lost",
         ),
         "max_deliver" => (Effect::Harmless, "what was brought more often already is not brought again"),
+        "inactive_threshold" if lower(from, to) => {
+            (Effect::Destructive, "it is removed, and its place with it, when nobody asks for so long")
+        }
+        "filter_subjects" if retention == Retention::Interest && !(to.is_none() || are_covered(from, to)) => {
+            (Effect::Destructive, "what nobody asks for any more is removed from the stream")
+        }
         "filter_subjects" => (Effect::Harmless, "what it passed over so far stays passed over"),
         _ => (Effect::Harmless, ""),
     }
@@ -140,6 +179,16 @@ fn consumer_effect(key: &str) -> (Effect, &'static str) {
 fn lower(from: Option<&Value>, to: Option<&Value>) -> bool {
     let number = |value: Option<&Value>| value.map_or(f64::INFINITY, |value| value.as_f64().unwrap_or(0.0));
     number(to).partial_cmp(&number(from)) == Some(Ordering::Less)
+}
+
+/// Whether everything on the first subjects is on the second ones too; no list is everything.
+fn are_covered(from: Option<&Value>, to: Option<&Value>) -> bool {
+    let list = |value: Option<&'_ Value>| -> Vec<String> {
+        value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    let to = list(to);
+    let from = if from.is_none() { vec![">".to_owned()] } else { list(from) };
+    from.iter().all(|old| to.iter().any(|new| subject::covers(new, old)))
 }
 
 /// What is in the first list and not in the second.
@@ -161,10 +210,12 @@ pub fn shown(key: &str, value: Option<&Value>) -> String {
             | "max_msg_size"
             | "max_consumers"
             | "max_deliver"
-            | "max_ack_pending"
             | "max_batch"
             | "max_expires"
             | "inactive_threshold" => "unlimited",
+            "duplicate_window" | "ack_wait" | "max_ack_pending" | "max_waiting" | "priority_timeout" => {
+                "the server's default"
+            }
             "num_replicas" => "the stream's",
             key if key.starts_with("allow_") || key.starts_with("deny_") => "false",
             "no_ack"
@@ -208,11 +259,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::topology::model::{Storage, Stream};
+    use crate::topology::model::{Discard, Storage, Stream};
     use crate::topology::wire::stream;
 
     fn changes(from: &Stream, to: &Stream) -> Vec<String> {
-        of_stream(&stream("A", to), &stream("A", from)).iter().map(ToString::to_string).collect()
+        of_stream(&stream("A", to), &stream("A", from), (2, 15, 1)).iter().map(ToString::to_string).collect()
     }
 
     #[test]
@@ -231,8 +282,24 @@ mod tests {
         let told = changes(&Stream::default(), &memory);
         assert!(told[0].starts_with("storage: file -> memory  (not in place: back it up"), "{told:?}");
         let denied = Stream { deny_delete: true, ..Stream::default() };
-        assert_eq!(changes(&Stream::default(), &denied), ["deny_delete: false -> true"]);
+        assert_eq!(changes(&Stream::default(), &denied), ["deny_delete: false -> true  (for ever)"]);
         assert!(changes(&denied, &Stream::default())[0].contains("not in place"));
+    }
+
+    #[test]
+    fn what_newer_servers_change_in_place_older_ones_do_not() {
+        let (few, many) = (Stream { max_consumers: 5, ..Stream::default() }, Stream::default());
+        let effect = |from: &Stream, to: &Stream, version| {
+            let told = of_stream(&stream("A", to), &stream("A", from), version);
+            told.into_iter().map(|change| change.effect).max().unwrap()
+        };
+        assert_eq!(effect(&few, &many, (2, 12, 4)), Effect::Impossible);
+        assert_eq!(effect(&few, &many, (2, 12, 5)), Effect::Harmless);
+        let mirror = Some(crate::topology::model::Source { name: "O".to_owned(), ..Default::default() });
+        let mirror = Stream { mirror, ..Stream::default() };
+        assert_eq!(effect(&mirror, &many, (2, 11, 17)), Effect::Impossible);
+        assert_eq!(effect(&mirror, &many, (2, 12, 0)), Effect::Destructive);
+        assert_eq!(effect(&many, &mirror, (2, 15, 1)), Effect::Impossible);
     }
 
     #[test]
@@ -243,6 +310,26 @@ mod tests {
         };
         assert_eq!(changes(&of(&["a"]), &of(&["b", "a"])), ["subjects: a -> a b"]);
         assert!(changes(&of(&["a", "b"]), &of(&["a"]))[0].contains("destructive"));
+        assert_eq!(changes(&of(&["a.x"]), &of(&["a.>"])), ["subjects: a.x -> a.>"]);
+    }
+
+    #[test]
+    fn what_makes_a_full_stream_or_an_idle_consumer_lose_is_destructive() {
+        let new = Stream { discard: Discard::New, ..Stream::default() };
+        assert!(changes(&new, &Stream::default())[0].contains("destructive: a full stream removes"));
+        let map = |mut value: Value| {
+            value["durable_name"] = "c".into();
+            value.as_object().cloned().unwrap()
+        };
+        let of = |from: Value, to: Value, retention| of_consumer(&map(to), &map(from), retention)[0].effect;
+        let (none, minute) = (json!({}), json!({"inactive_threshold": 60_000_000_000_u64}));
+        assert_eq!(of(none.clone(), minute.clone(), Retention::Limits), Effect::Destructive);
+        assert_eq!(of(minute, none.clone(), Retention::Limits), Effect::Harmless);
+        let (wide, narrow) = (json!({"filter_subject": "a.>"}), json!({"filter_subject": "a.x"}));
+        assert_eq!(of(wide.clone(), narrow.clone(), Retention::Limits), Effect::Harmless);
+        assert_eq!(of(wide.clone(), narrow.clone(), Retention::Interest), Effect::Destructive);
+        assert_eq!(of(none, narrow.clone(), Retention::Interest), Effect::Destructive);
+        assert_eq!(of(narrow, wide, Retention::Interest), Effect::Harmless);
     }
 
     #[test]
@@ -250,10 +337,10 @@ mod tests {
         let map = |value: Value| value.as_object().cloned().unwrap();
         let found = map(json!({"ack_policy": "explicit", "ack_wait": 30_000_000_000_u64, "deliver_policy": "all"}));
         let wanted = map(json!({"ack_policy": "all", "ack_wait": 60_000_000_000_u64, "deliver_policy": "all"}));
-        let told = of_consumer(&wanted, &found);
+        let told = of_consumer(&wanted, &found, Retention::Limits);
         assert_eq!((told[0].key, told[0].effect), ("ack_policy", Effect::Impossible));
         assert_eq!((told[1].to_string().as_str(), told[1].effect), ("ack_wait: 30s -> 1m", Effect::Harmless));
         let push = map(json!({"deliver_subject": "d"}));
-        assert_eq!(of_consumer(&push, &map(json!({})))[0].effect, Effect::Impossible);
+        assert_eq!(of_consumer(&push, &map(json!({})), Retention::Limits)[0].effect, Effect::Impossible);
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! It only ever deletes what a declaration calls `absent`. It does no IO.
 
+mod order;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -13,6 +15,9 @@ use super::load::Declared;
 use super::model::{Bucket, Stream};
 use super::subject;
 use super::wire::{self, CONSUMER_KEYS, STREAM_KEYS, Version, leave_out, over};
+
+/// What only lets publishers be faster: they do without on a server that does not know it.
+const FASTER: [&str; 2] = ["allow_batched", "allow_atomic"];
 
 /// What a server has, in its own words.
 #[derive(Clone, Debug, Default)]
@@ -77,6 +82,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Subjects that two streams would claim: nothing is applied while there are any.
     pub conflicts: Vec<String>,
+    /// What is declared and the server is too old for, where it means another behaviour.
+    pub lacking: Vec<String>,
     /// What is worth knowing.
     pub notes: Vec<String>,
     /// Streams, buckets and consumers that are as declared.
@@ -101,9 +108,12 @@ impl Plan {
         let topology = &declared.topology;
         let buckets: Vec<(&String, Stream)> =
             topology.buckets.iter().map(|(name, bucket)| (name, bucket.as_stream(name))).collect();
-        for (name, stream) in in_order(&topology.streams) {
+        for (name, stream) in order::of_streams(&topology.streams) {
+            let steps = plan.steps.len();
             plan.stream(Object::Stream(name.clone()), name, stream, found);
-            plan.convert(name, stream);
+            if plan.steps.len() > steps {
+                plan.convert(name, stream);
+            }
         }
         for (name, stream) in &buckets {
             plan.stream(Object::Bucket((*name).clone()), &Bucket::stream_name(name), stream, found);
@@ -113,22 +123,21 @@ impl Plan {
                 plan.consumer(name, consumer, wanted, stream, found);
             }
         }
-        // What goes, and what is narrowed, makes room for what is new.
-        plan.steps.sort_by_key(|step| match (step.action, &step.object) {
-            (Action::Delete, Object::Consumer(..)) => 0,
-            (Action::Delete, _) => 1,
-            (_, Object::Consumer(..)) => 4,
-            (Action::Change, _) => 2,
-            (Action::Create, _) => 3,
-        });
+        plan.steps = order::of_steps(plan.steps, found);
         plan.undeclared(declared, found);
         plan
     }
 
-    /// Whether the server has what is declared.
+    /// Whether nothing is left that could be done.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.steps.is_empty() && self.conflicts.is_empty()
+    }
+
+    /// Whether the server has what is declared.
+    #[must_use]
+    pub fn is_as_declared(&self) -> bool {
+        self.is_done() && self.lacking.is_empty()
     }
 
     /// The worst that it costs.
@@ -150,9 +159,9 @@ impl Plan {
         }
         let mut wanted = wire::stream(name, stream);
         self.left_out(&object, &mut wanted, found.version);
-        match there.map(|info| config_of(info)) {
+        match there.map(config_of) {
             None => {
-                let changes = change::of_stream(&wanted, &Map::new());
+                let changes = change::of_stream(&wanted, &Map::new(), found.version);
                 self.push(
                     Action::Create,
                     object,
@@ -163,7 +172,7 @@ impl Plan {
                 );
             }
             Some(config) => {
-                let changes = change::of_stream(&wanted, &config);
+                let changes = change::of_stream(&wanted, &config, found.version);
                 let body = over(&config, &wanted, &STREAM_KEYS);
                 self.push(Action::Change, object, changes, format!("STREAM.UPDATE.{name}"), body.into(), String::new());
             }
@@ -191,10 +200,10 @@ impl Plan {
         }
         let mut wanted = wire::consumer(name, consumer, stream);
         self.left_out(&object, &mut wanted, found.version);
-        let (action, changes, config) = match there.map(|info| config_of(info)) {
-            None => (Action::Create, change::of_consumer(&wanted, &Map::new()), wanted),
+        let (action, changes, config) = match there.map(config_of) {
+            None => (Action::Create, change::of_consumer(&wanted, &Map::new(), stream.retention), wanted),
             Some(config) => {
-                let changes = change::of_consumer(&wanted, &config);
+                let changes = change::of_consumer(&wanted, &config, stream.retention);
                 (Action::Change, changes, over(&config, &wanted, &CONSUMER_KEYS))
             }
         };
@@ -234,7 +243,8 @@ impl Plan {
         for key in leave_out(wanted, version) {
             let (major, minor) = wire::since(&key).unwrap_or_default();
             let (ours, second, third) = version;
-            self.notes.push(format!(
+            let list = if FASTER.contains(&key.as_str()) { &mut self.notes } else { &mut self.lacking };
+            list.push(format!(
                 "{object}: {key} is left out: it needs nats-server {major}.{minor}, this is {ours}.{second}.{third}"
             ));
         }
@@ -258,7 +268,11 @@ impl Plan {
         for name in found.streams.keys().filter(|name| !known.contains(name.as_str())) {
             self.notes.push(format!("stream {name} is on the server and not declared; it is left alone"));
         }
-        for (stream, name) in found.consumers.keys() {
+        for ((stream, name), info) in &found.consumers {
+            if !config_of(info).contains_key("durable_name") {
+                // It goes with its reader.
+                continue;
+            }
             let of = declared.topology.streams.get(stream);
             if of.is_some_and(|of| !of.absent && !of.consumers.contains_key(name)) {
                 self.notes
@@ -277,27 +291,6 @@ pub(super) fn config_of(info: &Map<String, Value>) -> Map<String, Value> {
 fn names(declared: &Declared) -> BTreeSet<String> {
     let topology = &declared.topology;
     topology.streams.keys().cloned().chain(topology.buckets.keys().map(|name| Bucket::stream_name(name))).collect()
-}
-
-/// Streams behind those that they copy from.
-fn in_order(streams: &BTreeMap<String, Stream>) -> Vec<(&String, &Stream)> {
-    let mut done: Vec<(&String, &Stream)> = Vec::with_capacity(streams.len());
-    let mut left: Vec<_> = streams.iter().collect();
-    while !left.is_empty() {
-        let is_ready = |stream: &Stream, left: &[(&String, &Stream)]| {
-            !stream.origins().any(|origin| left.iter().any(|(name, _)| **name == origin.name))
-        };
-        let (ready, rest): (Vec<_>, Vec<_>) = left.iter().copied().partition(|(_, stream)| is_ready(stream, &left));
-        // Streams that copy from each other have no first one.
-        let stuck = ready.is_empty();
-        done.extend(ready);
-        if stuck {
-            done.extend(rest);
-            break;
-        }
-        left = rest;
-    }
-    done
 }
 
 /// Subjects that two streams would claim, declared ones and those on the server: the server would refuse the second.

@@ -71,10 +71,7 @@ pub async fn look(client: &Client) -> Result<Found, RemoteError> {
     for stream in names {
         for info in list(client, &format!("CONSUMER.LIST.{stream}"), "consumers").await? {
             let Some(name) = text_at(&info, &["name"]) else { continue };
-            // What lives only as long as its reader is nobody's declaration.
-            if text_at(&info, &["config", "durable_name"]).is_some() {
-                found.consumers.insert((stream.clone(), name), info);
-            }
+            found.consumers.insert((stream.clone(), name), info);
         }
     }
     Ok(found)
@@ -154,6 +151,8 @@ const fn hint(code: u64) -> &'static str {
         }
         10_074 | 10_005 => "; more replicas than servers: lower replicas, or start more servers",
         10_039 | 10_076 => "; start the server with JetStream (-js), and switch it on for this account",
+        10_002 | 10_026 => "; the account may have no more of these: raise its limits, or delete what nobody needs",
+        10_013 | 10_148 => "; a consumer of this name is there already, and is another one",
         10_058 => "; it is there already with another configuration: `topology plan` shows where it differs",
         _ => "",
     }

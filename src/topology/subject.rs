@@ -130,7 +130,7 @@ mod tests {
                 }
             } else {
                 // Of what is on `b`, something is not on `a`: `c` is any other word.
-                let other = b.replace('*', "c").replace('>', "c");
+                let other = b.replace(['*', '>'], "c");
                 prop_assert!(!covers(&a, &other) || b.ends_with('>'), "{}", other);
             }
         }

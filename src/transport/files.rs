@@ -67,6 +67,28 @@ impl Lock {
     }
 }
 
+/// Whether a live process holds the lock on the file `path`; nobody does where there is none. Whoever wants to take it
+/// at this moment finds no pid there, and tries again.
+///
+/// # Errors
+/// The file cannot be opened or locked.
+#[cfg(feature = "daemon")]
+pub(super) fn is_held(path: &Path) -> io::Result<bool> {
+    let file = match open_options().read(true).write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        opened => opened?,
+    };
+    match file.try_lock() {
+        Ok(()) => {
+            // Of a holder that was killed.
+            let _ = file.set_len(0);
+            Ok(false)
+        }
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(source)) => Err(source),
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         let _ = self.file.set_len(0);

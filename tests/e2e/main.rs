@@ -15,11 +15,13 @@ mod cover;
 #[path = "../support/daemon.rs"]
 #[allow(dead_code, reason = "each test takes what it needs")]
 mod daemon;
+mod kv;
 mod life;
 mod okx;
 mod readers;
 mod refused;
 mod repair;
+mod streams;
 #[path = "../support/truth.rs"]
 #[allow(dead_code, reason = "each test takes what it needs")]
 mod truth;
@@ -31,4 +33,5 @@ mod slow {
     mod lines;
     mod outage;
     mod pair;
+    mod streams;
 }

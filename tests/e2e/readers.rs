@@ -69,7 +69,7 @@ impl TradeSource for Any {
 }
 
 /// Where a daemon's rings lie.
-fn rings(daemon: &Daemon, exchange: &str) -> IpcConfig {
+pub(crate) fn rings(daemon: &Daemon, exchange: &str) -> IpcConfig {
     let segment = daemon.segment(exchange);
     let name = segment.file_name().unwrap().to_str().unwrap();
     IpcConfig {
@@ -80,7 +80,7 @@ fn rings(daemon: &Daemon, exchange: &str) -> IpcConfig {
     }
 }
 
-fn stream(server: &Server, start: &str, durable: &str) -> NatsConfig {
+pub(crate) fn stream(server: &Server, start: &str, durable: &str) -> NatsConfig {
     NatsConfig {
         servers: vec![server.url()],
         start: start.to_owned(),

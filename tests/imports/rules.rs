@@ -86,7 +86,7 @@ const CONFINED: [Confined; 6] = [
 ];
 
 /// Code that decides and does no IO: it takes time, bytes and events, and returns actions.
-const PURE: [&str; 36] = [
+const PURE: [&str; 41] = [
     "src/market/",
     "src/exchange/",
     "src/feed/session",
@@ -99,6 +99,8 @@ const PURE: [&str; 36] = [
     "src/feed/backfill/job",
     "src/feed/backfill/watch",
     "src/app/gate",
+    "src/app/registry/entries",
+    "src/app/registry/puts",
     "src/cli/top/arrange",
     "src/cli/top/columns",
     "src/cli/top/footer",
@@ -111,6 +113,9 @@ const PURE: [&str; 36] = [
     "src/cli/top/text",
     "src/source/handover/seam",
     "src/transport/nats/durable/order",
+    "src/transport/nats/snapshot/content",
+    "src/transport/nats/snapshot/expect",
+    "src/transport/nats/snapshot/s2",
     "src/transport/nats/window",
     "src/transport/ipc/layout",
     "src/topology/acl",

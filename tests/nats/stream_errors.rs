@@ -63,6 +63,31 @@ async fn subjects_that_another_stream_takes_are_told() {
 }
 
 #[tokio::test]
+async fn the_stream_of_all_that_has_the_subjects_of_an_exchange_is_named_and_the_other_way_round() {
+    for version in VERSIONS {
+        let server = Server::builder().version(version).start();
+        let client = client(&server.url()).await;
+        let settings = settings(&server.url());
+        ensure(&client, &settings).await.unwrap();
+        let text = refused(&server.url(), |stream| *stream = stream.of("okx")).await;
+        says(
+            &text,
+            &["cannot create stream MARKET_DATA_OKX", "stream MARKET_DATA takes", "market.okx.*.gaps", "delete it"],
+        );
+        let context = jetstream::new(client.clone());
+        context.delete_stream("MARKET_DATA").await.unwrap();
+        let mut each = settings.clone();
+        each.jetstream = each.jetstream.of("okx");
+        ensure(&client, &each).await.unwrap();
+        each.jetstream = settings.jetstream.of("binance-usdm");
+        ensure(&client, &each).await.unwrap();
+        let text = refused(&server.url(), |_| {}).await;
+        says(&text, &["cannot create stream MARKET_DATA:", "stream MARKET_DATA_", "stream_per_exchange = true"]);
+        assert_eq!(streams(&server).await, 2, "{version}");
+    }
+}
+
+#[tokio::test]
 async fn replicas_on_a_single_server_are_told() {
     for version in VERSIONS {
         let server = Server::builder().version(version).start();

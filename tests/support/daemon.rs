@@ -76,6 +76,15 @@ impl Spec {
         self
     }
 
+    /// Leaves an exchange out.
+    pub(crate) fn without(mut self, exchange: &str) -> Self {
+        let name = exchange.to_ascii_uppercase().replace('-', "_");
+        for key in ["WS_URL", "REST_URL", "SYMBOLS"] {
+            self.command.env_remove(format!("DATA_MANAGER__EXCHANGES__{name}__{key}"));
+        }
+        self
+    }
+
     /// Publishes to this server, or to these, separated by commas.
     pub(crate) fn nats(mut self, url: &str) -> Self {
         self.command.args(["--nats", url]);

@@ -63,6 +63,12 @@ impl Server {
         self.port.get()
     }
 
+    /// Where its monitoring pages are.
+    #[must_use]
+    pub fn monitor_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.monitor.get())
+    }
+
     /// Whether there is a process; a paused one is one.
     #[must_use]
     pub fn is_running(&mut self) -> bool {

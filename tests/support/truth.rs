@@ -110,13 +110,22 @@ impl Found {
 
 /// Everything in the stream. Each message is one record, and `.trades` carries trades only.
 pub(crate) async fn stored(url: &str) -> Found {
-    stored_by(&client(url).await).await
+    stored_in(url, STREAM).await
+}
+
+/// Everything in a stream of this name.
+pub(crate) async fn stored_in(url: &str, stream: &str) -> Found {
+    all_of(&client(url).await, stream).await
 }
 
 /// As [`stored`], as whoever is connected.
 pub(crate) async fn stored_by(client: &async_nats::Client) -> Found {
+    all_of(client, STREAM).await
+}
+
+async fn all_of(client: &async_nats::Client, stream: &str) -> Found {
     let mut found = Found::default();
-    for (sequence, subject, payload) in read_all_within(client, STREAM, DEADLINE).await {
+    for (sequence, subject, payload) in read_all_within(client, stream, DEADLINE).await {
         let parts = subject::parse("market", &subject).unwrap_or_else(|| panic!("{sequence}: subject {subject}"));
         let record = Record::from_bytes(&payload).unwrap_or_else(|error| panic!("{sequence}: {error}"));
         let fits = matches!(

@@ -1,6 +1,6 @@
 //! What a server says of itself, gathered once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -37,7 +37,10 @@ pub(super) async fn ask(nats: &Nats, monitor: Option<&str>, sample: Duration) ->
     let client = match connect::dial(nats).await {
         Ok(client) => client,
         Err(error) => {
-            answer.tell(Severity::Critical, "connection", &servers, error.to_string());
+            // The servers are named already.
+            let text = error.to_string();
+            let text = text.strip_prefix(&format!("{servers}: ")).unwrap_or(&text).to_owned();
+            answer.tell(Severity::Critical, "connection", &servers, text);
             return answer;
         }
     };
@@ -56,13 +59,18 @@ pub(super) async fn ask(nats: &Nats, monitor: Option<&str>, sample: Duration) ->
     };
     answer.round_trip = Some(clock::now().saturating_duration_since(start));
     match watched(&client, sample).await {
-        Ok((found, rates)) => {
-            let server = match monitor {
-                Some(url) => answer.page(url).await,
-                None => None,
-            };
-            let reach = reach(nats, &client);
-            let observed = Observed { now_ns: clock::wall_ns(), rates, account, server, reach };
+        Ok(Watched { found, rates, stood }) => {
+            let mut reach = reach(nats, &client);
+            let mut server = None;
+            if let Some(url) = monitor {
+                server = answer.page(url, "jsz").await;
+                // Where the first page is missing, the second one says nothing new.
+                let general = if server.is_some() { answer.page(url, "varz").await } else { None };
+                if let Some(general) = general {
+                    from_outside(&mut reach, &general);
+                }
+            }
+            let observed = Observed { now_ns: clock::wall_ns(), rates, stood, account, server, reach };
             answer.seen = Some((found, observed));
         }
         Err(error) => answer.tell(Severity::Unknown, "streams", &servers, error.to_string()),
@@ -75,9 +83,9 @@ impl Answer {
         self.findings.push(Finding::new(severity, check, place, message, ""));
     }
 
-    /// What the monitoring page says of JetStream.
-    async fn page(&mut self, url: &str) -> Option<Map<String, Value>> {
-        let url = format!("{}/jsz", url.trim_end_matches('/'));
+    /// What a monitoring page says.
+    async fn page(&mut self, url: &str, name: &str) -> Option<Map<String, Value>> {
+        let url = format!("{}/{name}", url.trim_end_matches('/'));
         match page(&url).await {
             Ok(page) => Some(page),
             Err(error) => {
@@ -106,11 +114,19 @@ fn chain(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), chain)
 }
 
-/// What there is, and the rate at which messages come while it is watched.
-async fn watched(client: &Client, sample: Duration) -> Result<(Found, BTreeMap<String, f64>), RemoteError> {
+/// What there is, and what happened while it was watched.
+struct Watched {
+    found: Found,
+    /// Messages a second, by stream.
+    rates: BTreeMap<String, f64>,
+    /// Consumers that got no acknowledgement.
+    stood: BTreeSet<(String, String)>,
+}
+
+async fn watched(client: &Client, sample: Duration) -> Result<Watched, RemoteError> {
     let before = remote::look(client).await?;
     if sample.is_zero() {
-        return Ok((before, BTreeMap::new()));
+        return Ok(Watched { stood: BTreeSet::new(), rates: BTreeMap::new(), found: before });
     }
     let start = clock::now();
     tokio::time::sleep(sample).await;
@@ -121,8 +137,30 @@ async fn watched(client: &Client, sample: Duration) -> Result<(Found, BTreeMap<S
         let came = last(&after, name)?.saturating_sub(last(&before, name)?);
         Some((name.clone(), came as f64 / seconds))
     });
-    let rates = rates.collect();
-    Ok((after, rates))
+    let floor = |found: &Found, key: &(String, String)| {
+        Some((
+            found.consumers.get(key)?.get("ack_floor")?.clone(),
+            found.consumers.get(key)?.get("num_ack_pending")?.clone(),
+        ))
+    };
+    let stood = after.consumers.keys().filter(|key| {
+        let was = floor(&before, key);
+        was.is_some() && was == floor(&after, key)
+    });
+    Ok(Watched { rates: rates.collect(), stood: stood.cloned().collect(), found: after })
+}
+
+/// How the server may be reached from elsewhere, whatever way we came.
+fn from_outside(reach: &mut Reach, page: &Map<String, Value>) {
+    let host = page.get("host").and_then(Value::as_str).unwrap_or_default();
+    let port = page.get("port").and_then(Value::as_u64).unwrap_or(0);
+    let url = format!("nats://{host}:{port}");
+    if host.is_empty() || is_here(&url) || !reach.remote.is_empty() {
+        return;
+    }
+    let is_on = |key: &str| page.get(key).and_then(Value::as_bool) == Some(true);
+    (reach.tls, reach.auth) = (is_on("tls_required"), is_on("auth_required"));
+    reach.remote.push(url);
 }
 
 fn reach(nats: &Nats, client: &Client) -> Reach {
@@ -136,7 +174,9 @@ fn reach(nats: &Nats, client: &Client) -> Reach {
 fn is_here(url: &str) -> bool {
     let Ok(address) = url.parse::<ServerAddr>() else { return false };
     let host = address.host().trim_matches(['[', ']']);
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    // ::ffff:127.0.0.1 is 127.0.0.1.
+    let is_own = |ip: IpAddr| ip.to_canonical().is_loopback();
+    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(is_own)
 }
 
 #[cfg(test)]
@@ -145,9 +185,14 @@ mod tests {
 
     #[test]
     fn loopback_is_told_from_elsewhere() {
-        for here in
-            ["nats://localhost:4222", "nats://127.0.0.1:4222", "nats://127.1.2.3", "tls://[::1]:4222", "localhost"]
-        {
+        for here in [
+            "nats://localhost:4222",
+            "nats://127.0.0.1:4222",
+            "nats://127.1.2.3",
+            "tls://[::1]:4222",
+            "localhost",
+            "nats://[::ffff:127.0.0.1]",
+        ] {
             assert!(is_here(here), "{here}");
         }
         for there in ["nats://10.0.0.1:4222", "nats://nats:4222", "tls://[2001:db8::1]:4222"] {

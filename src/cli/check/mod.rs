@@ -12,11 +12,13 @@ use std::time::Duration;
 use self::ask::Answer;
 use super::settings::{self, ConfigArgs};
 use super::{Failure, block_on};
+use crate::config::settings::Manage;
 use crate::config::{Loaded, Span};
 use crate::telemetry::logging;
 use crate::topology::audit::{self, Finding, Limits, Severity};
 use crate::topology::load::{self, Declared};
 use crate::topology::validate;
+use crate::transport::nats::declared;
 
 /// What `check` is told.
 #[derive(Debug, clap::Args)]
@@ -94,17 +96,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             let plan = crate::topology::plan::Plan::of(&declared, found);
             findings.extend(audit::of_server(&declared, found, &plan, observed, &limits));
         }
-        findings.sort_by_key(|finding| std::cmp::Reverse(audit::worst(std::slice::from_ref(finding)).code() % 3));
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity.rank()));
         Ok(Audit { answer, findings })
     })?;
-    if let Some(path) = &args.textfile {
-        textfile::write(path, &audit)
-            .map_err(|error| Failure::unknown(format!("cannot write {}: {error}", path.display())))?;
-    }
     if args.json {
         super::json(&print::object(&audit))?
     } else {
         super::say(&print::text(&audit))?
+    }
+    // What was found is said even where the file cannot be written.
+    if let Some(path) = &args.textfile {
+        textfile::write(path, &audit)
+            .map_err(|error| Failure::unknown(format!("cannot write {}: {error}", path.display())))?;
     }
     match audit.worst() {
         Severity::Ok => Ok(()),
@@ -117,7 +120,15 @@ fn load(args: &Args) -> Result<(Loaded, Declared), String> {
     let loaded = args.config.load(&settings::servers(args.nats.as_deref())).map_err(text)?;
     settings::check(&loaded).map_err(text)?;
     settings::check_secrets(&loaded.settings.transport.nats).map_err(text)?;
-    let declared = load::load(&args.declared).map_err(|error| error.to_string())?;
+    let settings = &loaded.settings;
+    let declared = if args.declared.is_empty() && settings.transport.nats.jetstream.manage == Manage::None {
+        // Nobody is to compare them.
+        Declared::default()
+    } else if args.declared.is_empty() {
+        declared::topology(&settings.transport.nats, settings.exchanges.keys().map(String::as_str)).into()
+    } else {
+        load::load(&args.declared).map_err(|error| error.to_string())?
+    };
     let problems = validate::problems(&declared);
     if problems.is_empty() { Ok((loaded, declared)) } else { Err(problems.join("\n")) }
 }

@@ -46,7 +46,7 @@ fn figures(audit: &Audit) -> Vec<String> {
     if let Some(time) = audit.answer.round_trip {
         list.push(format!("round_trip={:.6}s", time.as_secs_f64()));
     }
-    for (name, messages, bytes, _) in streams(audit) {
+    for Row { name, messages, bytes, .. } in streams(audit) {
         list.push(format!("'{name} messages'={messages}"));
         list.push(format!("'{name} bytes'={bytes}B"));
     }
@@ -56,18 +56,26 @@ fn figures(audit: &Audit) -> Vec<String> {
     list
 }
 
-/// Name, messages, bytes and the time of the last message of each stream.
-pub(super) fn streams(audit: &Audit) -> Vec<(&str, u64, u64, &str)> {
+/// A stream in figures.
+pub(super) struct Row<'a> {
+    pub(super) name: &'a str,
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    /// When its last message was stored, RFC 3339; empty where it has never had one.
+    pub(super) last: &'a str,
+}
+
+/// All streams in figures.
+pub(super) fn streams(audit: &Audit) -> Vec<Row<'_>> {
     let Some((found, _)) = &audit.answer.seen else { return Vec::new() };
-    let of = |info: &'_ Map<String, Value>, key: &str| info.get("state")?.get(key)?.as_u64();
     found
         .streams
         .iter()
         .map(|(name, info)| {
-            let last = info.get("state").and_then(|state| state.get("last_ts")).and_then(Value::as_str);
-            let has_any = of(info, "last_seq").unwrap_or(0) > 0;
-            let last = last.filter(|_| has_any).unwrap_or_default();
-            (name.as_str(), of(info, "messages").unwrap_or(0), of(info, "bytes").unwrap_or(0), last)
+            let state = info.get("state");
+            let number = |key: &str| state.and_then(|state| state.get(key)?.as_u64()).unwrap_or(0);
+            let last = state.and_then(|state| state.get("last_ts")?.as_str()).filter(|_| number("last_seq") > 0);
+            Row { name, messages: number("messages"), bytes: number("bytes"), last: last.unwrap_or_default() }
         })
         .collect()
 }
@@ -84,7 +92,7 @@ pub(super) fn object(audit: &Audit) -> Value {
     let rates = audit.answer.seen.as_ref().map(|(_, observed)| &observed.rates);
     let streams: Vec<Value> = streams(audit)
         .into_iter()
-        .map(|(name, messages, bytes, last)| {
+        .map(|Row { name, messages, bytes, last }| {
             let rate = rates.and_then(|rates| rates.get(name));
             let last = if last.is_empty() { Value::Null } else { last.into() };
             json!({"stream": name, "messages": messages, "bytes": bytes, "rate": rate, "last_message": last})

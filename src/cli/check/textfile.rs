@@ -8,6 +8,7 @@ use std::path::Path;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::print::Row;
 use super::{Audit, print};
 use crate::telemetry::clock;
 
@@ -56,13 +57,13 @@ fn text(audit: &Audit, now_ns: u64) -> String {
     });
     gauge("findings", "Findings of the audit.", counts.collect());
     let streams = print::streams(audit);
-    let of = |value: &dyn Fn(&(&str, u64, u64, &str)) -> Option<String>| {
-        streams.iter().filter_map(|stream| Some((labels(&[("stream", stream.0)]), value(stream)?))).collect::<Vec<_>>()
+    let of = |value: fn(&Row<'_>) -> Option<String>| -> Vec<(String, String)> {
+        streams.iter().filter_map(|row| Some((labels(&[("stream", row.name)]), value(row)?))).collect()
     };
-    gauge("stream_messages", "Messages in a stream.", of(&|stream| Some(stream.1.to_string())));
-    gauge("stream_bytes", "Bytes in a stream.", of(&|stream| Some(stream.2.to_string())));
-    let last = of(&|stream| {
-        let time = OffsetDateTime::parse(stream.3, &Rfc3339).ok()?;
+    gauge("stream_messages", "Messages in a stream.", of(|row| Some(row.messages.to_string())));
+    gauge("stream_bytes", "Bytes in a stream.", of(|row| Some(row.bytes.to_string())));
+    let last = of(|row| {
+        let time = OffsetDateTime::parse(row.last, &Rfc3339).ok()?;
         Some(format!("{:.3}", time.unix_timestamp_nanos() as f64 / 1e9))
     });
     gauge("stream_last_message_timestamp_seconds", "When a stream's last message was stored, Unix time.", last);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::model::Model;
 use super::snapshot::RingRow;
 use crate::cli::Failure;
-use crate::cli::settings::VenueArgs;
+use crate::cli::settings::{self, VenueArgs};
 use crate::config::settings::{Nats, Settings};
 use crate::source::{
     Begin, Event, IpcConfig, IpcSource, Lost, NatsConfig, NatsSource, SourceError, TradeSource, Waiting,
@@ -25,7 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Where records come from.
 pub(super) enum Intake {
     Rings(Box<Rings>),
-    Stream(Box<NatsSource>),
+    /// The stream, or that of each exchange.
+    Streams(Vec<NatsSource>),
 }
 
 /// The rings of this host.
@@ -48,9 +49,10 @@ impl Intake {
     /// Opens what is named: the stream, or the rings.
     pub(super) fn open(settings: &Settings, stream: bool, venues: &VenueArgs) -> Result<Self, Failure> {
         if stream {
-            let config = stream_config(&settings.transport.nats, venues);
-            let source = NatsSource::open(&config).map_err(|error| Failure::failed(told(&error)))?;
-            return Ok(Self::Stream(Box::new(source)));
+            let streams = settings::streams(settings, &venues.exchanges)?;
+            let open = |nats: &Nats| NatsSource::open(&stream_config(nats, venues));
+            let sources: Result<Vec<NatsSource>, SourceError> = streams.iter().map(open).collect();
+            return sources.map(Self::Streams).map_err(|error| Failure::failed(told(&error)));
         }
         Ok(Self::Rings(Box::new(Rings::new(settings, venues))))
     }
@@ -58,7 +60,7 @@ impl Intake {
     /// Begins to read, from here on.
     pub(super) fn begin(&mut self, model: &mut Model) -> Result<(), Failure> {
         match self {
-            Self::Stream(_) => Ok(()),
+            Self::Streams(_) => Ok(()),
             Self::Rings(rings) => rings.begin(model),
         }
     }
@@ -67,16 +69,21 @@ impl Intake {
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Rings(_) => "ring",
-            Self::Stream(_) => "stream",
+            Self::Streams(_) => "stream",
         }
     }
 
     /// Takes what is there; waits for the stream so long at most. Whether there may be more at once.
     pub(super) fn take(&mut self, model: &mut Model, wait: Duration) -> Result<bool, Failure> {
         match self {
-            Self::Stream(source) => {
-                let more = drain(source.as_mut(), model, wait);
-                model.trouble(source.trouble());
+            Self::Streams(sources) => {
+                // Each has its part of the time.
+                let wait = wait / u32::try_from(sources.len()).unwrap_or(u32::MAX).max(1);
+                let mut more = false;
+                for source in sources.iter_mut() {
+                    more |= drain(source, model, wait);
+                }
+                model.trouble(sources.iter().find_map(TradeSource::trouble));
                 Ok(more)
             }
             Self::Rings(rings) => {
@@ -251,6 +258,7 @@ fn told(error: &SourceError) -> String {
 /// What is new in the stream, in order, without anything that stays on the server.
 fn stream_config(nats: &Nats, venues: &VenueArgs) -> NatsConfig {
     let nats = nats.clone();
+    let own = nats.jetstream.exchange().map(|exchange| vec![exchange.to_owned()]);
     NatsConfig {
         servers: nats.servers,
         name: "data-manager-top".to_owned(),
@@ -265,7 +273,7 @@ fn stream_config(nats: &Nats, venues: &VenueArgs) -> NatsConfig {
         tls: nats.tls,
         stream_name: nats.jetstream.stream_name,
         subject_prefix: nats.jetstream.subject_prefix,
-        exchanges: venues.exchanges.clone(),
+        exchanges: own.unwrap_or_else(|| venues.exchanges.clone()),
         symbols: venues.symbols.clone(),
         start: "new".to_owned(),
         ..NatsConfig::default()

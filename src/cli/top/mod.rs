@@ -40,11 +40,11 @@ const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
 /// What `top` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-On a terminal it is a live view: ? shows the keys, q ends it. Otherwise, or with --json, it writes one JSON object
+On a terminal it is a live view: ? shows the keys, q ends it. Otherwise, or with --json, it writes one JSON object \
 an interval: counts since its start, rates of the interval; docs/top.md has the keys and their units.
 
-A ring is mapped read-only: its writer notices nothing. Connections, outbox and acknowledgements come from the
-daemon's /status; without it those fields show `-` and say why. Without --exchange and --symbols all that is there
+A ring is mapped read-only: its writer notices nothing. Connections, outbox and acknowledgements come from the \
+daemon's /status; without it those fields show `-` and say why. Without --exchange and --symbols all that is there \
 is shown.
 
 Examples:

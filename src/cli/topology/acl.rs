@@ -20,14 +20,14 @@ Each user gets the rights that its work needs and nothing else:
   monitor                   looking at everything, changing nothing
   admin                     making and changing streams, buckets and consumers
 
-Nobody but `admin` touches the consumers that are declared, and only the work `consume` reads by them. For that, who
-reads a stream that has some must name its own consumers, as data-manager does; on others the server may name them.
-What no rights can hold is where answers go: who may ask for messages can have them sent to any subject of the account.
+Nobody but `admin` touches the consumers that are declared, and only the work `consume` reads by them. For that, who \
+reads a stream that has some must name its own consumers, as data-manager does; on others the server may name them. \
+What no rights can hold is where answers go: who may ask for messages can have them sent to any subject of the account. \
 Those who must not do that to each other belong into accounts of their own.
 
-Passwords are never in a file: `password_env` names the variable that the server takes one (or its bcrypt hash) from.
-The server reads the variable as a value of its configuration: put it in double quotes within, as in NAME='\"12 34\"'.
-A user's client has to use the inbox prefix _INBOX_<user> (transport.nats.inbox_prefix), so that nobody else can read
+Passwords are never in a file: `password_env` names the variable that the server takes one (or its bcrypt hash) from. \
+The server reads the variable as a value of its configuration: put it in double quotes within, as in NAME='\"12 34\"'. \
+A user's client has to use the inbox prefix _INBOX_<user> (transport.nats.inbox_prefix), so that nobody else can read \
 its replies. The server reads the block by `include accounts.conf`.
 
 Examples:

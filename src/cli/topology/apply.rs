@@ -31,7 +31,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         let client = args.target.dial().await?;
         let plan = planned(&client, &declared).await?;
         allowed(&plan, args.allow_destructive)?;
-        for note in &plan.notes {
+        for note in plan.lacking.iter().chain(&plan.notes) {
             say(&format!("note: {note}\n"))?;
         }
         for (done, step) in plan.steps.iter().enumerate() {
@@ -59,7 +59,10 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
 
 /// Whether the plan may be applied at all.
 fn allowed(plan: &Plan, allow_destructive: bool) -> Result<(), Failure> {
-    let refuse = |why: &str| Err(Failure::failed(format!("{}{why}; nothing was done", print::plan(plan))));
+    let refuse = |why: &str| {
+        say(&print::plan(plan))?;
+        Err(Failure::failed(format!("{why}; nothing was done")))
+    };
     if !plan.conflicts.is_empty() {
         return refuse("subjects conflict");
     }

@@ -44,5 +44,5 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
     } else {
         say(&print::plan(&plan))?;
     }
-    if plan.is_done() { Ok(()) } else { Err(Failure::silent()) }
+    if plan.is_as_declared() { Ok(()) } else { Err(Failure::silent()) }
 }

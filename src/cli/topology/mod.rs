@@ -4,9 +4,11 @@
 
 mod acl;
 mod apply;
+mod backup;
 mod check;
 mod plan;
 mod print;
+mod restore;
 
 use std::path::PathBuf;
 
@@ -31,7 +33,8 @@ Examples:
   data-manager topology plan config/topology/market.toml
   data-manager topology apply config/topology/market.toml --nats nats://localhost:4222
   data-manager topology check config/topology/*.toml --offline
-  data-manager topology acl config/topology/venue-platform.toml > accounts.conf")]
+  data-manager topology acl config/topology/venue-platform.toml > accounts.conf
+  data-manager topology backup MARKET_DATA -o market-data.backup")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,
@@ -47,6 +50,10 @@ enum Command {
     Check(check::Args),
     /// Write the account and permission blocks of a nats-server's configuration.
     Acl(acl::Args),
+    /// Save a stream into a file: messages with their sequences and times, configuration, consumers.
+    Backup(backup::Args),
+    /// Put a stream back as it was saved, on a server that has none of its name.
+    Restore(restore::Args),
 }
 
 /// The files of a declaration.
@@ -74,6 +81,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Command::Apply(args) => apply::run(args),
         Command::Check(args) => check::run(args),
         Command::Acl(args) => acl::run(args),
+        Command::Backup(args) => backup::run(args),
+        Command::Restore(args) => restore::run(args),
     }
 }
 

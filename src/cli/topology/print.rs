@@ -14,12 +14,15 @@ pub(super) fn plan(plan: &Plan) -> String {
     for conflict in &plan.conflicts {
         let _ = writeln!(out, "! conflict: {conflict}");
     }
+    for lacking in &plan.lacking {
+        let _ = writeln!(out, "! too old: {lacking}");
+    }
     for note in &plan.notes {
         let _ = writeln!(out, "note: {note}");
     }
     let count = |action| plan.steps.iter().filter(|step| step.action == action).count();
     let (new, changed, gone) = (count(Action::Create), count(Action::Change), count(Action::Delete));
-    if plan.is_done() {
+    if plan.is_as_declared() {
         let _ = writeln!(out, "as declared: nothing to do for {}", things(plan.unchanged));
     } else {
         let _ = writeln!(
@@ -62,6 +65,7 @@ fn write_step(step: &Step, out: &mut String) {
 fn cost(plan: &Plan) -> &'static str {
     match plan.effect() {
         _ if !plan.conflicts.is_empty() => "; conflicts stand in the way",
+        _ if plan.is_done() => "; the server is too old for the rest",
         Effect::Harmless => "",
         Effect::Destructive => "; needs --allow-destructive",
         Effect::Impossible => "; not all of it can be done in place",

@@ -12,6 +12,7 @@ use super::super::recording::parquet;
 use super::book::{Book, Findings, Wanted};
 use super::recording::{self, Found, Kind};
 use crate::config::Settings;
+use crate::config::settings::Nats;
 use crate::exchange::registry;
 use crate::feed::audit::Class;
 use crate::market::instrument::instrument_id;
@@ -35,14 +36,8 @@ pub(super) struct Audited {
     pub(super) names: Names,
 }
 
-/// Audits the stream, up to what was its last message at the start.
-pub(super) async fn stream(
-    settings: &Settings,
-    wanted: &Wanted,
-    since: Since,
-    until: Option<u64>,
-) -> Result<Audited, Failure> {
-    let nats = &settings.transport.nats;
+/// Audits a stream, up to what was its last message at the start.
+pub(super) async fn stream(nats: &Nats, wanted: &Wanted, since: Since, until: Option<u64>) -> Result<Audited, Failure> {
     let prefix = &nats.jetstream.subject_prefix;
     let filter = Filter { exchanges: wanted.exchanges.clone(), symbols: wanted.symbols.clone(), kind: None };
     let mut scan = Scan::open(nats, filter, since).await.map_err(Failure::failed)?;

@@ -1,6 +1,6 @@
 //! The list of all metrics: name, kind, labels and the one sentence that documentation and scrapes show.
 
-use super::{GAP_REASONS, Kind, Labels, PARSE_ERRORS, QUEUES, STATES};
+use super::{BUCKETS, GAP_REASONS, Kind, Labels, PARSE_ERRORS, QUEUES, STATES};
 
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $variant:ident = $name:literal, $kind:ident, $labels:expr;)+) => {
@@ -144,6 +144,12 @@ metrics! {
     WindowRewinds = "publish_window_rewinds_total", Counter, Labels::None;
     /// From send to acknowledgement.
     AckDuration = "publish_ack_duration_seconds", Histogram, Labels::None;
+    /// Whether the KV bucket is written, by this instance.
+    KvWritten = "kv_written", Gauge, Labels::One("bucket", &BUCKETS);
+    /// Values put into the KV bucket.
+    KvPuts = "kv_puts_total", Counter, Labels::One("bucket", &BUCKETS);
+    /// Times that the KV bucket could not be reached, or did not take what was put; it is tried again.
+    KvFailures = "kv_failures_total", Counter, Labels::One("bucket", &BUCKETS);
     /// Records written to rings.
     ShmPublishedTrades = "shm_published_trades_total", Counter, Labels::None;
     /// Times that the wall clock moved against the monotonic one by more than half a second.

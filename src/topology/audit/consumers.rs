@@ -1,19 +1,23 @@
 //! Consumers that do not keep up.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::server::Limits;
 use super::{Finding, Severity};
 use crate::topology::plan::{Found, config_of};
 
-pub(super) fn judge(found: &Found, limits: &Limits) -> Vec<Finding> {
+/// `stood`: those that got no acknowledgement while they were watched.
+pub(super) fn judge(found: &Found, stood: &BTreeSet<(String, String)>, limits: &Limits) -> Vec<Finding> {
     found
         .consumers
         .iter()
         .flat_map(|((stream, name), info)| {
+            let stands = stood.contains(&(stream.clone(), name.clone()));
             let place = format!("consumer {stream}/{name}");
             let first = found.streams.get(stream).and_then(|info| info.get("state"));
-            [lag(&place, info, limits), stalled(&place, info), overtaken(&place, info, first)]
+            [lag(&place, info, limits), stalled(&place, info).filter(|_| stands), overtaken(&place, info, first)]
         })
         .flatten()
         .collect()
@@ -44,7 +48,7 @@ fn stalled(place: &str, info: &Map<String, Value>) -> Option<Finding> {
         return None;
     }
     let message =
-        format!("{waiting} messages were handed out and not acknowledged, which is max_ack_pending: it stands");
+        format!("{waiting} messages were handed out and none is acknowledged, which is max_ack_pending: it stands");
     let cure = "whoever reads it has to acknowledge; or raise max_ack_pending";
     Some(Finding::new(Severity::Critical, "stalled", place, message, cure))
 }

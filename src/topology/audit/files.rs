@@ -12,7 +12,7 @@ pub fn of_files(declared: &Declared) -> Vec<Finding> {
     let mut findings = rights::judge(declared);
     for (name, stream) in declared.topology.streams.iter().filter(|(_, stream)| !stream.absent) {
         let place = declared.place(&format!("streams.{name}"));
-        let load = Load { rate: stream.expected_rate, message_bytes: stream.message_bytes.get() as f64 };
+        let load = Load { rate: stream.expected_rate, message_bytes: stream.message_bytes.get() as f64, subjects: 0 };
         findings.extend(retention::judge(&place, stream, load, "expected"));
     }
     findings.extend(rooms(declared));
@@ -24,16 +24,16 @@ fn rooms(declared: &Declared) -> Vec<Finding> {
     let topology = &declared.topology;
     let server = &topology.server;
     let mut findings = Vec::new();
-    let mut judge = |place: &str, storage: Storage, room: Bytes| {
-        findings.extend(room_for(declared, &declared.place(place), storage, room));
+    let mut judge = |place: &str, key: &str, storage: Storage, room: Bytes| {
+        findings.extend(room_for(declared, &format!("{}.{key}", declared.place(place)), storage, room));
     };
-    judge("server", Storage::File, server.max_file_store);
-    judge("server", Storage::Memory, server.max_memory_store);
+    judge("server", "max_file_store", Storage::File, server.max_file_store);
+    judge("server", "max_memory_store", Storage::Memory, server.max_memory_store);
     // Where there are several accounts, the files do not say which one their streams are in.
     let mut plain = topology.accounts.iter().filter(|(_, account)| !account.system);
     if let (Some((name, account)), None) = (plain.next(), plain.next()) {
-        judge(&format!("accounts.{name}"), Storage::File, account.limits.max_file);
-        judge(&format!("accounts.{name}"), Storage::Memory, account.limits.max_memory);
+        judge(&format!("accounts.{name}"), "limits.max_file", Storage::File, account.limits.max_file);
+        judge(&format!("accounts.{name}"), "limits.max_memory", Storage::Memory, account.limits.max_memory);
     }
     findings
 }
@@ -43,9 +43,9 @@ pub(super) fn room_for(declared: &Declared, place: &str, storage: Storage, room:
     if room.get() == 0 {
         return Vec::new();
     }
-    let (key, word) = match storage {
-        Storage::File => ("max_file_store", "on disk"),
-        Storage::Memory => ("max_memory_store", "in memory"),
+    let word = match storage {
+        Storage::File => "on disk",
+        Storage::Memory => "in memory",
     };
     let topology = &declared.topology;
     let buckets = topology.buckets.iter().map(|(name, bucket)| (format!("bucket {name}"), bucket.as_stream(name)));
@@ -59,7 +59,7 @@ pub(super) fn room_for(declared: &Declared, place: &str, storage: Storage, room:
             "the streams {word} may take {} together, and there is room for {room}: a full store refuses everybody",
             Bytes::from(sum),
         );
-        let cure = format!("lower max_bytes, or give the server more ({key})");
+        let cure = "lower max_bytes, or make more room";
         findings.push(Finding::new(Severity::Critical, "store", place, message, cure));
     }
     let open: Vec<&str> =

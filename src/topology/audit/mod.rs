@@ -56,6 +56,17 @@ impl Severity {
         }
     }
 
+    /// Its place among the others; what is critical is worse than what is not known.
+    #[must_use]
+    pub const fn rank(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Warning => 1,
+            Self::Unknown => 2,
+            Self::Critical => 3,
+        }
+    }
+
     /// How it is written in front of a finding.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -91,13 +102,7 @@ impl fmt::Display for Finding {
 /// The worst of all; what is critical is worse than what is not known.
 #[must_use]
 pub fn worst(findings: &[Finding]) -> Severity {
-    let rank = |severity: &Severity| match severity {
-        Severity::Ok => 0,
-        Severity::Warning => 1,
-        Severity::Unknown => 2,
-        Severity::Critical => 3,
-    };
-    findings.iter().map(|finding| finding.severity).max_by_key(rank).unwrap_or(Severity::Ok)
+    findings.iter().map(|finding| finding.severity).max_by_key(|severity| severity.rank()).unwrap_or(Severity::Ok)
 }
 
 #[cfg(test)]

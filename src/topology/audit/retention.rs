@@ -16,6 +16,8 @@ pub(super) struct Load {
     pub(super) rate: f64,
     /// Bytes of a message in the store; 0: not known.
     pub(super) message_bytes: f64,
+    /// Subjects that messages are on; 0: not known.
+    pub(super) subjects: u64,
 }
 
 /// Which bound is reached before `max_age`, and when.
@@ -32,7 +34,14 @@ pub(super) fn judge(place: &str, stream: &Stream, load: Load, word: &str) -> Opt
         let seconds = bytes.get() as f64 / (load.rate * load.message_bytes);
         (seconds, format!("max_bytes = {bytes} at {:.0} B a message", load.message_bytes))
     });
-    let (seconds, bound) = by_count.into_iter().chain(by_bytes).min_by(|a, b| a.0.total_cmp(&b.0))?;
+    let by_subject = (stream.messages_per_subject() > 0 && load.subjects > 0).then(|| {
+        let (count, subjects) = (stream.messages_per_subject(), load.subjects);
+        // As if all subjects had the same share; the busiest one keeps less.
+        let seconds = count as f64 * subjects as f64 / load.rate;
+        (seconds, format!("max_msgs_per_subject = {count} for each of {subjects} subjects"))
+    });
+    let bounds = by_count.into_iter().chain(by_bytes).chain(by_subject);
+    let (seconds, bound) = bounds.min_by(|a, b| a.0.total_cmp(&b.0))?;
     let age = stream.max_age.duration().as_secs_f64();
     if seconds >= age * ENOUGH {
         return None;
@@ -58,6 +67,15 @@ fn cure(stream: &Stream, load: Load) -> String {
     if stream.max_bytes.get() > 0 && load.message_bytes > 0.0 {
         let gib = whole(load.rate * age * load.message_bytes / (1_u64 << 30) as f64).max(1);
         needs.push(format!("max_bytes = {}", Bytes::gib(gib)));
+    }
+    if stream.messages_per_subject() > 0 && load.subjects > 0 {
+        let count = whole(load.rate * age / load.subjects as f64);
+        let bytes = stream.message_bytes.get().saturating_mul(count).div_ceil(1 << 20);
+        needs.push(if stream.max_bytes_per_subject.get() > 0 {
+            format!("max_bytes_per_subject = {}", Bytes::mib(bytes))
+        } else {
+            format!("max_msgs_per_subject = {count}")
+        });
     }
     format!("{} would keep {}", needs.join(" and "), stream.max_age)
 }

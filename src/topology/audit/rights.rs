@@ -56,12 +56,15 @@ fn stored(declared: &Declared) -> Vec<Finding> {
     let topology = &declared.topology;
     let all: Vec<(&String, rights::Rights)> =
         topology.users.iter().map(|(name, user)| (name, rights::of_user(name, user, topology))).collect();
+    let republished: Vec<&str> =
+        topology.streams.values().filter_map(|stream| Some(stream.republish.as_ref()?.dest.as_str())).collect();
     let may = |subject: &str| {
-        all.iter().any(|(name, rights)| {
-            let denied = topology.users.get(*name).map(|user| &user.deny_publish);
-            let is_denied = denied.into_iter().flatten().any(|denied| subject::covers(denied, subject));
-            !is_denied && rights.publish.iter().any(|right| subject::overlaps(right, subject))
-        })
+        republished.iter().any(|dest| subject::overlaps(dest, subject))
+            || all.iter().any(|(name, rights)| {
+                let denied = topology.users.get(*name).map(|user| &user.deny_publish);
+                let is_denied = denied.into_iter().flatten().any(|denied| subject::covers(denied, subject));
+                !is_denied && rights.publish.iter().any(|right| subject::overlaps(right, subject))
+            })
     };
     let mut findings = Vec::new();
     let mut judge = |place: String, subject: &str| {

@@ -1,6 +1,6 @@
 //! A declaration held against what a server says and does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -11,13 +11,16 @@ use super::retention::{self, Load, about};
 use super::{Finding, Severity, consumers, files};
 use crate::config::{Bytes, Span};
 use crate::topology::load::Declared;
-use crate::topology::model::{Storage, Stream};
+use crate::topology::model::Stream;
 use crate::topology::plan::{Action, Found, Plan, config_of};
 
 /// A power failure costs what was acknowledged since the last sync: more than this is said.
 const SYNC_WARNING: Duration = Duration::from_secs(10);
 /// A store that is fuller than this, in percent, is said.
 const FULL_PERCENT: u64 = 80;
+
+/// A stream that covers this long, in seconds, tells its own rate.
+const LONG_ENOUGH: f64 = 60.0;
 
 /// From where on something is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub struct Observed {
     pub now_ns: u64,
     /// Messages a second that came while it was looked at, by stream.
     pub rates: BTreeMap<String, f64>,
+    /// Consumers, by stream and name, that got no acknowledgement while they were looked at.
+    pub stood: BTreeSet<(String, String)>,
     /// The account, as `$JS.API.INFO` tells it.
     pub account: Map<String, Value>,
     /// The server, as its monitoring page `/jsz` tells it.
@@ -81,7 +86,7 @@ pub fn of_server(
     }
     findings.extend(store(found, observed));
     findings.extend(sync(found, observed));
-    findings.extend(consumers::judge(found, limits));
+    findings.extend(consumers::judge(found, &observed.stood, limits));
     findings.extend(files::of_files(declared).into_iter().filter(|finding| finding.check != "retention"));
     findings
 }
@@ -100,6 +105,10 @@ fn drift(plan: &Plan) -> Vec<Finding> {
         let cure = "`data-manager topology plan` shows what it would take, `apply` does it";
         findings.push(Finding::new(severity, "declared", place, message, cure));
     }
+    for lacking in &plan.lacking {
+        let cure = "a newer nats-server; a stream made without it may have to be made anew then";
+        findings.push(Finding::new(Severity::Warning, "declared", "server", lacking.clone(), cure));
+    }
     for conflict in &plan.conflicts {
         findings.push(Finding::new(Severity::Critical, "declared", "subjects", conflict.clone(), ""));
     }
@@ -114,7 +123,7 @@ fn reach(reach: &Reach) -> Vec<Finding> {
     };
     if !reach.tls {
         let text =
-            "the connection leaves this machine and is not encrypted: who is on the way reads and changes trades";
+            "it is reached from other machines, and not encrypted: who is on the way reads and changes what goes by";
         warn("tls", text, "give the server a certificate, write tls:// and set transport.nats.tls.ca");
     }
     if !reach.auth {
@@ -134,18 +143,17 @@ fn kept(place: &str, name: &str, stream: &Stream, info: &Map<String, Value>, obs
         (Some(first), Some(last)) if messages > 1 => last.saturating_sub(first) as f64 / 1e9,
         _ => 0.0,
     };
-    // Over its whole content, where that is long enough to say anything; and what came while it was looked at.
+    // Over its whole content, where that is long enough to say anything; a burst that is looked at says little.
     let whole = if lived >= 1.0 { messages as f64 / lived } else { 0.0 };
-    let seen = observed.rates.get(name).copied().unwrap_or(0.0).max(whole);
+    let now = observed.rates.get(name).copied().unwrap_or(0.0);
+    let seen = if lived >= LONG_ENOUGH { whole } else { now.max(whole) };
     let message_bytes = match messages {
         0 => stream.message_bytes.get() as f64,
         messages => bytes as f64 / messages as f64,
     };
-    if seen > 0.0 {
-        retention::judge(place, stream, Load { rate: seen, message_bytes }, "observed")
-    } else {
-        retention::judge(place, stream, Load { rate: stream.expected_rate, message_bytes }, "expected")
-    }
+    let subjects = state.get("num_subjects").and_then(Value::as_u64).unwrap_or(0);
+    let (rate, word) = if seen > 0.0 { (seen, "observed") } else { (stream.expected_rate, "expected") };
+    retention::judge(place, stream, Load { rate, message_bytes, subjects }, word)
 }
 
 /// What a bound in bytes became: the server counts messages, and theirs may be longer or shorter than was thought.
@@ -156,7 +164,7 @@ fn converted(place: &str, stream: &Stream, info: &Map<String, Value>) -> Option<
     let mean = state.get("bytes").and_then(Value::as_u64)? / messages;
     let count = config_of(info).get("max_msgs_per_subject").and_then(Value::as_u64)?;
     let really = count.saturating_mul(mean);
-    if wanted == 0 || (really <= wanted + wanted / 10 && really >= wanted / 2) {
+    if wanted == 0 || (really <= wanted + wanted / 2 && really >= wanted / 2) {
         return None;
     }
     let message = format!(
@@ -188,7 +196,8 @@ fn silent(
     };
     if last_seq == 0 {
         let text = "it has never had a message";
-        return expected.then(|| Finding::new(Severity::Warning, "silent", place, text, "look at its publishers"));
+        return (expected || !limits.silence.is_zero())
+            .then(|| Finding::new(Severity::Warning, "silent", place, text, "look at its publishers"));
     }
     let age = observed.now_ns.saturating_sub(moment(state.get("last_ts")?.as_str()?)?);
     let age = Duration::from_nanos(age);
@@ -214,30 +223,37 @@ fn copies(found: &Found, cluster: &str) -> Vec<Finding> {
         .collect()
 }
 
-/// What streams may take together, against the server's store and against what the account may take.
+/// What streams may take together, against what the account may take and what the server has. Both count copies, and
+/// what other accounts may take counts on the server.
 fn store(found: &Found, observed: &Observed) -> Vec<Finding> {
+    let object = |map: &Map<String, Value>, key: &str| map.get(key).and_then(Value::as_object).cloned();
+    let number = |map: &Map<String, Value>, key: &str| map.get(key).and_then(Value::as_u64).unwrap_or(0);
     let mut findings = Vec::new();
-    let limits = observed.account.get("limits").and_then(Value::as_object);
-    let config = observed.server.as_ref().and_then(|server| server.get("config")).and_then(Value::as_object);
-    for (storage, word, used, of_account, of_server) in [
-        (Storage::File, "file", "storage", "max_storage", "max_storage"),
-        (Storage::Memory, "memory", "memory", "max_memory", "max_memory"),
+    for (kind, word, used, reserved, most) in [
+        ("file", "on disk", "storage", "reserved_storage", "max_storage"),
+        ("memory", "in memory", "memory", "reserved_memory", "max_memory"),
     ] {
-        let of_kind = found.streams.values().map(config_of);
-        let of_kind = of_kind.filter(|config| config.get("storage").and_then(Value::as_str) == Some(word));
-        let number =
-            |map: Option<&Map<String, Value>>, key: &str| map.and_then(|map| map.get(key)).and_then(Value::as_u64);
-        let sum = of_kind.filter_map(|config| number(Some(&config), "max_bytes")).fold(0_u64, u64::saturating_add);
-        let rooms = [("account", number(limits, of_account)), ("server", number(config, of_server))];
-        for (place, room) in rooms.into_iter().filter_map(|(place, room)| Some((place, room.filter(|room| *room > 0)?)))
-        {
-            let used = number(Some(&observed.account), used).unwrap_or(0);
-            let kind = if storage == Storage::File { "on disk" } else { "in memory" };
-            if sum > room {
+        let bounds = found.streams.values().map(config_of).filter_map(|config| {
+            let is_kind = config.get("storage").and_then(Value::as_str) == Some(kind);
+            is_kind.then(|| number(&config, "max_bytes").saturating_mul(number(&config, "num_replicas").max(1)))
+        });
+        let sum = bounds.fold(0_u64, u64::saturating_add);
+        let account = object(&observed.account, "limits").map(|limits| (number(&limits, most), sum, &observed.account));
+        let server = observed
+            .server
+            .as_ref()
+            .and_then(|server| Some((number(&object(server, "config")?, most), number(server, reserved), server)));
+        let rooms = [("account", account), ("server", server)];
+        for (place, (room, may, of)) in rooms.into_iter().filter_map(|(place, room)| Some((place, room?))) {
+            let taken = number(of, used);
+            if room == 0 {
+                continue;
+            }
+            if may > room {
+                let (may, room) = (rounded(may), rounded(room));
                 let message = format!(
-                    "the streams {kind} may take {} together, and there is room for {}: a full store refuses everybody",
-                    rounded(sum),
-                    rounded(room)
+                    "the streams {word} may take {may} together, and there is room for {room}: a full store refuses \
+                     everybody"
                 );
                 findings.push(Finding::new(
                     Severity::Critical,
@@ -247,8 +263,8 @@ fn store(found: &Found, observed: &Observed) -> Vec<Finding> {
                     "lower max_bytes, or make room",
                 ));
             }
-            if used.saturating_mul(100) > room.saturating_mul(FULL_PERCENT) {
-                let message = format!("{} of {} {kind} are taken", rounded(used), rounded(room));
+            if taken.saturating_mul(100) > room.saturating_mul(FULL_PERCENT) {
+                let message = format!("{} of {} {word} are taken", rounded(taken), rounded(room));
                 findings.push(Finding::new(Severity::Warning, "store", place, message, "make room before it is full"));
             }
         }

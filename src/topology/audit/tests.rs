@@ -59,9 +59,9 @@ fn what_is_declared_has_to_fit_into_the_store() {
          [streams.B]\nsubjects = [\"b\"]\nmax_bytes = \"4GiB\"\n[buckets.c]\n",
     );
     assert!(told[0].starts_with(
-        "CRITICAL store: server: the streams on disk may take 12GiB together, and there is room for 10GiB"
+        "CRITICAL store: server.max_file_store: the streams on disk may take 12GiB together, and there is room for 10GiB"
     ));
-    assert!(told[1].starts_with("WARNING  store: server: bucket c has no max_bytes"), "{told:#?}");
+    assert!(told[1].starts_with("WARNING  store: server.max_file_store: bucket c has no max_bytes"), "{told:#?}");
 }
 
 #[test]
@@ -82,7 +82,8 @@ fn running(text: &str, config: Value, consumer: Value) -> Vec<Finding> {
         "first_ts": "2026-01-31T08:00:00Z", "last_ts": "2026-01-31T08:00:01Z"});
     found.streams.insert("T".to_owned(), map(json!({"config": config, "state": state})));
     found.consumers.insert(("T".to_owned(), "c".to_owned()), map(consumer));
-    let observed = Observed { now_ns: 1_769_846_402_000_000_000, ..Observed::default() };
+    let stood = std::iter::once(("T".to_owned(), "c".to_owned())).collect();
+    let observed = Observed { now_ns: 1_769_846_402_000_000_000, stood, ..Observed::default() };
     let plan = Plan::default();
     of_server(&declared, &found, &plan, &observed, &LIMITS)
 }
@@ -93,6 +94,19 @@ fn the_observed_rate_decides_what_is_kept() {
     let findings = running(text, json!({"num_replicas": 3}), json!({}));
     assert_eq!(findings.len(), 1, "{findings:#?}");
     assert!(findings[0].message.starts_with("max_msgs = 1000000 keeps 8m 20s at the observed 2000 messages a second"));
+}
+
+#[test]
+fn a_bound_of_each_subject_bounds_the_time_too() {
+    let text = "[streams.T]\nsubjects = [\"t.>\"]\nmax_age = \"1h\"\nmax_msgs_per_subject = 100000\n";
+    let judged = |subjects| {
+        let declared = declared(text);
+        let load = retention::Load { rate: 1_000.0, message_bytes: 0.0, subjects };
+        retention::judge("T", &declared.topology.streams["T"], load, "observed").map(|finding| finding.message)
+    };
+    let told = judged(2).unwrap();
+    assert!(told.starts_with("max_msgs_per_subject = 100000 for each of 2 subjects keeps 3m 20s at the observed 1000"));
+    assert_eq!(judged(36), None);
 }
 
 #[test]

@@ -30,8 +30,8 @@ pub struct Consumer {
     pub max_deliver: u32,
     /// Waits before the second, third, ... time, in place of `ack_wait`.
     pub backoff: Vec<Span>,
-    /// Messages that may wait for an acknowledgement; 0: the server's 1,000, or none where nothing is acknowledged.
-    pub max_ack_pending: u32,
+    /// Messages that may wait for an acknowledgement; 0: the server's 1,000; -1: no bound.
+    pub max_ack_pending: i64,
     /// How fast what is stored already is brought.
     pub replay: Replay,
     /// Without payloads.

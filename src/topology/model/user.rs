@@ -10,6 +10,9 @@ use crate::config::{Bytes, Span};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
+    /// Where JetStream keeps its files. The block that `acl` writes stands in place of the server's own `jetstream`
+    /// block, so limits of the store need it.
+    pub store_dir: String,
     /// Memory that JetStream may use for messages.
     pub max_memory_store: Bytes,
     /// Disk that JetStream may use for messages.
@@ -85,9 +88,9 @@ pub struct User {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Replies {
-    /// Answers to one request.
+    /// Answers to one request, from 1.
     pub max: u32,
-    /// For how long; zero: for ever.
+    /// For how long; zero: the server's two minutes.
     pub expires: Span,
 }
 

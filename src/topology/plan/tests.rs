@@ -93,6 +93,16 @@ fn what_an_old_server_does_not_know_is_left_out_and_told() {
 }
 
 #[test]
+fn what_means_another_behaviour_is_no_note() {
+    let counts = declared("[streams.A]\nsubjects = [\"a\"]\nallow_msg_counter = true\n");
+    let old = Found { version: (2, 11, 0), ..Found::default() };
+    let plan = Plan::of(&counts, &old);
+    assert!(plan.lacking.len() == 1 && plan.notes.is_empty(), "{plan:?}");
+    let again = Plan::of(&counts, &applied(&plan, old));
+    assert!(again.is_done() && !again.is_as_declared(), "{again:?}");
+}
+
+#[test]
 fn streams_that_copy_from_each_other_are_all_planned() {
     let text = "[streams.A]\nsources = [{ name = \"B\" }]\n[streams.B]\nsources = [{ name = \"A\" }]\n";
     assert_eq!(Plan::of(&declared(text), &Found::default()).steps.len(), 2);

@@ -4,6 +4,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::Check;
+use crate::config::Span;
 use crate::topology::model::{AckPolicy, Consumer, DeliverPolicy, Push, Retention, Stream};
 use crate::topology::subject;
 
@@ -17,6 +18,10 @@ pub(super) fn check(check: &mut Check<'_>, stream_name: &str, stream: &Stream) {
         acknowledgements(check, consumer);
         delivery(check, stream, consumer);
         check.range("replicas", consumer.replicas, 0, stream.replicas.max(1));
+        if stream.retention != Retention::Limits && ![0, stream.replicas].contains(&consumer.replicas) {
+            check.refuse("replicas", "are the stream's where acknowledgements remove messages; leave it out");
+        }
+        limits(check, stream, consumer);
         check.range("sample_percent", consumer.sample_percent, 0, 100);
         if stream.retention == Retention::WorkQueue && consumer.ack != AckPolicy::Explicit {
             check.refuse("ack", "a work queue needs \"explicit\": a message is gone once it is acknowledged");
@@ -32,6 +37,22 @@ pub(super) fn check(check: &mut Check<'_>, stream_name: &str, stream: &Stream) {
     if stream.max_consumers > 0 && stream.consumers.len() > stream.max_consumers as usize {
         let text = format!("{} are declared, and max_consumers = {}", stream.consumers.len(), stream.max_consumers);
         check.refuse("consumers", text);
+    }
+}
+
+/// What the stream allows its consumers.
+fn limits(check: &mut Check<'_>, stream: &Stream, consumer: &Consumer) {
+    let Some(limits) = &stream.consumer_limits else { return };
+    let (most, longest) = (i64::from(limits.max_ack_pending), limits.inactive_threshold);
+    if most > 0 && consumer.max_ack_pending > most {
+        let own = consumer.max_ack_pending;
+        let text = format!("{own} is more than consumer_limits.max_ack_pending = {most} of the stream");
+        check.refuse("max_ack_pending", text);
+    }
+    if !longest.is_zero() && consumer.inactive_threshold > longest {
+        let own = consumer.inactive_threshold;
+        let text = format!("{own} is longer than consumer_limits.inactive_threshold = {longest} of the stream");
+        check.refuse("inactive_threshold", text);
     }
 }
 
@@ -58,7 +79,7 @@ fn queue(check: &mut Check<'_>, stream: &Stream) {
 }
 
 fn filters(check: &mut Check<'_>, stream_name: &str, stream: &Stream, consumer: &Consumer) {
-    check.disjoint("filters", &consumer.filters);
+    check.disjoint("filters", &consumer.filters, "a message is brought by one filter");
     if stream.origins().next().is_some() || stream.subject_transform.is_some() {
         // What is copied or changed has other subjects than the stream takes in.
         return;
@@ -83,6 +104,9 @@ fn beginning(check: &mut Check<'_>, consumer: &Consumer) {
         (false, true) => check.refuse("start_time", "needs deliver = \"by_start_time\""),
         _ => time(check, "start_time", &consumer.start_time),
     }
+    if consumer.deliver == DeliverPolicy::LastPerSubject && consumer.filters.is_empty() {
+        check.refuse("filters", "deliver = \"last_per_subject\" needs one, as in [\">\"]");
+    }
 }
 
 /// A time, or nothing.
@@ -93,12 +117,12 @@ pub(super) fn time(check: &mut Check<'_>, key: &str, text: &str) {
 }
 
 fn acknowledgements(check: &mut Check<'_>, consumer: &Consumer) {
+    check.range("max_ack_pending", consumer.max_ack_pending, -1, i64::from(i32::MAX));
     let steps = consumer.backoff.len();
-    if steps > 0 && consumer.max_deliver > 0 && consumer.max_deliver as usize <= steps {
+    if steps > 0 && consumer.max_deliver > 0 && (consumer.max_deliver as usize) < steps {
         let text = format!(
-            "{} is not more than the {steps} waits of backoff, as the server wants it; set it to {} or leave it out",
+            "{} is less than the {steps} waits of backoff, and the server wants each used; set it to {steps} or leave it out",
             consumer.max_deliver,
-            steps + 1
         );
         check.refuse("max_deliver", text);
     }
@@ -110,7 +134,7 @@ fn acknowledgements(check: &mut Check<'_>, consumer: &Consumer) {
             ("ack_wait", !consumer.ack_wait.is_zero()),
             ("max_deliver", consumer.max_deliver > 0),
             ("backoff", steps > 0),
-            ("max_ack_pending", consumer.max_ack_pending > 0),
+            ("max_ack_pending", consumer.max_ack_pending != 0),
         ] {
             if is_set {
                 check.refuse(key, "ack = \"none\" acknowledges nothing, so nothing is brought again");
@@ -132,6 +156,9 @@ fn delivery(check: &mut Check<'_>, stream: &Stream, consumer: &Consumer) {
     if let Some(own) = stream.subjects.iter().find(|own| subject::overlaps(own, deliver_subject)) {
         let text = format!("{deliver_subject} comes back into the stream, which takes {own}: for ever");
         check.refuse("push.deliver_subject", text);
+    }
+    if !idle_heartbeat.is_zero() && *idle_heartbeat < Span::millis(100) {
+        check.refuse("push.idle_heartbeat", format!("{idle_heartbeat} is shorter than 100ms, the least that is taken"));
     }
     if *flow_control && idle_heartbeat.is_zero() {
         check.refuse("push.idle_heartbeat", "flow_control needs it, as in \"5s\"");

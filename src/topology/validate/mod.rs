@@ -75,12 +75,12 @@ impl Check<'_> {
     }
 
     /// Subjects of which none may be on another one's.
-    fn disjoint(&mut self, key: &str, subjects: &[String]) {
+    fn disjoint(&mut self, key: &str, subjects: &[String], why: &str) {
         for (index, one) in subjects.iter().enumerate() {
             self.subject(key, one);
             for other in subjects.iter().skip(index + 1) {
                 if subject::overlaps(one, other) {
-                    self.refuse(key, format!("{one} and {other} overlap; the server takes each subject once"));
+                    self.refuse(key, format!("{one} and {other} overlap; {why}"));
                 }
             }
         }
@@ -176,6 +176,21 @@ history = 5
                 "[streams.A]\nsubjects = [\"a.>\"]\nrepublish = { src = \"a.>\", dest = \"a.b.>\" }",
                 "streams.A.republish: a.b.> comes back into the stream",
             ),
+            (
+                "[streams.A]\nsubjects = [\"a\"]\nsubject_delete_marker_ttl = \"5s\"\nallow_msg_ttl = true\ndeny_purge = true",
+                "streams.A.deny_purge: the server takes it away again",
+            ),
+            ("[streams.A]\nsubjects = [\">\"]", "streams.A.subjects: > takes in what the server says to itself"),
+            (
+                "[streams.A]\nsubjects = [\"a\"]\npersist_mode = \"async\"\nstorage = \"memory\"",
+                "streams.A.persist_mode: \"async\" is for a stream on disk",
+            ),
+            ("[server]\nmax_file_store = \"1GiB\"", "server.store_dir: is needed with limits of the store"),
+            (
+                "[users.a]\npassword_env = \"A\"\n[users.\"a.b\"]\npassword_env = \"B\"",
+                "users.a.b.inbox_prefix: a has _INBOX_a, and one of them is part of the other",
+            ),
+            ("[users.u]\npassword_env = \"P\"\npublish = [\"a q\"]", "users.u.publish: \"a q\" has white space"),
             ("[buckets.\"a.b\"]", "buckets.a.b: \"a.b\" is no bucket"),
             ("[buckets.a]\nhistory = 65", "buckets.a.history: 65 is not within 1..=64"),
             ("[users.u]", "users.u: has neither password_env nor nkey"),
@@ -199,7 +214,10 @@ history = 5
             ("filters = [\"a.b\", \"a.*\"]", "streams.A.consumers.c.filters: a.b and a.* overlap"),
             ("start_sequence = 5", "streams.A.consumers.c.start_sequence: needs deliver = \"by_start_sequence\""),
             ("deliver = \"by_start_time\"", "streams.A.consumers.c.start_time: deliver = \"by_start_time\" needs it"),
-            ("backoff = [\"1s\", \"2s\"]\nmax_deliver = 2", "streams.A.consumers.c.max_deliver: 2 is not more than"),
+            (
+                "backoff = [\"1s\", \"2s\", \"3s\"]\nmax_deliver = 2",
+                "streams.A.consumers.c.max_deliver: 2 is less than the 3",
+            ),
             (
                 "ack = \"none\"\nmax_deliver = 2",
                 "streams.A.consumers.c.max_deliver: ack = \"none\" acknowledges nothing",

@@ -1,12 +1,14 @@
 //! What is wrong with a stream.
 
 use super::{Check, REPLICAS_MAX, consumers};
-use crate::config::Span;
-use crate::topology::model::{Discard, PersistMode, Source, Stream, SubjectMapping};
+use crate::config::{Bytes, Span};
+use crate::topology::model::{Discard, PersistMode, Retention, Source, Storage, Stream, SubjectMapping};
 use crate::topology::subject;
 
 /// The server takes no shorter times.
 const SHORTEST: Span = Span::millis(100);
+/// The server reads the bound of a message as a number of 32 bits.
+const MESSAGE_MAX: u64 = i32::MAX as u64;
 
 pub(super) fn check(check: &mut Check<'_>, name: &str, stream: &Stream) {
     check.range("replicas", stream.replicas, 1, REPLICAS_MAX);
@@ -20,7 +22,13 @@ pub(super) fn check(check: &mut Check<'_>, name: &str, stream: &Stream) {
 }
 
 fn subjects(check: &mut Check<'_>, name: &str, stream: &Stream) {
-    check.disjoint("subjects", &stream.subjects);
+    check.disjoint("subjects", &stream.subjects, "the server takes each subject once");
+    for subject in &stream.subjects {
+        let own = ["$JS.>", "$JSC.>", "$NRG.>", "$SYS.>"].iter().find(|own| subject::overlaps(own, subject));
+        if own.is_some() && !stream.no_ack {
+            check.refuse("subjects", format!("{subject} takes in what the server says to itself; narrow it"));
+        }
+    }
     match (&stream.mirror, stream.subjects.is_empty()) {
         (Some(_), false) => check.refuse("subjects", "a mirror has none: it has what the mirrored stream takes in"),
         (None, true) if stream.sources.is_empty() => {
@@ -63,6 +71,13 @@ fn bounds(check: &mut Check<'_>, stream: &Stream) {
             check.refuse("max_bytes_per_subject", text);
         }
     }
+    if stream.max_msg_size.get() > MESSAGE_MAX {
+        let most = Bytes::from(MESSAGE_MAX);
+        check.refuse(
+            "max_msg_size",
+            format!("{} is more than {most}, the most that the server takes", stream.max_msg_size),
+        );
+    }
     if stream.discard_new_per_subject && (stream.discard != Discard::New || stream.messages_per_subject() == 0) {
         check.refuse("discard_new_per_subject", "needs discard = \"new\" and max_msgs_per_subject");
     }
@@ -82,6 +97,13 @@ fn flows(check: &mut Check<'_>, name: &str, stream: &Stream) {
     }
     if stream.mirror_direct && stream.mirror.is_none() {
         check.refuse("mirror_direct", "is for a mirror");
+    }
+    let origin = stream.mirror.as_ref().filter(|mirror| mirror.external.is_none());
+    if let Some(origin) = origin.filter(|origin| check.stream(&origin.name).is_some_and(|one| !one.allow_direct))
+        && stream.mirror_direct
+    {
+        let text = format!("the server takes it from {}: set allow_direct there, or leave this out", origin.name);
+        check.refuse("mirror_direct", text);
     }
     if let Some(transform) = &stream.subject_transform {
         mapping(check, "subject_transform", transform);
@@ -119,8 +141,8 @@ fn copied(check: &mut Check<'_>, name: &str, key: &str, source: &Source) {
     }
     consumers::time(check, &format!("{key}.start_time"), &source.start_time);
     // What is copied under its own subject, or another, lies outside of what the origin takes in: nothing would come.
-    let origin =
-        check.stream(&source.name).filter(|origin| source.external.is_none() && origin.origins().next().is_none());
+    let is_plain = |origin: &&Stream| origin.origins().next().is_none() && origin.subject_transform.is_none();
+    let origin = check.stream(&source.name).filter(is_plain).filter(|_| source.external.is_none());
     let Some(taken) = origin.map(|origin| origin.subjects.clone()) else { return };
     let filters = source.subject_transforms.iter().map(|one| one.src.as_str()).chain([source.filter_subject.as_str()]);
     for filter in filters.filter(|filter| !filter.is_empty()) {
@@ -147,8 +169,41 @@ fn switches(check: &mut Check<'_>, stream: &Stream) {
         if stream.allow_atomic {
             check.refuse("persist_mode", "\"async\" stores no atomic batches; keep one of them");
         }
+        if stream.storage == Storage::Memory {
+            check.refuse("persist_mode", "\"async\" is for a stream on disk");
+        }
         if stream.replicas > 1 {
             check.refuse("persist_mode", "\"async\" is for a stream with one copy");
+        }
+    }
+    if stream.deny_purge && (stream.allow_msg_schedules || !stream.subject_delete_marker_ttl.is_zero()) {
+        let text =
+            "the server takes it away again for subject_delete_marker_ttl and allow_msg_schedules; keep one of them";
+        check.refuse("deny_purge", text);
+    }
+    if stream.allow_msg_counter
+        && (stream.discard == Discard::New
+            || stream.allow_msg_ttl
+            || stream.allow_msg_schedules
+            || stream.retention != Retention::Limits)
+    {
+        let text =
+            "goes with retention = \"limits\" and discard = \"old\", without allow_msg_ttl and allow_msg_schedules";
+        check.refuse("allow_msg_counter", text);
+    }
+    if stream.allow_msg_schedules && stream.origins().next().is_some() {
+        check.refuse("allow_msg_schedules", "a stream that copies sends nothing later; keep one of them");
+    }
+    if stream.mirror.is_some() {
+        for (key, is_set) in [
+            ("allow_atomic", stream.allow_atomic),
+            ("allow_batched", stream.allow_batched),
+            ("allow_msg_counter", stream.allow_msg_counter),
+            ("subject_delete_marker_ttl", !stream.subject_delete_marker_ttl.is_zero()),
+        ] {
+            if is_set {
+                check.refuse(key, "a mirror has none: nobody publishes to it");
+            }
         }
     }
     if !stream.subject_delete_marker_ttl.is_zero() && !stream.allow_msg_ttl {

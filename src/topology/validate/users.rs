@@ -3,6 +3,7 @@
 use super::Check;
 use crate::topology::model::User;
 use crate::topology::rights::{self, Work};
+use crate::topology::subject;
 
 pub(super) fn check(check: &mut Check<'_>) {
     let topology = &check.declared.topology;
@@ -12,6 +13,7 @@ pub(super) fn check(check: &mut Check<'_>) {
         check.at(format!("accounts.{second}"));
         check.refuse("system", text);
     }
+    server(check);
     let mut inboxes: Vec<(String, String, &str)> = Vec::new();
     for (name, user) in &topology.users {
         check.at(format!("users.{name}"));
@@ -32,6 +34,19 @@ pub(super) fn check(check: &mut Check<'_>) {
     }
 }
 
+fn server(check: &mut Check<'_>) {
+    check.at("server".to_owned());
+    let server = &check.declared.topology.server;
+    let bounds = [server.max_memory_store, server.max_file_store];
+    let has_limits =
+        bounds.iter().any(|bytes| bytes.get() > 0) || server.sync_always || !server.sync_interval.is_zero();
+    if has_limits && server.store_dir.is_empty() {
+        let text = "is needed with limits of the store: the block that `acl` writes stands in place of the server's own \
+                    jetstream block, and without it JetStream would begin empty somewhere else";
+        check.refuse("store_dir", text);
+    }
+}
+
 /// Whether who may read all below `outer` reads `inner` too.
 fn within(inner: &str, outer: &str) -> bool {
     inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -49,7 +64,9 @@ fn one(check: &mut Check<'_>, name: &str, user: &User) {
         check
             .refuse("password_env", format!("{env:?} is no name of an environment variable; a password is never here"));
     }
-    if !user.nkey.is_empty() && (!user.nkey.starts_with('U') || user.nkey.len() != 56) {
+    let is_base32 = |c: char| c.is_ascii_uppercase() || ('2'..='7').contains(&c);
+    let is_nkey = user.nkey.starts_with('U') && user.nkey.len() == 56 && user.nkey.chars().all(is_base32);
+    if !user.nkey.is_empty() && !is_nkey {
         let text = "is no public key of a user: it begins with U and has 56 characters (a seed begins with SU, and is \
                     never here)";
         check.refuse("nkey", text);
@@ -63,7 +80,13 @@ fn one(check: &mut Check<'_>, name: &str, user: &User) {
     ] {
         for subject in list {
             // A subscription may name its queue group behind the subject.
-            check.subject(key, subject.split_once(' ').map_or(subject.as_str(), |(subject, _)| subject));
+            match subject.split_once(' ') {
+                Some((subject, group)) if key.ends_with("subscribe") => {
+                    check.subject(key, subject);
+                    check.subject(key, group);
+                }
+                _ => check.subject(key, subject),
+            }
         }
     }
     for text in &user.work {

@@ -3,14 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Fields, nanos};
-use crate::config::Span;
-use crate::topology::model::{AckPolicy, Consumer, PriorityPolicy, Stream};
-
-/// What the server takes when nothing is said.
-const ACK_WAIT: Span = Span::secs(30);
-const MAX_WAITING: u32 = 512;
-const MAX_ACK_PENDING: u32 = 1_000;
-const PINNED_TTL: Span = Span::secs(120);
+use crate::topology::model::{Consumer, PriorityPolicy, Stream};
 
 /// The keys that a declaration decides, in the order in which differences are told.
 pub const CONSUMER_KEYS: [&str; 29] = [
@@ -58,41 +51,35 @@ pub fn consumer(name: &str, consumer: &Consumer, stream: &Stream) -> Map<String,
     }
     fields.put_as("deliver_policy", consumer.deliver);
     fields.put("opt_start_seq", consumer.start_sequence);
-    fields.put("opt_start_time", consumer.start_time.as_str());
+    fields.put_time("opt_start_time", &consumer.start_time);
     fields.put_as("replay_policy", consumer.replay);
     fields.put("headers_only", consumer.headers_only);
-    fields.put_span("inactive_threshold", consumer.inactive_threshold);
+    let limits = stream.consumer_limits.clone().unwrap_or_default();
+    // The server fills in what the stream allows at most.
+    let threshold =
+        if consumer.inactive_threshold.is_zero() { limits.inactive_threshold } else { consumer.inactive_threshold };
+    fields.put_span("inactive_threshold", threshold);
     fields.put("num_replicas", consumer.replicas);
     fields.put("mem_storage", consumer.memory);
     if consumer.sample_percent > 0 {
         fields.put("sample_freq", format!("{}%", consumer.sample_percent));
     }
     fields.put_as("metadata", &consumer.metadata);
-    acknowledgements(consumer, stream, &mut fields);
+    acknowledgements(consumer, &mut fields);
+    match (consumer.max_ack_pending, i64::from(limits.max_ack_pending)) {
+        (0, limit) => fields.put("max_ack_pending", limit),
+        (-1, _) => drop(fields.0.insert("max_ack_pending".to_owned(), (-1).into())),
+        (count, _) => fields.put("max_ack_pending", count),
+    }
     delivery(consumer, &mut fields);
     fields.0
 }
 
-fn acknowledgements(consumer: &Consumer, stream: &Stream, fields: &mut Fields) {
+fn acknowledgements(consumer: &Consumer, fields: &mut Fields) {
     fields.put_as("ack_policy", consumer.ack);
     fields.put("max_deliver", consumer.max_deliver);
     fields.put("backoff", consumer.backoff.iter().map(|span| nanos(*span)).collect::<Vec<_>>());
-    let waits = consumer.ack != AckPolicy::None;
-    let wait = match consumer.backoff.first() {
-        Some(first) => *first,
-        None if consumer.ack_wait.is_zero() && waits => ACK_WAIT,
-        None => consumer.ack_wait,
-    };
-    fields.put_span("ack_wait", wait);
-    let limit = stream.consumer_limits.as_ref().map_or(0, |limits| limits.max_ack_pending);
-    fields.put(
-        "max_ack_pending",
-        match (consumer.max_ack_pending, limit) {
-            (0, 0) if waits => MAX_ACK_PENDING,
-            (0, limit) => limit,
-            (count, _) => count,
-        },
-    );
+    fields.put_span("ack_wait", consumer.backoff.first().copied().unwrap_or(consumer.ack_wait));
 }
 
 fn delivery(consumer: &Consumer, fields: &mut Fields) {
@@ -105,7 +92,7 @@ fn delivery(consumer: &Consumer, fields: &mut Fields) {
             fields.put("rate_limit_bps", push.rate_limit_bps);
         }
         None => {
-            fields.put("max_waiting", if consumer.max_waiting == 0 { MAX_WAITING } else { consumer.max_waiting });
+            fields.put("max_waiting", consumer.max_waiting);
             fields.put("max_batch", consumer.max_request_batch);
             fields.put_span("max_expires", consumer.max_request_expires);
             fields.put("max_bytes", consumer.max_request_bytes.get());
@@ -115,8 +102,7 @@ fn delivery(consumer: &Consumer, fields: &mut Fields) {
         fields.put_as("priority_policy", priority.policy);
         fields.put("priority_groups", priority.groups.clone());
         if priority.policy == PriorityPolicy::PinnedClient {
-            let timeout = if priority.timeout.is_zero() { PINNED_TTL } else { priority.timeout };
-            fields.put_span("priority_timeout", timeout);
+            fields.put_span("priority_timeout", priority.timeout);
         }
     }
 }

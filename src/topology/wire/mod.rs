@@ -6,12 +6,25 @@ mod consumer;
 mod stream;
 
 use serde_json::{Map, Value, json};
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 
 pub use self::consumer::{CONSUMER_KEYS, consumer};
 pub use self::stream::{STREAM_KEYS, stream};
+use crate::config::Span;
+
+/// What the server takes when nothing is said.
+const DUPLICATES: Span = Span::secs(120);
+const ACK_WAIT: Span = Span::secs(30);
+const MAX_WAITING: u64 = 512;
+const MAX_ACK_PENDING: u64 = 1_000;
+const PINNED_TTL: Span = Span::secs(120);
 
 /// Version of a server.
 pub type Version = (u32, u32, u32);
+
+/// A server that knows everything.
+pub const NEWEST: Version = (u32::MAX, 0, 0);
 
 /// What older servers do not know: the key, and the version that brought it.
 const NEWER: [(&str, (u32, u32)); 11] = [
@@ -61,7 +74,11 @@ pub fn normal(key: &str, config: &Map<String, Value>) -> Option<Value> {
         },
         _ => config.get(key).cloned(),
     };
-    let value = clean(value?)?;
+    let value = match value? {
+        // Here it is a value: no bound, where nothing would be the server's default.
+        value if key == "max_ack_pending" && value == -1 => value,
+        value => clean(value)?,
+    };
     let is_default = match key {
         "compression" => value == "none",
         "persist_mode" => value == "default",
@@ -86,6 +103,29 @@ pub fn normal(key: &str, config: &Map<String, Value>) -> Option<Value> {
         }
         (_, value) => value,
     })
+}
+
+/// Whether a value that nobody declared is what the server took by itself.
+#[must_use]
+pub fn is_servers_own(key: &str, wanted: &Map<String, Value>, found: &Map<String, Value>) -> bool {
+    let number = |config: &Map<String, Value>, key: &str| config.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let value = number(found, key);
+    match key {
+        // Two minutes, or what the server or the age of messages allows below it.
+        "duplicate_window" => value <= nanos(DUPLICATES),
+        "ack_wait" => {
+            let first = found.get("backoff").and_then(|list| list.get(0)).and_then(Value::as_u64);
+            value == first.unwrap_or_else(|| nanos(ACK_WAIT))
+        }
+        // What the server, or the stream, allows below its own defaults.
+        "max_ack_pending" => value <= MAX_ACK_PENDING,
+        "max_waiting" => value <= MAX_WAITING,
+        "max_batch" => true,
+        "priority_timeout" => value == nanos(PINNED_TTL),
+        // The server takes it from the stream that is mirrored.
+        "mirror_direct" => wanted.get("mirror").is_some_and(|mirror| mirror.get("external").is_none()),
+        _ => false,
+    }
 }
 
 /// A value without what means nothing: nulls, empty texts and lists, zeros, `false`, and -1 for no bound.
@@ -114,6 +154,10 @@ pub(super) fn over(found: &Map<String, Value>, wanted: &Map<String, Value>, keys
         body.remove(*key);
     }
     body.remove("filter_subject");
+    // The server takes its default for what is left out, and does not change this one.
+    if let Some(waiting) = found.get("max_waiting") {
+        body.insert("max_waiting".to_owned(), waiting.clone());
+    }
     body.extend(wanted.clone());
     body
 }
@@ -137,13 +181,24 @@ impl Fields {
         self.put(key, serde_json::to_value(value).unwrap_or_default());
     }
 
-    fn put_span(&mut self, key: &str, span: crate::config::Span) {
+    /// A time, as the server writes it.
+    fn put_time(&mut self, key: &str, text: &str) {
+        self.put(key, time(text));
+    }
+
+    fn put_span(&mut self, key: &str, span: Span) {
         self.put(key, nanos(span));
     }
 }
 
+/// A time as the server writes it; one that is none stays as it is.
+fn time(text: &str) -> String {
+    let parsed = OffsetDateTime::parse(text, &Rfc3339);
+    parsed.ok().and_then(|time| time.to_offset(UtcOffset::UTC).format(&Rfc3339).ok()).unwrap_or_else(|| text.to_owned())
+}
+
 /// Nanoseconds, which is how the server writes times.
-fn nanos(span: crate::config::Span) -> u64 {
+fn nanos(span: Span) -> u64 {
     u64::try_from(span.duration().as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -160,22 +215,20 @@ mod tests {
     fn a_plain_stream_is_sent_without_defaults() {
         let plain = Stream { subjects: vec!["a.>".to_owned()], ..Stream::default() };
         let sent = Value::from(stream("A", &plain));
-        let minute: u64 = 60_000_000_000;
         assert_eq!(
             sent,
             json!({"name": "A", "subjects": ["a.>"], "storage": "file", "retention": "limits", "discard": "old",
-                "num_replicas": 1, "duplicate_window": 2 * minute})
+                "num_replicas": 1})
         );
     }
 
     #[test]
     fn a_bucket_is_the_stream_that_clients_make() {
-        let bucket = Bucket { ttl: crate::config::Span::secs(60), history: 5, ..Bucket::default() };
+        let bucket = Bucket { ttl: Span::secs(60), history: 5, ..Bucket::default() };
         let sent = stream("KV_b", &bucket.as_stream("b"));
         for (key, value) in [
             ("max_msgs_per_subject", json!(5)),
             ("max_age", json!(60_000_000_000_u64)),
-            ("duplicate_window", json!(60_000_000_000_u64)),
             ("allow_rollup_hdrs", json!(true)),
             ("deny_delete", json!(true)),
             ("allow_direct", json!(true)),
@@ -194,9 +247,7 @@ mod tests {
             "max_bytes": -1, "max_age": 0, "max_msgs_per_subject": -1, "max_msg_size": -1, "max_consumers": -1,
             "compression": "none", "allow_direct": false, "sealed": false, "consumer_limits": {},
             "metadata": {"_nats.level": "1", "_nats.ver": "2.15.1"}, "persist_mode": "default"}));
-        for key in STREAM_KEYS {
-            assert_eq!(normal(key, &ours), normal(key, &theirs), "{key}");
-        }
+        assert_eq!(crate::topology::change::of_stream(&ours, &theirs, (2, 15, 1)), []);
     }
 
     #[test]
@@ -207,6 +258,22 @@ mod tests {
         assert_eq!(normal("filter_subjects", &sent), Some(json!(["a.>"])));
         let many = map(json!({"filter_subjects": ["b", "a"]}));
         assert_eq!(normal("filter_subjects", &many), Some(json!(["a", "b"])));
+    }
+
+    #[test]
+    fn a_time_is_sent_as_the_server_writes_it() {
+        assert_eq!(time("2026-01-31T08:00:00.500+01:00"), "2026-01-31T07:00:00.5Z");
+        assert_eq!(time("2026-01-31T08:00:00.000Z"), "2026-01-31T08:00:00Z");
+    }
+
+    #[test]
+    fn no_bound_is_not_the_servers_default() {
+        let consumer = |count| Consumer { max_ack_pending: count, ..Consumer::default() };
+        let sent = |count| super::consumer("c", &consumer(count), &Stream::default()).get("max_ack_pending").cloned();
+        assert_eq!((sent(0), sent(-1), sent(5)), (None, Some(json!(-1)), Some(json!(5))));
+        let found = map(json!({"max_ack_pending": 1_000}));
+        assert!(is_servers_own("max_ack_pending", &Map::new(), &found));
+        assert_eq!(normal("max_ack_pending", &map(json!({"max_ack_pending": -1}))), Some(json!(-1)));
     }
 
     #[test]

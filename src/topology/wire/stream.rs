@@ -2,12 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Fields, nanos};
-use crate::config::Span;
+use super::{Fields, nanos, time};
 use crate::topology::model::{External, Placement, Source, Stream, SubjectMapping};
-
-/// What the server takes for a duplicate window when nothing is said.
-const DUPLICATES: Span = Span::secs(120);
 
 /// The keys that a declaration decides, in the order in which differences are told.
 pub const STREAM_KEYS: [&str; 35] = [
@@ -55,13 +51,15 @@ pub fn stream(name: &str, stream: &Stream) -> Map<String, Value> {
     fields.put("name", name);
     limits(stream, &mut fields);
     flows(stream, &mut fields);
+    // The server switches it on with these.
+    let rolls_up = stream.allow_rollup || stream.allow_msg_schedules || !stream.subject_delete_marker_ttl.is_zero();
     for (key, on) in [
         ("no_ack", stream.no_ack),
         ("allow_direct", stream.allow_direct),
         ("mirror_direct", stream.mirror_direct),
         ("deny_delete", stream.deny_delete),
         ("deny_purge", stream.deny_purge),
-        ("allow_rollup_hdrs", stream.allow_rollup),
+        ("allow_rollup_hdrs", rolls_up),
         ("discard_new_per_subject", stream.discard_new_per_subject),
         ("allow_msg_ttl", stream.allow_msg_ttl),
         ("allow_atomic", stream.allow_atomic),
@@ -97,7 +95,7 @@ fn limits(stream: &Stream, fields: &mut Fields) {
     fields.put("max_consumers", stream.max_consumers);
     fields.put_as("discard", stream.discard);
     fields.put("num_replicas", stream.replicas);
-    fields.put_span("duplicate_window", duplicate_window(stream));
+    fields.put_span("duplicate_window", stream.duplicate_window);
     if stream.compression != Default::default() {
         fields.put_as("compression", stream.compression);
     }
@@ -121,19 +119,6 @@ fn flows(stream: &Stream, fields: &mut Fields) {
     }
 }
 
-/// What is declared, or what the server takes: a mirror has none, and it never exceeds the age of messages.
-fn duplicate_window(stream: &Stream) -> Span {
-    if !stream.duplicate_window.is_zero() {
-        stream.duplicate_window
-    } else if stream.mirror.is_some() {
-        Span::default()
-    } else if stream.max_age.is_zero() {
-        DUPLICATES
-    } else {
-        DUPLICATES.min(stream.max_age)
-    }
-}
-
 fn source(source: &Source) -> Value {
     let transforms: Vec<Value> = source.subject_transforms.iter().map(mapping).collect();
     let External { api, deliver } = source.external.clone().unwrap_or_default();
@@ -142,7 +127,7 @@ fn source(source: &Source) -> Value {
         "filter_subject": source.filter_subject,
         "subject_transforms": transforms,
         "opt_start_seq": source.start_sequence,
-        "opt_start_time": source.start_time,
+        "opt_start_time": time(&source.start_time),
         "external": {"api": api, "deliver": deliver},
     })
 }

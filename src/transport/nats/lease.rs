@@ -277,7 +277,8 @@ fn key(settings: &Nats) -> String {
     format!("leader.{}", settings.jetstream.stream_name)
 }
 
-fn host() -> String {
+/// This machine's name, of letters, digits and dashes.
+pub(super) fn host() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
 }

@@ -129,7 +129,10 @@ pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor)
         window: RefCell::new(Window::new(config, clock::now())),
         backlog: RefCell::default(),
         memory,
-        status: RefCell::default(),
+        status: RefCell::new(NatsStatus {
+            stream_name: settings.jetstream.stream_name.clone(),
+            ..NatsStatus::default()
+        }),
         wake: Notify::new(),
     });
     let mut publisher = Publisher {
@@ -249,7 +252,8 @@ impl Publisher {
             // These were told when they came up, or are steps on the way.
             Doubt::Start | Doubt::Unreadable { .. } | Doubt::Growing | Doubt::Disconnected | Doubt::Refused(_) => {}
             doubt => {
-                tracing::info!(why = %doubt, epoch = query.epoch, "in doubt: reading what is stored");
+                let stream = self.stream();
+                tracing::info!(stream, why = %doubt, epoch = query.epoch, "in doubt: reading what is stored");
                 self.shared.status.borrow_mut().last_error = doubt.to_string();
             }
         }
@@ -357,7 +361,8 @@ impl Publisher {
                 self.shared.status.borrow_mut().last_ack_ns = clock::wall_ns();
                 if std::mem::take(&mut self.announced.trouble) {
                     let waiting = self.shared.window.borrow().stats().waiting;
-                    tracing::info!(server = %self.shared.status.borrow().server, waiting, "publishing again");
+                    let server = self.shared.status.borrow().server.clone();
+                    tracing::info!(%server, stream = self.stream(), waiting, "publishing again");
                 }
             }
         }
@@ -377,6 +382,11 @@ impl Publisher {
         if status.state != NatsState::Draining {
             status.state = state;
         }
+    }
+
+    /// The stream's name, for the log.
+    fn stream(&self) -> &str {
+        &self.settings.jetstream.stream_name
     }
 
     fn state(&self, state: NatsState) {

@@ -46,6 +46,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 pub use error::{Broken, Damage, SpoolError};
+pub use files::left_in;
 pub use layout::BLOCK_RECORDS_MAX;
 pub use limits::{Limits, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use lost::{Dropped, Lost};

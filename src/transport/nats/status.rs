@@ -42,6 +42,8 @@ impl NatsState {
 pub struct NatsStatus {
     /// Where it is.
     pub state: NatsState,
+    /// The name of the stream that it publishes to.
+    pub stream_name: String,
     /// How messages are sent, once known.
     pub mode: Option<Mode>,
     /// The server that it is connected to, with its version; empty: none.

@@ -3,23 +3,19 @@
 //! A stream that differs from the settings is reported field by field and left alone: somebody made it so, and changing
 //! retention or limits can delete data. It publishes nothing.
 
-use std::fmt;
+mod overlap;
+
 use std::time::Duration;
 
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{Config, Info};
 use async_nats::jetstream::{self, Context};
 
 use super::connect::Chain;
-use crate::config::Span;
-use crate::config::settings::{JetStream, Manage, Nats, Retention, Storage};
-use crate::market::subject::stream_subjects;
-use crate::market::trade::RECORD_BYTES;
-
-/// What a message costs in a file store beside its records: headers of the store, subject, message id.
-/// A chained message stores its conditions too, some hundred bytes; the bound is the same for all servers, so that a
-/// stream does not differ after a server's upgrade.
-const MESSAGE_OVERHEAD: u64 = 112;
+use super::declared;
+use crate::config::settings::{JetStream, Manage, Nats};
+use crate::topology::change::Change;
+use crate::topology::model::Stream;
 
 /// First server version that has fast-ingest batches.
 const FAST_INGEST_SINCE: (u32, u32) = (2, 14);
@@ -30,7 +26,7 @@ pub struct StreamReport {
     /// Whether it was created just now.
     pub created_now: bool,
     /// Where an existing stream is not as the settings say.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<Change>,
     /// Whether the stream takes fast-ingest batches.
     pub batches: bool,
     /// Copies.
@@ -43,17 +39,6 @@ pub struct StreamReport {
     pub duplicate_window: Duration,
     /// What `max_bytes_per_subject` became: messages per subject, `None` for no bound.
     pub messages_per_subject: Option<u64>,
-}
-
-/// One field of an existing stream that is not as the settings say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Difference {
-    /// The field, as the settings name it.
-    pub field: &'static str,
-    /// What the settings say.
-    pub wanted: String,
-    /// What the stream has.
-    pub found: String,
 }
 
 /// Why there is no stream to publish to.
@@ -94,19 +79,13 @@ pub enum StreamError {
     },
 }
 
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: configured {}, the stream has {}", self.field, self.wanted, self.found)
-    }
-}
-
 /// Looks at the stream and, as `manage` allows, creates it.
 ///
 /// # Errors
 /// [`StreamError`], with what to do about it.
 pub async fn ensure(client: &async_nats::Client, settings: &Nats) -> Result<StreamReport, StreamError> {
     let context = jetstream::new(client.clone());
-    let wanted = config(settings, takes_batches(&client.server_info().version));
+    let wanted = wanted(settings, takes_batches(&client.server_info().version));
     let stream = &settings.jetstream;
     match context.get_stream(&stream.stream_name).await {
         Ok(found) if !is_leaders(found.cached_info()) => {
@@ -134,58 +113,35 @@ pub(super) fn is_leaders(info: &Info) -> bool {
 /// The stream as the settings want it; `batches` says whether the server knows fast-ingest batches.
 #[must_use]
 pub fn config(settings: &Nats, batches: bool) -> Config {
-    let stream = &settings.jetstream;
-    let max_age = stream.max_age.duration();
-    let window = stream.duplicate_window.duration();
-    Config {
-        name: stream.stream_name.clone(),
-        description: Some("trades and declared gaps of data-manager: 48-byte records".to_owned()),
-        subjects: stream_subjects(&stream.subject_prefix),
-        storage: match stream.storage {
-            Storage::File => StorageType::File,
-            Storage::Memory => StorageType::Memory,
-        },
-        retention: match stream.retention {
-            Retention::Limits => RetentionPolicy::Limits,
-            Retention::Interest => RetentionPolicy::Interest,
-            Retention::WorkQueue => RetentionPolicy::WorkQueue,
-        },
-        discard: DiscardPolicy::Old,
-        max_age,
-        max_bytes: bound(stream.max_bytes.get()),
-        max_messages_per_subject: messages_per_subject(settings).map_or(-1, bound),
-        num_replicas: stream.replicas,
-        // The server refuses a window that is longer than messages live.
-        duplicate_window: if max_age.is_zero() { window } else { window.min(max_age) },
-        allow_direct: true,
-        allow_batch_publish: batches,
-        ..Config::default()
-    }
+    declared::config(&settings.jetstream.stream_name, &wanted(settings, batches))
 }
 
-/// `max_bytes_per_subject` as messages, which is what the server can bound; `None` for no bound.
-#[must_use]
-pub fn messages_per_subject(settings: &Nats) -> Option<u64> {
-    let bytes = settings.jetstream.max_bytes_per_subject.get();
-    let message = MESSAGE_OVERHEAD + (settings.pack.max(1) * RECORD_BYTES) as u64;
-    (bytes > 0).then(|| (bytes / message).max(1))
+fn wanted(settings: &Nats, batches: bool) -> Stream {
+    Stream { allow_batched: batches, ..declared::stream(settings) }
 }
 
-async fn create(context: &Context, stream: &JetStream, wanted: Config) -> Result<StreamReport, StreamError> {
-    match context.create_stream(wanted.clone()).await {
+async fn create(context: &Context, stream: &JetStream, wanted: Stream) -> Result<StreamReport, StreamError> {
+    match context.create_stream(declared::config(&stream.stream_name, &wanted)).await {
         Ok(made) => Ok(report(stream, &wanted, made.cached_info(), true)),
         Err(error) => {
-            Err(StreamError::Create { name: stream.stream_name.clone(), reason: create_reason(&error, stream) })
+            let taken = match error.kind() {
+                CreateStreamErrorKind::JetStream(error) if error.error_code().0 == overlap::CODE => {
+                    overlap::taken_by(context, &wanted.subjects).await
+                }
+                _ => None,
+            };
+            let reason = create_reason(&error, stream, taken.as_deref());
+            Err(StreamError::Create { name: stream.stream_name.clone(), reason })
         }
     }
 }
 
-fn report(stream: &JetStream, wanted: &Config, info: &Info, created_now: bool) -> StreamReport {
+fn report(stream: &JetStream, wanted: &Stream, info: &Info, created_now: bool) -> StreamReport {
     let look = stream.manage != Manage::None && !created_now;
     let created = info.created.unix_timestamp_nanos();
     StreamReport {
         created_now,
-        differences: if look { differences(wanted, &info.config) } else { Vec::new() },
+        differences: if look { declared::differences(&stream.stream_name, wanted, &info.config) } else { Vec::new() },
         batches: info.config.allow_batch_publish,
         replicas: info.config.num_replicas,
         last_seq: info.state.last_sequence,
@@ -195,52 +151,13 @@ fn report(stream: &JetStream, wanted: &Config, info: &Info, created_now: bool) -
     }
 }
 
-/// Where `found` is not as `wanted`, in the words of the settings.
-fn differences(wanted: &Config, found: &Config) -> Vec<Difference> {
-    let mut list = Vec::new();
-    let mut compare = |field, wanted: String, found: String| {
-        if wanted != found {
-            list.push(Difference { field, wanted, found });
-        }
-    };
-    let (mut ours, mut theirs) = (wanted.subjects.clone(), found.subjects.clone());
-    ours.sort();
-    theirs.sort();
-    compare("subjects", ours.join(" "), theirs.join(" "));
-    compare("storage", format!("{:?}", wanted.storage), format!("{:?}", found.storage));
-    compare("retention", format!("{:?}", wanted.retention), format!("{:?}", found.retention));
-    compare("max_age", Span::from(wanted.max_age).to_string(), Span::from(found.max_age).to_string());
-    compare("max_bytes", limit(wanted.max_bytes), limit(found.max_bytes));
-    compare(
-        "max_bytes_per_subject (as messages)",
-        limit(wanted.max_messages_per_subject),
-        limit(found.max_messages_per_subject),
-    );
-    compare("replicas", wanted.num_replicas.to_string(), found.num_replicas.to_string());
-    let window = |config: &Config| Span::from(config.duplicate_window).to_string();
-    compare("duplicate_window", window(wanted), window(found));
-    compare("discard", format!("{:?}", wanted.discard), format!("{:?}", found.discard));
-    if wanted.allow_batch_publish {
-        compare("allow_batched (fast ingest)", "true".to_owned(), found.allow_batch_publish.to_string());
-    }
-    list
-}
-
 /// Whether a server of this version knows fast-ingest batches.
 fn takes_batches(version: &str) -> bool {
     let mut parts = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= FAST_INGEST_SINCE
 }
 
-fn bound(value: u64) -> i64 {
-    if value == 0 { -1 } else { i64::try_from(value).unwrap_or(i64::MAX) }
-}
-
-fn limit(value: i64) -> String {
-    if value <= 0 { "unlimited".to_owned() } else { value.to_string() }
-}
-
-fn is_missing(error: &GetStreamError) -> bool {
+pub(super) fn is_missing(error: &GetStreamError) -> bool {
     match error.kind() {
         GetStreamErrorKind::JetStream(error) => error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND,
         _ => false,
@@ -251,7 +168,7 @@ fn missing(stream: &JetStream, manage: &'static str, cure: &'static str) -> Stre
     StreamError::Missing { name: stream.stream_name.clone(), manage, cure }
 }
 
-fn look_reason(error: &GetStreamError) -> String {
+pub(super) fn look_reason(error: &GetStreamError) -> String {
     let text = Chain(error).to_string();
     let hint = match error.kind() {
         GetStreamErrorKind::InvalidStreamName | GetStreamErrorKind::EmptyName => {
@@ -262,11 +179,15 @@ fn look_reason(error: &GetStreamError) -> String {
     format!("{text}{hint}")
 }
 
-fn create_reason(error: &CreateStreamError, stream: &JetStream) -> String {
+fn create_reason(error: &CreateStreamError, stream: &JetStream, taken: Option<&str>) -> String {
     let text = Chain(error).to_string();
+    let overlaps;
     let hint = match error.kind() {
         CreateStreamErrorKind::JetStream(error) => match error.error_code().0 {
-            10065 => "; another stream takes these subjects already: choose another subject_prefix, or that stream",
+            overlap::CODE => {
+                overlaps = overlap::cure(stream, taken);
+                &overlaps
+            }
             10047 | 10028 => "; the server's store is smaller than max_bytes: lower transport.nats.jetstream.max_bytes",
             10074 => "; replicas above 1 need a cluster: set transport.nats.jetstream.replicas = 1",
             10005 => "; fewer servers than replicas are there: lower transport.nats.jetstream.replicas",
@@ -278,7 +199,7 @@ fn create_reason(error: &CreateStreamError, stream: &JetStream) -> String {
     format!("{text}{replicas}{hint}")
 }
 
-fn hint(text: &str) -> &'static str {
+pub(super) fn hint(text: &str) -> &'static str {
     let text = text.to_ascii_lowercase();
     if text.contains("not enabled") {
         "; start the server with JetStream (-js)"
@@ -292,19 +213,7 @@ fn hint(text: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_bound_in_bytes_becomes_a_bound_in_messages() {
-        let mut settings = Nats::default();
-        assert_eq!(messages_per_subject(&settings), Some((100 << 20) / 160));
-        settings.pack = 10;
-        assert_eq!(messages_per_subject(&settings), Some((100 << 20) / (112 + 480)));
-        settings.jetstream.max_bytes_per_subject = 1.into();
-        assert_eq!(messages_per_subject(&settings), Some(1));
-        settings.jetstream.max_bytes_per_subject = 0.into();
-        assert_eq!(messages_per_subject(&settings), None);
-        assert_eq!(config(&settings, true).max_messages_per_subject, -1);
-    }
+    use crate::config::Span;
 
     #[test]
     fn a_copy_that_may_be_behind_is_told_from_the_leader() {
@@ -325,19 +234,6 @@ mod tests {
         assert!(is_leaders(&info(&led(r#","leader":"n0""#))));
         assert!(!is_leaders(&info(&led(""))), "a server that has just come back knows no leader");
         assert!(!is_leaders(&info(&led(r#","leader":"n2""#))), "a copy names the leader among the others");
-    }
-
-    #[test]
-    fn each_field_that_differs_is_told_and_no_other() {
-        let wanted = config(&Nats::default(), true);
-        assert_eq!(differences(&wanted, &wanted), []);
-        let found = Config { num_replicas: 3, max_bytes: -1, allow_batch_publish: false, ..wanted.clone() };
-        let told: Vec<String> = differences(&wanted, &found).iter().map(ToString::to_string).collect();
-        assert_eq!(told.len(), 3, "{told:?}");
-        assert_eq!(told[0], "max_bytes: configured 10737418240, the stream has unlimited");
-        assert!(told[2].contains("fast ingest"), "{told:?}");
-        // A server that does not know batches is not told to have them.
-        assert_eq!(differences(&config(&Nats::default(), false), &wanted), []);
     }
 
     #[test]

@@ -4,11 +4,11 @@
 //! While anything waits here, every new record joins behind it; when the window has room again, records come back
 //! oldest first. They are released, and their files removed, once the broker has acknowledged them.
 
+mod place;
 mod trail;
 mod worker;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::mpsc::{self as channel, TrySendError};
 use std::task::{Context, Poll};
 
@@ -18,6 +18,7 @@ use super::spool::{Limits, Position};
 use crate::config::settings::Nats;
 use crate::market::trade::RECORD_BYTES;
 use crate::market::{GapMsg, GapReason, Record, TradeMsg};
+pub use place::{Left, left};
 pub(super) use trail::{Trails, without};
 pub use worker::Worker;
 use worker::{Command, Told};
@@ -118,9 +119,8 @@ pub(super) fn new(settings: &Nats, shard: usize, routes: usize) -> Option<(Backl
     }
     let (commands, orders) = channel::sync_channel(COMMANDS);
     let (tell, told) = mpsc::channel(COMMANDS);
-    let servers = xxhash_rust::xxh3::xxh3_64(settings.servers.join(",").as_bytes());
-    let owner = format!("{}@{servers:016x}", settings.jetstream.stream_name);
-    let worker = Worker::new(directory(settings, shard), Limits::new(settings.outbox_disk.get()), owner, orders, tell);
+    let limits = Limits::new(settings.outbox_disk.get());
+    let worker = Worker::new(place::directory(settings, shard), limits, place::owner(settings), orders, tell);
     let memory = usize::try_from(settings.outbox_memory.get()).unwrap_or(usize::MAX);
     let backlog = Backlog {
         commands,
@@ -142,25 +142,6 @@ pub(super) fn new(settings: &Nats, shard: usize, routes: usize) -> Option<(Backl
         trails: Trails::new(routes),
     };
     Some((backlog, worker))
-}
-
-/// Where a shard's spools are, one directory an instance: as configured, or where this system keeps the state of
-/// programs. Each shard finds its own again, whoever begins first.
-fn directory(settings: &Nats, shard: usize) -> PathBuf {
-    let all = all_directories(settings);
-    if shard == 0 { all } else { all.join(format!("shard-{shard}")) }
-}
-
-fn all_directories(settings: &Nats) -> PathBuf {
-    if !settings.outbox_dir.as_os_str().is_empty() {
-        return settings.outbox_dir.clone();
-    }
-    let of = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let state = of("STATE_DIRECTORY")
-        .or_else(|| of("XDG_STATE_HOME").map(|home| home.join("data-manager")))
-        .or_else(|| of("HOME").map(|home| home.join(".local/state/data-manager")))
-        .unwrap_or_else(|| std::env::temp_dir().join("data-manager"));
-    state.join("spool").join(&settings.jetstream.stream_name)
 }
 
 impl Backlog {

@@ -5,13 +5,11 @@ use std::sync::mpsc as channel;
 
 use tokio::sync::mpsc;
 
+use super::place::INSTANCES;
 use super::{Bytes48, Origin};
 use crate::market::{GapMsg, GapReason};
 use crate::telemetry::clock;
 use crate::transport::nats::spool::{Broken, Dropped, Limits, Position, Reading, Recovered, Spool, SpoolError};
-
-/// Instances on one host that may have a spool for one stream: shards, and daemons that stand by for each other.
-const INSTANCES: u32 = 64;
 
 /// What the thread is told.
 pub(super) enum Command {

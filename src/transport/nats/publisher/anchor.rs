@@ -169,7 +169,7 @@ impl Publisher {
 
     pub(super) fn announce(&mut self, link: &Link, stored: &Stored, stream: &StreamReport) {
         let server = link.server();
-        let name = &self.settings.jetstream.stream_name;
+        let name = self.stream().to_owned();
         if stream.created_now {
             let limit = stream.messages_per_subject;
             tracing::info!(stream = %name, replicas = stream.replicas, messages_per_subject = limit, "stream created");
@@ -195,7 +195,7 @@ impl Publisher {
         let known = self.complained.as_ref().filter(|(last, _)| last == text);
         if known.is_none_or(|(_, at)| now.saturating_duration_since(*at) >= COMPLAIN_EVERY) {
             let waiting = self.shared.window.borrow().stats().waiting;
-            tracing::warn!(err = text, waiting, "cannot publish, trying again");
+            tracing::warn!(stream = self.stream(), err = text, waiting, "cannot publish, trying again");
             self.complained = Some((text.to_owned(), now));
             self.announced.trouble = true;
         }

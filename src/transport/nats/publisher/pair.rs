@@ -54,14 +54,15 @@ impl Publisher {
         let leads = pair.keeper.lease.leads(clock::now());
         match (leads, pair.stands_by) {
             (true, true) => {
-                tracing::info!("this instance publishes from here on");
+                tracing::info!(stream = %self.settings.jetstream.stream_name, "this instance publishes from here on");
                 pair.stands_by = false;
                 pair.told = None;
                 pair.link = None;
                 self.reading = None;
             }
             (false, false) => {
-                tracing::warn!("the lease was lost: this instance stands by");
+                let stream = &self.settings.jetstream.stream_name;
+                tracing::warn!(%stream, "the lease was lost: this instance stands by");
                 pair.stands_by = true;
                 pair.due = Some(clock::now());
                 // What the old connection has under way is refused by the server once another has stored anything, but
@@ -150,7 +151,8 @@ impl Publisher {
         let Some(pair) = &mut self.pair else { return };
         let holder = pair.keeper.lease.holder().map(str::to_owned);
         if pair.stands_by && holder.is_some() && holder != pair.told {
-            tracing::info!(holder = holder.as_deref(), "another instance publishes: standing by");
+            let stream = &self.settings.jetstream.stream_name;
+            tracing::info!(%stream, holder = holder.as_deref(), "another instance publishes: standing by");
             pair.told = holder;
         }
     }

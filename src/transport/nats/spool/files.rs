@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::error::SpoolError;
-use super::layout::{NUMBER_MAX, SegmentHeader, filling_name, segment_name};
-use crate::transport::files::{Lock, LockError, open_options};
+use super::layout::{HEADER_BYTES, NUMBER_MAX, SegmentHeader, filling_name, segment_name, segment_number};
+use crate::transport::files::{Lock, LockError, is_held, open_options};
 
 /// The lock's file. It is never removed; removing it would let two processes lock two different files.
 pub(super) const LOCK_NAME: &str = "lock";
@@ -21,6 +21,30 @@ pub(super) fn take_lock(directory: &Path) -> Result<Lock, SpoolError> {
         LockError::Held { pid } => SpoolError::Busy { path: directory.to_owned(), pid },
         LockError::Io(source) => SpoolError::of("lock", path, source),
     })
+}
+
+/// Bytes of records in a directory that nobody has open, without taking it: the blocks of its segments, whole or not.
+/// Nothing is there where it is missing. Records that were acknowledged may be among them.
+///
+/// # Errors
+/// [`SpoolError::Busy`] while a live process has it open; [`SpoolError::Io`].
+pub fn left_in(directory: &Path) -> Result<u64, SpoolError> {
+    let failed = |source| SpoolError::of("read", directory.to_owned(), source);
+    if is_held(&directory.join(LOCK_NAME)).map_err(failed)? {
+        return Err(SpoolError::Busy { path: directory.to_owned(), pid: None });
+    }
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        entries => entries.map_err(failed)?,
+    };
+    let mut bytes = 0;
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        if entry.file_name().to_str().and_then(segment_number).is_some() {
+            bytes += entry.metadata().map_err(failed)?.len().saturating_sub(HEADER_BYTES as u64);
+        }
+    }
+    Ok(bytes)
 }
 
 /// Makes the directory where it is missing, for its owner alone.
