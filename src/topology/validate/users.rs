@@ -3,7 +3,6 @@
 use super::Check;
 use crate::topology::model::User;
 use crate::topology::rights::{self, Work};
-use crate::topology::subject;
 
 pub(super) fn check(check: &mut Check<'_>) {
     let topology = &check.declared.topology;
