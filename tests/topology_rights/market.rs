@@ -1,11 +1,13 @@
 //! market.toml: the daemon itself, and all of data-manager that reads, under the rights of that file.
 
+use std::time::Duration;
+
 use data_manager::sim::{Sim, SimConfig, Source};
 use serde_json::Value;
 
 use crate::daemon::Spec;
-use crate::kit::{Ground, VERSIONS, succeeds};
-use crate::truth::{issued, stored_by, wait_for_end};
+use crate::kit::{Ground, User, VERSIONS, succeeds, text};
+use crate::truth::{STREAM, issued, stored_by, wait_for_end};
 
 const TRADES: u64 = 1_500;
 
@@ -25,14 +27,19 @@ async fn everything_has_the_rights_that_it_needs(version: &str) {
     let spec = spec.with("TRANSPORT__NATS__JETSTREAM__MAX_BYTES", "10GiB");
     let mut daemon = spec.with("TRANSPORT__NATS__JETSTREAM__MANAGE", "verify").start();
     wait_for_end(&mut daemon, &sim);
+    let reader = ground.user("reader").await;
+    for (bucket, key, field) in [("venue-status", "binance", "state"), ("instruments", "binance.BTCUSDT", "tick")] {
+        let entry = async { told(&reader, bucket, key, field).await };
+        reader.does(bucket, entry).await;
+    }
     let log = daemon.drain();
     let loud: Vec<&str> = log.lines().filter(|line| line.contains("\"WARN\"") || line.contains("\"ERROR\"")).collect();
     assert!(loud.is_empty(), "nats-server {version}: {loud:#?}");
 
     let expected = issued(&sim);
-    let reader = ground.user("reader").await;
-    stored_by(&reader.client).await.assert_whole(&expected, "as the reader");
-    let count = expected.values().map(Vec::len).sum::<usize>();
+    let found = stored_by(&reader.client).await;
+    found.assert_whole(&expected, "as the reader");
+    let count = found.records.values().map(Vec::len).sum::<usize>();
     let args = ["tail", "--nats", "--since", "start", "--format", "json", "--count", &count.to_string()];
     let tail = succeeds(&mut ground.command("reader", &args));
     for ((exchange, symbol), trades) in &expected {
@@ -44,6 +51,8 @@ async fn everything_has_the_rights_that_it_needs(version: &str) {
             .collect();
         let sent: Vec<(String, String)> =
             trades.iter().map(|trade| (trade.price.clone(), trade.size.clone())).collect();
+        // In front of the tape is what a venue sends as its history.
+        let told = &told[told.len().saturating_sub(sent.len())..];
         assert_eq!(told, sent, "nats-server {version}: tail of {exchange} {symbol}");
     }
     succeeds(&mut ground.command("reader", &["tail", "--nats", "--since", "last", "--count", "1"]));
@@ -54,9 +63,35 @@ async fn everything_has_the_rights_that_it_needs(version: &str) {
         let recorded = succeeds(ground.command("reader", &["record", "--nats", "-o"]).arg(&folder).args(only));
         assert!(std::fs::read_dir(&folder).unwrap().count() > 0, "{recorded}");
     }
+    move_house(&ground).await;
+    stored_by(&reader.client).await.assert_whole(&expected, "restored, as the reader");
     let log = ground.server.log();
     let violations: Vec<&str> = log.lines().filter(|line| line.contains("Violation")).collect();
     assert!(violations.is_empty(), "nats-server {version}: {violations:#?}");
+}
+
+/// Waits until an entry of a bucket has this field.
+async fn told(reader: &User, bucket: &str, key: &str, field: &str) -> Result<(), String> {
+    let store = reader.js().get_key_value(bucket).await.map_err(text)?;
+    loop {
+        let entry = store.get(key).await.map_err(text)?;
+        let entry: Option<Value> = entry.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+        if entry.is_some_and(|entry| entry[field].is_string()) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// The stream is saved, deleted and brought back, by whoever has the work `admin`.
+async fn move_house(ground: &Ground) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("market-data.backup");
+    succeeds(ground.command("admin", &["topology", "backup", STREAM, "-o"]).arg(&file));
+    let admin = ground.user("admin").await;
+    admin.does("delete", async { admin.js().delete_stream(STREAM).await.map_err(text) }).await;
+    succeeds(ground.command("admin", &["topology", "restore"]).arg(&file));
+    succeeds(ground.command("monitor", &["topology", "check"]).arg(&ground.file));
 }
 
 #[tokio::test]

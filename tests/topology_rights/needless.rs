@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use bytes::Bytes;
 use data_manager::topology::load::parse;
 use data_manager::topology::model::Topology;
 use data_manager::topology::rights::{self, Rights, Work};
@@ -56,7 +57,11 @@ const WORKS: [&str; 11] = [
 ];
 
 /// What this client does without, and why it stays.
-const OTHERS: [(&str, &str, &str); 0] = [];
+const OTHERS: [(&str, &str, &str); 3] = [
+    ("kv-read b", "$JS.API.CONSUMER.CREATE.KV_b.>", "clients in Go name their watchers"),
+    ("kv-read b", "$JS.API.CONSUMER.DELETE.KV_b.*", "clients in Go remove a watcher that is stopped"),
+    ("kv-read b", "$JS.API.CONSUMER.INFO.KV_b.*", "nats-py asks how much a watcher is to bring"),
+];
 
 /// Servers from 2.14 on can be told to put domain and account into the subjects of acknowledgements.
 const SECOND_FORM: &str = "feature_flags { js_ack_fc_v2: true }";
@@ -111,10 +116,15 @@ fn declared(variants: &[Variant]) -> String {
 async fn fill(ground: &Ground) {
     let js = ground.user("everything").await.js();
     for at in 0..MANY {
-        js.publish(format!("r.{}", &subject(at)[2..]), vec![0; 200].into()).await.unwrap().await.unwrap();
-        js.publish(subject(at), vec![0; 200].into()).await.unwrap().await.unwrap();
-        js.publish(format!("$KV.b.key{at}"), vec![0; 200].into()).await.unwrap().await.unwrap();
+        for subject in [format!("r.{}", &subject(at)[2..]), subject(at), format!("$KV.b.key{at}")] {
+            js.publish(subject, payload()).await.unwrap().await.unwrap();
+        }
     }
+}
+
+/// Of [`MANY`] of these the server does not send all before it asks whether there is room.
+fn payload() -> Bytes {
+    vec![0; 8 << 10].into()
 }
 
 fn subject(at: usize) -> String {
@@ -125,8 +135,8 @@ fn subject(at: usize) -> String {
 async fn flow(ground: &Ground) {
     let user = ground.user("everything").await;
     for at in 0.. {
-        user.client.publish(subject(at % MANY), vec![0; 200].into()).await.unwrap();
-        if at.is_multiple_of(20) {
+        user.client.publish(subject(at % MANY), payload()).await.unwrap();
+        if at.is_multiple_of(10) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -75,7 +75,7 @@ async fn consume(user: &User, stream: &str, consumer: &str, declared: &model::Co
         next(&mut messages).await?
     } else {
         let consumer: PullConsumer = stream.get_consumer(consumer).await.map_err(text)?;
-        let batch = consumer.fetch().max_messages(1).messages().await.map_err(text)?;
+        let batch = consumer.batch().max_messages(1).expires(DEADLINE / 2).messages().await.map_err(text)?;
         next(batch).await?
     };
     if declared.ack == model::AckPolicy::None {
@@ -86,7 +86,7 @@ async fn consume(user: &User, stream: &str, consumer: &str, declared: &model::Co
     message.double_ack().await.map_err(text)
 }
 
-/// So many messages are more than a client is sent before the server asks whether it has room.
+/// So many messages are read where there are more; when they are long the server asks whether there is room.
 pub(crate) const MANY: usize = 400;
 
 async fn read(user: &User, name: &str, declared: &model::Stream) -> Done {
@@ -111,7 +111,7 @@ async fn read(user: &User, name: &str, declared: &model::Stream) -> Done {
         };
         let mut consumer = stream.create_consumer(named).await.map_err(text)?;
         let own = consumer.info().await.map_err(text)?.name.clone();
-        next(consumer.fetch().max_messages(1).messages().await.map_err(text)?).await?;
+        next(consumer.batch().max_messages(1).expires(DEADLINE / 2).messages().await.map_err(text)?).await?;
         stream.delete_consumer(&own).await.map_err(text)?;
     }
     // Where others have consumers, one's own have to be named.
@@ -190,8 +190,11 @@ async fn monitor(user: &User, topology: &Topology) -> Done {
 async fn admin(user: &User, topology: &Topology) -> Done {
     let js = user.js();
     let _advisories = user.client.subscribe("$JS.EVENT.ADVISORY.>").await.map_err(text)?;
-    let mut config =
-        Config { name: format!("OF_{}", user.name), subjects: vec!["admin.>".into()], ..Config::default() };
+    let mut config = Config {
+        name: format!("OF_{}", user.name),
+        subjects: vec![format!("admin.{}.>", user.name)],
+        ..Config::default()
+    };
     js.create_stream(config.clone()).await.map_err(text)?;
     config.description = Some("changed".to_owned());
     js.update_stream(&config).await.map_err(text)?;
@@ -218,5 +221,23 @@ async fn admin(user: &User, topology: &Topology) -> Done {
             next(&mut messages).await?;
         }
     }
-    Ok(())
+    let (first, _) = spec::streams(topology).remove(0);
+    snapshot(user, &first).await
+}
+
+/// The stream as the server packs it, each part acknowledged.
+async fn snapshot(user: &User, stream: &str) -> Done {
+    let inbox = user.client.new_inbox();
+    let mut parts = user.client.subscribe(inbox.clone()).await.map_err(text)?;
+    let body = format!("{{\"deliver_subject\": \"{inbox}\"}}");
+    user.client.request(format!("$JS.API.STREAM.SNAPSHOT.{stream}"), body.into()).await.map_err(text)?;
+    while let Some(part) = parts.next().await {
+        match part.reply {
+            Some(reply) if !part.payload.is_empty() => {
+                user.client.publish(reply, "".into()).await.map_err(text)?;
+            }
+            _ => return Ok(()),
+        }
+    }
+    Err("the parts ended".to_owned())
 }

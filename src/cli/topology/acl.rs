@@ -15,7 +15,8 @@ Each user gets the rights that its work needs and nothing else:
   resume STREAM             reading the ends of what is stored (a publisher of data-manager does, to go on behind it)
   consume STREAM/CONSUMER   reading by that durable consumer, acknowledging
   read STREAM               reading by consumers that nothing remembers
-  kv-read BUCKET, kv-write BUCKET
+  kv-read BUCKET            reading and watching; also to create a key that was deleted, which is read first
+  kv-write BUCKET           putting, deleting, purging, creating
   monitor                   looking at everything, changing nothing
   admin                     making and changing streams, buckets and consumers
 
