@@ -7,8 +7,14 @@ mod support;
 
 #[path = "backup/broken.rs"]
 mod broken;
+#[path = "backup/cluster.rs"]
+mod cluster;
 #[path = "backup/damaged.rs"]
 mod damaged;
+#[path = "backup/forged.rs"]
+mod forged;
+#[path = "backup/kinds.rs"]
+mod kinds;
 #[path = "backup/kit.rs"]
 mod kit;
 #[allow(dead_code, reason = "each test takes what it needs")]

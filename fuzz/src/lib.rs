@@ -5,6 +5,7 @@
 pub mod configuration;
 pub mod decode;
 pub mod segment;
+pub mod snapshot;
 pub mod spool;
 
 use std::path::PathBuf;

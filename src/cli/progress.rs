@@ -21,6 +21,18 @@ pub(super) fn size(bytes: u64) -> String {
     bytesize::ByteSize::b(bytes).to_string()
 }
 
+/// Waits, and tells now and then that it still does.
+pub(super) async fn waiting<T>(doing: &'static str, wanted: impl Future<Output = T>) -> T {
+    let mut progress = Progress::new(doing);
+    let (start, mut wanted) = (clock::now(), std::pin::pin!(wanted));
+    loop {
+        match tokio::time::timeout(TELL_TERMINAL, &mut wanted).await {
+            Ok(done) => return done,
+            Err(_) => progress.tell_time(clock::now().duration_since(start)),
+        }
+    }
+}
+
 /// Tells how far reading is: in place on a terminal, now and then in the log otherwise.
 pub(super) struct Progress {
     /// What is done, for the log.
@@ -66,6 +78,22 @@ impl Progress {
             self.shown = true;
         } else {
             tracing::info!(bytes = done, percent, "{}", self.doing);
+        }
+        self.next = clock::now() + if self.terminal { TELL_TERMINAL } else { TELL_LOG };
+    }
+
+    /// Tells, now and then, for how long something was waited for of which nothing more is known.
+    fn tell_time(&mut self, time: Duration) {
+        if clock::now() < self.next {
+            return;
+        }
+        let seconds = time.as_secs();
+        if self.terminal {
+            eprint!("\r{}: {seconds} s\x1b[K", self.doing);
+            let _ = io::stderr().flush();
+            self.shown = true;
+        } else {
+            tracing::info!(seconds, "{}", self.doing);
         }
         self.next = clock::now() + if self.terminal { TELL_TERMINAL } else { TELL_LOG };
     }

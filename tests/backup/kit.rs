@@ -53,47 +53,12 @@ impl Scene {
         self.publish(name, messages).await;
     }
 
-    /// Messages with and without headers, of no and of many bytes, that no compression makes small.
     pub(crate) async fn publish(&self, name: &str, messages: u64) {
-        let client = self.context.client();
-        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-        for number in 1..=messages {
-            let mut payload = Vec::with_capacity(512);
-            for _ in 0..number % 64 {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                payload.extend(random.to_le_bytes());
-            }
-            let subject = format!("{name}.{}", number % 50);
-            if number % 5 == 0 {
-                client.publish(subject, payload.into()).await.unwrap();
-            } else {
-                let mut headers = HeaderMap::new();
-                headers.insert("Nats-Msg-Id", format!("{name}-{number}"));
-                headers.append("Twice", "one");
-                headers.append("Twice", number.to_string());
-                client.publish_with_headers(subject, headers, payload.into()).await.unwrap();
-            }
-            // A server drops what comes faster than it stores.
-            if number % 2_000 == 0 {
-                self.until_stored(name, number).await;
-            }
-        }
-        self.until_stored(name, messages).await;
-    }
-
-    async fn until_stored(&self, name: &str, count: u64) {
-        self.context.client().flush().await.unwrap();
-        let start = Instant::now();
-        while self.state(name).await.messages < count {
-            assert!(start.elapsed() < DEADLINE, "{count} messages were not stored within {DEADLINE:?}");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        publish(&self.context, name, messages).await;
     }
 
     pub(crate) async fn state(&self, name: &str) -> jetstream::stream::State {
-        self.context.get_stream(name).await.unwrap().cached_info().state.clone()
+        state(&self.context, name).await
     }
 
     pub(crate) async fn has(&self, name: &str) -> bool {
@@ -106,29 +71,7 @@ impl Scene {
 
     /// Everything in a stream, in order.
     pub(crate) async fn messages(&self, name: &str) -> Vec<Message> {
-        let stream = self.context.get_stream(name).await.unwrap();
-        let count = usize::try_from(stream.cached_info().state.messages).unwrap();
-        let consumer = stream.create_consumer(OrderedConfig::default()).await.unwrap();
-        let mut incoming = consumer.messages().await.unwrap();
-        let (mut read, mut reader) = (Vec::with_capacity(count), None);
-        while read.len() < count {
-            let message = tokio::time::timeout(DEADLINE, incoming.next()).await.expect("messages").unwrap().unwrap();
-            let info = message.info().unwrap();
-            reader = Some(info.consumer.to_owned());
-            read.push(Message {
-                sequence: info.stream_sequence,
-                time_ns: info.published.unix_timestamp_nanos(),
-                subject: message.subject.to_string(),
-                headers: message.headers.clone(),
-                payload: message.payload.to_vec(),
-            });
-        }
-        drop(incoming);
-        // Servers of 2.15 save it with the others.
-        if let Some(reader) = reader {
-            stream.delete_consumer(&reader).await.unwrap();
-        }
-        read
+        messages(&self.context, name).await
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -153,4 +96,89 @@ impl Scene {
     pub(crate) fn restore(&self, path: &Path, more: &[&str]) -> Done {
         run(&[&["topology", "restore", path.to_str().unwrap(), "--nats", &self.server.url()], more].concat())
     }
+}
+
+/// Messages with and without headers, of no and of many bytes, that no compression makes small.
+pub(crate) async fn publish(context: &Context, name: &str, messages: u64) {
+    let client = context.client();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for number in 1..=messages {
+        let mut payload = Vec::with_capacity(512);
+        for _ in 0..number % 64 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            payload.extend(random.to_le_bytes());
+        }
+        let subject = format!("{name}.{}", number % 50);
+        if number % 5 == 0 {
+            client.publish(subject, payload.into()).await.unwrap();
+        } else {
+            let mut headers = HeaderMap::new();
+            headers.insert("Nats-Msg-Id", format!("{name}-{number}"));
+            headers.append("Twice", "one");
+            headers.append("Twice", number.to_string());
+            client.publish_with_headers(subject, headers, payload.into()).await.unwrap();
+        }
+        // A server drops what comes faster than it stores.
+        if number % 2_000 == 0 {
+            until_stored(context, name, number).await;
+        }
+    }
+    until_stored(context, name, messages).await;
+}
+
+pub(crate) async fn until_stored(context: &Context, name: &str, count: u64) {
+    context.client().flush().await.unwrap();
+    let start = Instant::now();
+    while state(context, name).await.messages < count {
+        assert!(start.elapsed() < DEADLINE, "{count} messages were not stored within {DEADLINE:?}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+pub(crate) async fn state(context: &Context, name: &str) -> jetstream::stream::State {
+    context.get_stream(name).await.unwrap().cached_info().state.clone()
+}
+
+/// Everything in a stream, in order.
+pub(crate) async fn messages(context: &Context, name: &str) -> Vec<Message> {
+    let stream = context.get_stream(name).await.unwrap();
+    let count = usize::try_from(stream.cached_info().state.messages).unwrap();
+    let consumer = stream.create_consumer(OrderedConfig::default()).await.unwrap();
+    let mut incoming = consumer.messages().await.unwrap();
+    let (mut read, mut reader) = (Vec::with_capacity(count), None);
+    while read.len() < count {
+        let message = tokio::time::timeout(DEADLINE, incoming.next()).await.expect("messages").unwrap().unwrap();
+        let info = message.info().unwrap();
+        reader = Some(info.consumer.to_owned());
+        read.push(Message {
+            sequence: info.stream_sequence,
+            time_ns: info.published.unix_timestamp_nanos(),
+            subject: message.subject.to_string(),
+            headers: message.headers.clone(),
+            payload: message.payload.to_vec(),
+        });
+    }
+    drop(incoming);
+    // Servers of 2.15 save it with the others.
+    if let Some(reader) = reader {
+        stream.delete_consumer(&reader).await.unwrap();
+    }
+    read
+}
+
+/// A backup with another header and a checksum that holds.
+pub(crate) fn forged(whole: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+    let (head, rest) = whole.split_at(12);
+    let (length, rest) = rest.split_first_chunk().unwrap();
+    let (header, rest) = rest.split_at(usize::try_from(u32::from_le_bytes(*length)).unwrap());
+    let mut header = serde_json::from_slice(header).unwrap();
+    change(&mut header);
+    let header = serde_json::to_vec(&header).unwrap();
+    let length = u32::try_from(header.len()).unwrap().to_le_bytes();
+    let body = &rest[..rest.len() - 40];
+    let bytes = [head, &length, &header, body].concat();
+    let sum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);
+    [bytes.as_slice(), sum.as_ref(), b"DMBKPEND"].concat()
 }

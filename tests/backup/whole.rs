@@ -2,22 +2,25 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use async_nats::jetstream::kv;
 use async_nats::jetstream::stream::StorageType;
 use futures_util::StreamExt as _;
 
 use crate::kit::{DEADLINE, Scene};
-use crate::support::{Cluster, client};
+use crate::support::client;
 
 /// Messages of a stream before anything is removed from it.
 const MESSAGES: u64 = 50_000;
 
 /// A consumer that has acknowledged some of what it has.
-async fn consumer(scene: &Scene, stream: &str) -> PullConsumer {
-    let stream = scene.context.get_stream(stream).await.unwrap();
+pub(crate) async fn consumer(context: &Context, stream: &str) -> PullConsumer {
+    let name = stream;
+    let stream = context.get_stream(stream).await.unwrap();
     let config = pull::Config {
         durable_name: Some("reader".to_owned()),
+        filter_subjects: vec![format!("{name}.>")],
         ack_policy: AckPolicy::Explicit,
         ack_wait: Duration::from_secs(3_600),
         ..pull::Config::default()
@@ -35,21 +38,30 @@ async fn consumer(scene: &Scene, stream: &str) -> PullConsumer {
     consumer
 }
 
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) delivered: (u64, u64),
+    pub(crate) floor: (u64, u64),
+    pub(crate) waiting: usize,
+    pub(crate) pending: u64,
+    pub(crate) next: u64,
+}
+
 /// Where a consumer is, and which message it hands out next.
-async fn place(scene: &Scene, stream: &str) -> ((u64, u64), (u64, u64), usize, u64, u64) {
-    let stream = scene.context.get_stream(stream).await.unwrap();
+pub(crate) async fn place(context: &Context, stream: &str) -> Place {
+    let stream = context.get_stream(stream).await.unwrap();
     let mut consumer: PullConsumer = stream.get_consumer("reader").await.unwrap();
     let info = consumer.info().await.unwrap().clone();
     let mut batch = consumer.fetch().max_messages(1).messages().await.unwrap();
     let next = tokio::time::timeout(DEADLINE, batch.next()).await.unwrap().unwrap().unwrap();
     let (delivered, floor) = (info.delivered, info.ack_floor);
-    (
-        (delivered.consumer_sequence, delivered.stream_sequence),
-        (floor.consumer_sequence, floor.stream_sequence),
-        info.num_ack_pending,
-        info.num_pending,
-        next.info().unwrap().stream_sequence,
-    )
+    Place {
+        delivered: (delivered.consumer_sequence, delivered.stream_sequence),
+        floor: (floor.consumer_sequence, floor.stream_sequence),
+        waiting: info.num_ack_pending,
+        pending: info.num_pending,
+        next: next.info().unwrap().stream_sequence,
+    }
 }
 
 async fn comes_back(from: &str, to: &str, storage: StorageType) {
@@ -61,7 +73,7 @@ async fn comes_back(from: &str, to: &str, storage: StorageType) {
     for sequence in (1_000..MESSAGES).step_by(211).filter(|sequence| sequence % 50 != 7).chain([MESSAGES]) {
         assert!(stream.delete_message(sequence).await.unwrap(), "{sequence}");
     }
-    consumer(&source, "SOURCE").await;
+    consumer(&source.context, "SOURCE").await;
     let (state, messages) = (source.state("SOURCE").await, source.messages("SOURCE").await);
     let done = source.backup("SOURCE", "source.backup", &["--check"]).expect_code(0);
     let told = format!("stream SOURCE: {} messages", state.messages);
@@ -81,7 +93,7 @@ async fn comes_back(from: &str, to: &str, storage: StorageType) {
     };
     assert_eq!(places(&restored), places(&state));
     assert!(target.messages("SOURCE").await == messages, "a message is not as it was");
-    assert_eq!(place(&target, "SOURCE").await, place(&source, "SOURCE").await);
+    assert_eq!(place(&target.context, "SOURCE").await, place(&source.context, "SOURCE").await);
     // It is a stream like any: with its configuration, it takes what comes, behind what was deleted last.
     let (new, old) = (target.context.get_stream("SOURCE").await.unwrap(), stream.cached_info().config.clone());
     let new = new.cached_info().config.clone();
@@ -170,7 +182,7 @@ async fn consumers_stay_away_where_they_are_not_wanted() {
     for version in crate::kit::VERSIONS {
         let (source, target) = (Scene::of(version).await, Scene::of(version).await);
         source.stream("S", StorageType::File, 200).await;
-        consumer(&source, "S").await;
+        consumer(&source.context, "S").await;
         source.backup("S", "s", &["--no-consumers"]).expect_code(0).tells("0 consumers");
         target.restore(&source.path("s"), &[]).expect_code(0).tells("0 consumers");
         assert_eq!(target.state("S").await.consumer_count, 0);
@@ -204,32 +216,4 @@ async fn a_stream_that_is_written_to_is_saved_as_it_was() {
         let after = target.messages("S").await;
         assert!(after.len() >= before.len() && after[..before.len()] == before[..], "{version}");
     }
-}
-
-#[tokio::test]
-async fn a_stream_of_a_cluster_comes_back_alone_and_in_a_cluster() {
-    let cluster = Cluster::start(3);
-    let alone = Scene::of("2.15.1").await;
-    let context = async_nats::jetstream::new(client(&cluster.url()).await);
-    let config = async_nats::jetstream::stream::Config {
-        name: "S".to_owned(),
-        subjects: vec!["S.>".to_owned()],
-        num_replicas: 3,
-        ..Default::default()
-    };
-    context.create_stream(config).await.unwrap();
-    for number in 0..200 {
-        context.publish(format!("S.{number}"), "x".into()).await.unwrap().await.unwrap();
-    }
-    let (url, path) = (cluster.node(0).url(), alone.path("s"));
-    let path = path.to_str().unwrap();
-    crate::process::run(&["topology", "backup", "S", "-o", path, "--nats", &url]).expect_code(0).tells("200 messages");
-    alone.restore(&alone.path("s"), &[]).expect_code(1).tells("--replicas 1");
-    assert!(!alone.has("S").await);
-    alone.restore(&alone.path("s"), &["--replicas", "1"]).expect_code(0);
-    assert_eq!(alone.state("S").await.messages, 200);
-    context.delete_stream("S").await.unwrap();
-    crate::process::run(&["topology", "restore", path, "--nats", &url]).expect_code(0).tells("200 messages");
-    let stream = context.get_stream("S").await.unwrap();
-    assert_eq!((stream.cached_info().state.messages, stream.cached_info().config.num_replicas), (200, 3));
 }

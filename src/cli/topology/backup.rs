@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::cli::progress::{Progress, plural, size};
+use crate::cli::progress::{Progress, plural, size, waiting};
 use crate::cli::settings::{self, ConfigArgs};
 use crate::cli::signals::Stop;
 use crate::cli::{Failure, block_on};
@@ -13,7 +13,7 @@ use crate::config::settings::Nats;
 use crate::telemetry::{clock, logging};
 use crate::transport::nats::snapshot::expect::Expect;
 use crate::transport::nats::snapshot::{
-    Chunk, Content, ContentError, Footer, Header, Looker, Save, Session, SnapshotError, State, Writer,
+    Chunk, Content, ContentError, Footer, Header, Layout, Looker, Save, Session, SnapshotError, State, Writer, is_name,
 };
 
 /// Names that an error lists.
@@ -24,14 +24,20 @@ const NEAR: f64 = 0.75;
 /// What `topology backup` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The file holds all that the server knows of the stream: each message with its sequence, time, subject and headers, what
-is deleted, the configuration, the consumers with their places; and a checksum. It has its name once it is whole and on
-the disk. A key-value bucket B is the stream KV_B, an object store the stream OBJ_B. Streams in memory need a server of
-2.15 or later.
+The file holds what the server writes down of the stream: each message with its sequence, time, subject and headers,
+what is deleted, the configuration, the consumers with their places; and a checksum. It has its name once it is whole and
+on the disk. A key-value bucket B is the stream KV_B, an object store the stream OBJ_B. Streams in memory need a server
+of 2.15 or later. A stream that is being restored, or was left by a restore that was broken off, is refused.
+In a cluster of 2.15 or later a consumer that waits for acknowledgements is written down at the first of them: messages
+behind it that were acknowledged are delivered again after a restore. From 2.15 on the time at which the stream was made
+is not kept.
+From 2.15 on the messages in the snapshot are counted as they come. Servers before send their own files, which are
+followed to their end and not looked into: a restore tells how many messages they hold.
 It is the stream as it is at the start. What comes meanwhile is in it whole, in part or not (never with 2.15 or later).
 Servers before 2.12 delete nothing meanwhile; and what was deleted shortly before may come back with a restore if
 somebody writes meanwhile: with them, back up a stream that rests.
---check lets the server read all messages first and compare their checksums; from 2.15 on it always does, as it reads.
+--check lets the server read all messages first and compare their checksums; from 2.15 on it always does, as it reads. Such a
+server answers nothing else about the stream meanwhile.
 
 Rights: publish to $JS.API.STREAM.SNAPSHOT.STREAM, $JS.API.STREAM.INFO.STREAM, $JS.API.STREAM.NAMES and
 $JS.SNAPSHOT.ACK.STREAM.>, subscribe to _INBOX.>.
@@ -83,18 +89,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     })
 }
 
-/// Whether the server could have a stream of this name; the rest of it would be another subject.
-fn is_name(stream: &str) -> bool {
-    !stream.is_empty() && !stream.contains(|c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c))
-}
-
 async fn save(args: &Args, nats: &Nats, mut writer: Writer) -> Result<(), Failure> {
     let stream = &args.stream;
     let mut session = Session::open(nats).await.map_err(Failure::failed)?;
-    if args.check {
-        tracing::info!("the server checks stream {stream} first, which may take long");
-    }
-    let (about, mut save) = match Save::begin(&mut session, stream, !args.no_consumers, args.check).await {
+    let doing = if args.check { "the server checks the stream first" } else { "waiting for the server" };
+    let begun = Save::begin(&mut session, stream, !args.no_consumers, args.check);
+    let (about, mut save) = match waiting(doing, begun).await {
         Ok(begun) => begun,
         Err(SnapshotError::NoStream(_)) => return Err(Failure::failed(absent(&mut session, stream).await)),
         Err(error) => return Err(Failure::failed(error)),
@@ -126,6 +126,14 @@ async fn save(args: &Args, nats: &Nats, mut writer: Writer) -> Result<(), Failur
     let (bytes, sum) = writer.finish(&Footer { after: after.clone(), content }).map_err(Failure::failed)?;
     let file = args.output.display();
     eprintln!("{} to {file}: {}, sha256 {sum}", told(stream, &header.state, &content), size(bytes));
+    if content.layout == Layout::Files {
+        eprintln!("the messages in it are not counted before a restore: this server sends its own files");
+    } else if content.consumers > 0 && session.is_clustered() {
+        eprintln!(
+            "a consumer that waited for acknowledgements is saved at the first of them, as servers do in a cluster: it \
+             delivers again from there after a restore"
+        );
+    }
     let moved = after.last_seq.saturating_sub(header.state.last_seq);
     if moved > 0 {
         eprintln!(
@@ -188,11 +196,5 @@ mod tests {
         assert_eq!(instead(&names, "positions"), "; positions is a key-value bucket, whose stream is KV_positions");
         assert_eq!(instead(&names, "zzz"), told);
         assert!(instead(&[], "zzz").contains("none that this user may see"));
-    }
-
-    #[test]
-    fn a_name_of_a_stream_is_one_token() {
-        assert!(is_name("MARKET_DATA") && is_name("KV_a-b"));
-        assert!(["", "a.b", "a b", "a*", ">", "a/b", "a\\b", "a\n"].iter().all(|name| !is_name(name)));
     }
 }

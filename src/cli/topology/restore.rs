@@ -1,10 +1,11 @@
-//! `topology restore`: a stream from a file, as it was.
+//! `topology restore`: a stream from a file, as it was. Here is what needs no server; `work` is the rest.
+
+mod work;
 
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -14,32 +15,30 @@ use crate::cli::progress::{Progress, size};
 use crate::cli::settings::{self, ConfigArgs};
 use crate::cli::signals::Stop;
 use crate::cli::{Failure, block_on};
-use crate::config::settings::Nats;
 use crate::telemetry::{clock, logging};
-use crate::transport::nats::snapshot::expect::Expect;
-use crate::transport::nats::snapshot::{Backup, Layout, Load, Session, SnapshotError, State, discard, is_unfinished};
+use crate::transport::nats::snapshot::expect::Expiry;
+use crate::transport::nats::snapshot::{Backup, State, is_marked};
 
-/// Subjects of a stream that are looked up at most.
-const SUBJECTS_MAX: usize = 64;
-/// In a cluster consumers appear one after the other.
-const SETTLE_TRIES: u32 = 10;
-const SETTLE_PAUSE: Duration = Duration::from_millis(500);
+/// Clocks differ by so much, and a message may expire so late, in nanoseconds.
+const SLACK_NS: i128 = 10_000_000_000;
 
 /// What `topology restore` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The file's checksum is compared before anything is sent, and what the server reports at the end with what the backup
-holds; the exit code is 1 where they differ. A stream has the name that it was saved under: servers take no other. One
+holds. Exit codes: 0 restored as it was, 1 nothing is restored, 3 it is restored, and not as it was or not compared.
+A stream has the name that it was saved under: servers take no other. One
 that exists is left alone: delete it first, or restore into another server or account.
 A backup made by a server of 2.15 or later is for servers of 2.15 or later; older ones go both ways.
 Servers of 2.15 or later keep the part of a stream whose restore is broken off. So it has a mark and a subject of its
-own until it is whole; --discard-unfinished deletes what has that mark. See that no other restore of it is under way.
+own until it is whole; --discard-unfinished deletes what has that mark, and what a restore that was broken off has left
+in a cluster: the name, without a stream. See that no other restore of it is under way.
 Messages older than the stream's max_age would be gone at once: such a backup is refused until --max-age says what is
 meant, 0s for none.
 
 Rights: publish to $JS.API.STREAM.RESTORE.STREAM, $JS.API.STREAM.INFO.STREAM, $JS.API.STREAM.NAMES and
-$JS.SNAPSHOT.RESTORE.STREAM.>, for 2.15 and later $JS.API.STREAM.UPDATE.STREAM and $JS.API.STREAM.DELETE.STREAM too;
-subscribe to _INBOX.>.
+$JS.SNAPSHOT.RESTORE.STREAM.>, for 2.15 and later $JS.API.STREAM.UPDATE.STREAM and $JS.API.STREAM.DELETE.STREAM too,
+in a cluster the latter always; subscribe to _INBOX.>.
 
 Examples:
   data-manager topology restore market-data.backup --dry-run
@@ -69,6 +68,11 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     logging::start("warn,data_manager::cli=info", logging::Format::Auto).map_err(Failure::config)?;
     let mut backup = Backup::open(&args.file).map_err(Failure::failed)?;
+    if is_marked(&backup.header.config) {
+        let (file, stream) = (args.file.display(), &backup.header.stream);
+        let text = format!("{file}: holds a part of stream {stream}: it was made while a restore was under way");
+        return Err(Failure::failed(text));
+    }
     block_on(async {
         let mut stop = Stop::new()?;
         check(&mut backup, &mut stop).await?;
@@ -79,7 +83,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         let loaded = args.config.load(&settings::servers(args.nats.as_deref()))?;
         settings::check(&loaded)?;
         settings::check_secrets(&loaded.settings.transport.nats)?;
-        Box::pin(restore(args, &loaded.settings.transport.nats, &backup, &mut stop)).await
+        Box::pin(work::restore(args, &loaded.settings.transport.nats, &backup, &mut stop)).await
     })
 }
 
@@ -110,133 +114,17 @@ fn print(args: &Args, backup: &Backup) {
     let storage = config("storage").as_str().unwrap_or_default().to_owned();
     let _ = writeln!(
         std::io::stdout().lock(),
-        "{}\nsaved {} by nats-server {}\nsubjects {}; storage {storage}, replicas {}, max_age {age}\n{}: {}, sha256 {}",
+        "{}\nsaved {} by nats-server {}\nsubjects {}; storage {}, replicas {}, max_age {age}\n{}: {}, sha256 {}",
         told(&header.stream, &header.state, content),
         header.time,
         header.server,
-        list.join(", "),
+        plain(&list.join(", ")),
+        plain(&storage),
         config("num_replicas"),
         args.file.display(),
         size(backup.bytes),
         backup.sum(),
     );
-}
-
-async fn restore(args: &Args, nats: &Nats, backup: &Backup, stop: &mut Stop) -> Result<(), Failure> {
-    let (header, footer) = (&backup.header, &backup.footer);
-    let stream = &header.stream;
-    let config = overridden(&header.config, args);
-    refuse_expired(&config, &header.state, args)?;
-    let mut session = Session::open(nats).await.map_err(Failure::failed)?;
-    ready(&mut session, args, backup, &config).await?;
-    let layout = footer.content.layout;
-    let begun = Load::begin(&mut session, stream, &config, &header.state, layout).await;
-    let mut load = begun.map_err(Failure::failed)?;
-    let sent = tokio::select! {
-        biased;
-        () = stop.wait() => Err(Failure::failed("stopped")),
-        sent = send(&mut session, &mut load, backup) => sent.map_err(Failure::failed),
-    };
-    let state = match sent {
-        Ok(state) => state,
-        Err(failure) => {
-            let left = load.abandon(&mut session).await;
-            let left = left.unwrap_or_else(|| format!("stream {stream} was not restored"));
-            return Err(Failure::failed(format!("{}\n{left}", failure.message)));
-        }
-    };
-    let expires = max_age(&config).is_some() && args.max_age.is_some() || is_set(&config, "allow_msg_ttl");
-    let expect = Expect::new(&header.state, &footer.after, &footer.content, expires);
-    let state = settled(&mut session, stream, &expect, state).await;
-    let differences = expect.differences(&state);
-    let restored = told(stream, &state, &footer.content);
-    if !differences.is_empty() {
-        let moved = header.state != footer.after && layout == Layout::Files;
-        let hint = if moved { "; the stream was written to while it was saved" } else { "" };
-        let text = format!("{restored}\nit is restored, and not as it was: {}{hint}", differences.join("; "));
-        return Err(Failure::failed(text));
-    }
-    eprintln!("restored {restored}");
-    let gone = header.state.messages.saturating_sub(state.messages);
-    if expires && gone > 0 {
-        eprintln!("{gone} of its messages have expired since it was saved");
-    }
-    Ok(())
-}
-
-/// Whether the server can take it: no stream of this name, none on its subjects, a layout that it knows.
-async fn ready(session: &mut Session, args: &Args, backup: &Backup, config: &Value) -> Result<(), Failure> {
-    let stream = &backup.header.stream;
-    let version = session.version();
-    if backup.footer.content.layout == Layout::Messages && is_before_2_15(&version) {
-        let text = format!(
-            "{}: made by nats-server {}, and for servers of 2.15 or later; this one is {version}: update it",
-            args.file.display(),
-            backup.header.server
-        );
-        return Err(Failure::failed(text));
-    }
-    match session.about(stream).await.map_err(Failure::failed)? {
-        None => {}
-        Some(about) if is_unfinished(&about) && args.discard_unfinished => {
-            discard(session, stream).await.map_err(Failure::failed)?;
-        }
-        Some(about) if is_unfinished(&about) => {
-            let text = format!(
-                "stream {stream} is there in part: a restore of it is under way, or was broken off; if none is under \
-                 way, give --discard-unfinished"
-            );
-            return Err(Failure::failed(text));
-        }
-        Some(about) => {
-            let text = format!(
-                "stream {stream} exists already, with {} messages: delete it first (`nats stream rm {stream}`), or \
-                 restore into another server or account; servers restore a stream under its own name only",
-                about.state.messages
-            );
-            return Err(Failure::failed(text));
-        }
-    }
-    let subjects = config.get("subjects").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-    for subject in subjects.take(SUBJECTS_MAX) {
-        // A user who may not ask is told less.
-        let Ok(names) = session.names(Some(subject)).await else { break };
-        if let Some(name) = names.first() {
-            let text =
-                format!("stream {name} takes messages on {subject} already, a subject of {stream}: delete one of them");
-            return Err(Failure::failed(text));
-        }
-    }
-    Ok(())
-}
-
-async fn send(session: &mut Session, load: &mut Load, backup: &Backup) -> Result<State, SnapshotError> {
-    let (mut progress, mut at) = (Progress::new("restoring"), 0);
-    loop {
-        let bytes = backup.data(at, load.chunk()).map_err(|error| SnapshotError::Broken(error.to_string()))?;
-        if bytes.is_empty() {
-            break;
-        }
-        at += bytes.len() as u64;
-        load.send(session, Bytes::from(bytes)).await?;
-        progress.tell_bytes(at, backup.data_bytes());
-    }
-    progress.end();
-    load.finish(session).await
-}
-
-/// What the server reports once it is as it must be, or in the end.
-async fn settled(session: &mut Session, stream: &str, expect: &Expect, mut state: State) -> State {
-    for _ in 0..SETTLE_TRIES {
-        if expect.differences(&state).is_empty() {
-            break;
-        }
-        tokio::time::sleep(SETTLE_PAUSE).await;
-        if let Ok(Some(about)) = session.about(stream).await {
-            state = about.state;
-        }
-    }
-    state
 }
 
 /// The configuration with what the arguments change.
@@ -259,6 +147,11 @@ fn overridden(config: &Value, args: &Args) -> Value {
     config
 }
 
+/// A text of a file that may say anything, for a terminal that does what it is told.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
 /// How long a stream keeps messages; `None` for ever.
 fn max_age(config: &Value) -> Option<Duration> {
     let nanos = config.get("max_age").and_then(Value::as_u64).filter(|nanos| *nanos > 0)?;
@@ -272,9 +165,7 @@ fn is_set(config: &Value, key: &str) -> bool {
 /// Messages that would be gone as soon as they are there.
 fn refuse_expired(config: &Value, state: &State, args: &Args) -> Result<(), Failure> {
     let (Some(age), None) = (max_age(config), args.max_age) else { return Ok(()) };
-    let first = OffsetDateTime::parse(&state.first_ts, &Rfc3339).map(OffsetDateTime::unix_timestamp_nanos);
-    let oldest = i128::from(clock::wall_ns()) - i128::try_from(age.as_nanos()).unwrap_or(i128::MAX);
-    if state.messages == 0 || first.is_ok_and(|first| first > oldest) {
+    if state.messages == 0 || is_younger(&state.first_ts, age, 0) {
         return Ok(());
     }
     let text = format!(
@@ -287,6 +178,26 @@ fn refuse_expired(config: &Value, state: &State, args: &Args) -> Result<(), Fail
     Err(Failure::failed(text))
 }
 
+/// Which messages of a backup may have expired by now.
+fn expiry(config: &Value, state: &State) -> Expiry {
+    if is_set(config, "allow_msg_ttl") {
+        return Expiry::Any;
+    }
+    match max_age(config) {
+        None => Expiry::None,
+        Some(age) if is_younger(&state.first_ts, age, SLACK_NS) => Expiry::None,
+        Some(age) if is_younger(&state.last_ts, age, SLACK_NS) => Expiry::Oldest,
+        Some(_) => Expiry::Any,
+    }
+}
+
+/// Whether a message of that time is younger than `age`, and will be for some time.
+fn is_younger(time: &str, age: Duration, slack_ns: i128) -> bool {
+    let time = OffsetDateTime::parse(time, &Rfc3339).map(OffsetDateTime::unix_timestamp_nanos);
+    let oldest = i128::from(clock::wall_ns()) - i128::try_from(age.as_nanos()).unwrap_or(i128::MAX);
+    time.is_ok_and(|time| time > oldest.saturating_add(slack_ns))
+}
+
 /// Whether a server is known to be too old for messages in an archive.
 fn is_before_2_15(version: &str) -> bool {
     let mut parts = version.split('.').map_while(|part| part.parse::<u32>().ok());
@@ -296,6 +207,23 @@ fn is_before_2_15(version: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_is_older_than_the_age_may_have_expired() {
+        let text = |seconds: u64| {
+            let time = i128::from(clock::wall_ns()) - i128::from(seconds) * 1_000_000_000;
+            OffsetDateTime::from_unix_timestamp_nanos(time).unwrap().format(&Rfc3339).unwrap()
+        };
+        let state = |first, last| State { first_ts: text(first), last_ts: text(last), ..State::default() };
+        let config = json!({ "max_age": 3_600_000_000_000_u64 });
+        assert_eq!(expiry(&json!({}), &state(9_000, 9_000)), Expiry::None);
+        assert_eq!(expiry(&config, &state(1_000, 10)), Expiry::None);
+        assert_eq!(expiry(&config, &state(3_595, 10)), Expiry::Oldest);
+        assert_eq!(expiry(&config, &state(9_000, 9_000)), Expiry::Any);
+        assert_eq!(expiry(&json!({ "allow_msg_ttl": true }), &state(10, 10)), Expiry::Any);
+        let unknown = State::default();
+        assert_eq!(expiry(&config, &unknown), Expiry::Any);
+    }
 
     #[test]
     fn only_servers_that_are_known_to_be_older_are_older() {

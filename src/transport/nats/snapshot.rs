@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 
 pub use self::content::{Content, ContentError, Layout, Looker};
 pub use self::file::{Backup, Check, FileError, Footer, Header, Writer};
-pub use self::load::{Load, discard, is_unfinished};
+pub use self::load::{Load, discard, is_marked};
 pub use self::save::{Chunk, Save};
 use super::connect::{self, Chain, ConnectError};
 use crate::config::settings::Nats;
@@ -39,8 +39,11 @@ const EVENTS: usize = 64;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// A page of names is of so many; nobody reads more pages than this.
 const PAGES_MAX: usize = 64;
+/// A name has so many bytes at most: it is the name of a directory too.
+const NAME_MAX: usize = 255;
 /// JetStream's codes.
 const NO_STREAM: u64 = 10_059;
+const NAME_TAKEN: u64 = 10_130;
 
 /// Why a stream is not saved, or not restored.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +111,13 @@ pub struct State {
     pub consumer_count: u64,
 }
 
+/// Whether a server could have a stream of this name; in a subject the rest of any other would be another subject.
+#[must_use]
+pub fn is_name(stream: &str) -> bool {
+    let foreign = |c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c);
+    !stream.is_empty() && stream.len() <= NAME_MAX && !stream.contains(foreign)
+}
+
 /// A stream's configuration and state.
 #[derive(Clone, Debug, Deserialize)]
 pub struct About {
@@ -141,6 +151,12 @@ impl Session {
     #[must_use]
     pub fn version(&self) -> String {
         self.client.server_info().version
+    }
+
+    /// Whether that server is one of several.
+    #[must_use]
+    pub fn is_clustered(&self) -> bool {
+        self.client.server_info().cluster.is_some_and(|name| !name.is_empty())
     }
 
     /// Configuration and state of a stream; `None` where there is none.
@@ -177,6 +193,11 @@ impl Session {
             }
         }
         Ok(names)
+    }
+
+    /// Past events of the connection say nothing of what it can do now.
+    fn forget_events(&mut self) {
+        while self.events.try_recv().is_ok() {}
     }
 
     /// Changes a stream's configuration.
@@ -274,7 +295,12 @@ fn hint(code: u64, reason: &str) -> &'static str {
     } else if text.contains("bad message") {
         "; the stream is damaged on the server's disk: without --check the backup holds what is left of it"
     } else if text.contains("no flow response") || text.contains("no interest") {
-        "; the server did not hear from us: may this user publish to $JS.SNAPSHOT.ACK.>, is the connection very slow?"
+        "; the server did not hear from us in time: may this user publish to $JS.SNAPSHOT.ACK.>, is the connection or \
+         the disk that is written to very slow?"
+    } else if told(NAME_TAKEN) {
+        "; a restore of it is under way; or no such stream is to be seen, and a restore that was broken off in a \
+         cluster has left its name taken, or a server could not load it (its log says so): --discard-unfinished \
+         deletes what is left"
     } else if told(10_047) || told(10_028) || told(10_023) {
         "; the store of the server, or of the account, is too small for it: raise max_file_store (max_memory_store for \
          a stream in memory) or the account's limits, or make room"
@@ -292,5 +318,19 @@ fn hint(code: u64, reason: &str) -> &'static str {
         "; a backup made by a server of 2.15 or later is for servers of 2.15 or later"
     } else {
         ""
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_a_stream_is_one_token() {
+        assert!(is_name("MARKET_DATA") && is_name("KV_a-b") && is_name(&"a".repeat(255)));
+        let long = "a".repeat(256);
+        assert!(
+            ["", "a.b", "a b", "a*", ">", "a/b", "a\\b", "a\n", "a\u{1b}[2J", &long].iter().all(|name| !is_name(name))
+        );
     }
 }

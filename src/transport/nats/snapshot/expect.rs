@@ -18,14 +18,26 @@ pub struct Expect {
     pub last_seq: RangeInclusive<u64>,
     /// Consumers.
     pub consumers: u64,
-    /// Whether messages may have expired since.
-    pub expires: bool,
+    /// Which messages may have expired since.
+    pub expiry: Expiry,
+}
+
+/// Which messages of a backup may have expired since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiry {
+    /// None.
+    #[default]
+    None,
+    /// Some of the oldest, and not the newest.
+    Oldest,
+    /// Any.
+    Any,
 }
 
 impl Expect {
     /// From the state before, the state after, and what was in the snapshot.
     #[must_use]
-    pub fn new(before: &State, after: &State, content: &Content, expires: bool) -> Self {
+    pub fn new(before: &State, after: &State, content: &Content, expiry: Expiry) -> Self {
         let came = after.last_seq.saturating_sub(before.last_seq);
         // What was there before and still is there after must be in it.
         let least = after.messages.saturating_sub(came).min(before.messages);
@@ -42,7 +54,7 @@ impl Expect {
                 before.last_seq..=after.last_seq.max(before.last_seq),
             ),
         };
-        Self { messages, first_seq, last_seq, consumers: content.consumers, expires }
+        Self { messages, first_seq, last_seq, consumers: content.consumers, expiry }
     }
 
     /// Why a snapshot with this in it cannot be all of the stream.
@@ -66,13 +78,18 @@ impl Expect {
         };
         // What came since it is there is none of the backup's.
         let since = state.last_seq.saturating_sub(*self.last_seq.end());
-        let least = if self.expires { 0 } else { *self.messages.start() };
+        let least = match self.expiry {
+            Expiry::None => *self.messages.start(),
+            Expiry::Oldest => 1.min(*self.messages.start()),
+            Expiry::Any => 0,
+        };
         compare("messages", state.messages, least..=self.messages.end().saturating_add(since));
         compare("last sequence", state.last_seq, *self.last_seq.start()..=self.last_seq.end().saturating_add(since));
         // An empty stream may say 0, 1 or what comes next.
-        if state.messages > 0 && !self.expires {
+        if state.messages > 0 {
             let (start, end) = self.first_seq.clone().into_inner();
-            compare("first sequence", state.first_seq, start.max(1)..=end.max(1));
+            let end = if self.expiry == Expiry::None { end.max(1) } else { u64::MAX };
+            compare("first sequence", state.first_seq, start.max(1)..=end);
         }
         compare("consumers", state.consumer_count, self.consumers..=self.consumers);
         found
@@ -81,7 +98,11 @@ impl Expect {
 
 fn range(range: &RangeInclusive<u64>) -> String {
     let (start, end) = (range.start(), range.end());
-    if start == end { start.to_string() } else { format!("{start} to {end}") }
+    match *end {
+        u64::MAX => format!("{start} or later"),
+        end if *start == end => end.to_string(),
+        end => format!("{start} to {end}"),
+    }
 }
 
 #[cfg(test)]
@@ -100,7 +121,7 @@ mod tests {
     fn a_stream_that_rested_comes_back_exactly() {
         let rested = state(90, 5, 100);
         for layout in [Layout::Files, Layout::Messages] {
-            let expect = Expect::new(&rested, &rested, &content(layout, 90, 5, 100), false);
+            let expect = Expect::new(&rested, &rested, &content(layout, 90, 5, 100), Expiry::None);
             assert_eq!(expect.differences(&rested), Vec::<String>::new());
             let told = expect.differences(&state(91, 4, 100));
             assert_eq!(told, ["messages 91, of the backup 90", "first sequence 4, of the backup 5"]);
@@ -117,7 +138,7 @@ mod tests {
         assert_eq!(Expect::lacks(&before, &after, &content(Layout::Messages, 85, 10, 100)), None);
         assert!(Expect::lacks(&before, &after, &content(Layout::Messages, 84, 10, 100)).is_some());
         assert_eq!(Expect::lacks(&before, &after, &content(Layout::Files, 0, 0, 0)), None);
-        let expect = Expect::new(&before, &after, &content(Layout::Files, 0, 0, 0), false);
+        let expect = Expect::new(&before, &after, &content(Layout::Files, 0, 0, 0), Expiry::None);
         assert_eq!(expect.differences(&state(90, 5, 100)), Vec::<String>::new());
         assert_eq!(expect.differences(&state(95, 10, 110)), Vec::<String>::new());
         assert_eq!(expect.differences(&state(84, 10, 100)).len(), 1);
@@ -127,11 +148,14 @@ mod tests {
     #[test]
     fn what_has_expired_is_not_missed_and_an_empty_stream_is_empty() {
         let rested = state(90, 5, 100);
-        let expect = Expect::new(&rested, &rested, &content(Layout::Files, 0, 0, 0), true);
-        assert_eq!(expect.differences(&state(0, 101, 100)), Vec::<String>::new());
-        assert_eq!(expect.differences(&state(0, 1, 0)).len(), 1);
+        let expect = |expiry| Expect::new(&rested, &rested, &content(Layout::Files, 0, 0, 0), expiry);
+        assert_eq!(expect(Expiry::Any).differences(&state(0, 101, 100)), Vec::<String>::new());
+        assert_eq!(expect(Expiry::Any).differences(&state(0, 1, 0)).len(), 1);
+        assert_eq!(expect(Expiry::Oldest).differences(&state(40, 51, 100)), Vec::<String>::new());
+        assert_eq!(expect(Expiry::Oldest).differences(&state(0, 101, 100)).len(), 1, "the newest is missed");
+        assert_eq!(expect(Expiry::None).differences(&state(40, 51, 100)).len(), 2);
         let empty = state(0, 0, 0);
-        let expect = Expect::new(&empty, &empty, &content(Layout::Messages, 0, 0, 0), false);
+        let expect = Expect::new(&empty, &empty, &content(Layout::Messages, 0, 0, 0), Expiry::Oldest);
         assert_eq!(expect.differences(&state(0, 1, 0)), Vec::<String>::new());
     }
 }

@@ -15,10 +15,12 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Content, State};
+use super::{Content, State, is_name};
 use crate::transport::files::open_options;
 
 const MAGIC: &[u8; 8] = b"DMBACKUP";
@@ -76,6 +78,24 @@ pub struct Header {
     pub state: State,
 }
 
+impl Header {
+    /// Whether it can be used as it stands: whoever writes a file can write a checksum too, and a name goes into the
+    /// subjects that servers are asked by.
+    fn check(&self) -> Result<(), String> {
+        if !is_name(&self.stream) {
+            return Err(format!("is of a stream {:?}, which no server could have", self.stream));
+        }
+        if self.config.get("name").and_then(Value::as_str) != Some(&self.stream) {
+            return Err(format!("is of stream {}, and its configuration is another stream's", self.stream));
+        }
+        let texts = [&self.time, &self.server, &self.state.first_ts, &self.state.last_ts];
+        match texts.iter().find(|text| text.contains(char::is_control)) {
+            Some(text) => Err(format!("has {text:?} in its header, which no server says")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// What is known at the end.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Footer {
@@ -106,22 +126,7 @@ impl Writer {
         let name = name.ok_or_else(|| unusable(path, "is a directory: name a file in it"))?;
         refuse_existing(path, force)?;
         let temporary = path.with_file_name(format!(".{}.part", name.to_string_lossy()));
-        // What a killed one has left is taken over, and one that lives is left alone. Only its owner reads it: a bucket
-        // may hold secrets.
-        let file = open_options().read(true).write(true).create(true).truncate(false).mode(0o600).open(&temporary);
-        let file = file.map_err(|source| io_error(&temporary, source))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(FileError::Busy(path.display().to_string())),
-            Err(TryLockError::Error(source)) => return Err(io_error(&temporary, source)),
-        }
-        // Whoever had the lock may have given the file its name since it was opened here.
-        let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
-        let mine = file.metadata().map(of).map_err(|source| io_error(&temporary, source))?;
-        if fs::symlink_metadata(&temporary).map(of).ok() != Some(mine) {
-            return Err(FileError::Busy(path.display().to_string()));
-        }
-        file.set_len(0).map_err(|source| io_error(&temporary, source))?;
+        let file = begin(path, &temporary)?;
         Ok(Self { path: path.to_owned(), temporary, file, sum: Context::new(&SHA256), bytes: 0, force, done: false })
     }
 
@@ -157,10 +162,12 @@ impl Writer {
         self.write(&[sum.as_ref(), END].concat())?;
         let Self { path, temporary, file, .. } = &self;
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        refuse_existing(path, self.force)?;
-        let done = file.sync_all().and_then(|()| fs::rename(temporary, path));
-        done.and_then(|()| File::open(directory)?.sync_all()).map_err(|source| io_error(path, source))?;
+        file.sync_all().map_err(|source| io_error(temporary, source))?;
+        give_name(temporary, path, self.force)?;
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        // From here on a file of the temporary name is somebody else's.
         self.done = true;
+        synced.map_err(|source| io_error(&self.path, source))?;
         Ok((self.bytes, hex(sum.as_ref())))
     }
 
@@ -233,7 +240,8 @@ impl Backup {
         let behind = HEAD_BYTES as u64 + u64::from(length);
         let before = start.checked_sub(number(footer_length)).filter(|before| *before >= behind);
         let before = before.ok_or_else(|| bad(DAMAGED))?;
-        let header = part(&file, HEAD_BYTES as u64, behind).ok_or_else(|| bad(DAMAGED))?;
+        let header: Header = part(&file, HEAD_BYTES as u64, behind).ok_or_else(|| bad(DAMAGED))?;
+        header.check().map_err(|what| bad(&what))?;
         let footer = part(&file, before, start).ok_or_else(|| bad(DAMAGED))?;
         Ok(Self { path: path.to_owned(), file, header, footer, data: (behind, before), bytes, sum: sum.to_vec() })
     }
@@ -300,6 +308,57 @@ impl Check<'_> {
         self.sum.update(buffer.get(..read).unwrap_or_default());
         self.done += read as u64;
         Ok(Some((self.done, self.end)))
+    }
+}
+
+/// A new file under the temporary name, and locked. What a killed one has left is removed, and one that lives is left
+/// alone.
+fn begin(path: &Path, temporary: &Path) -> Result<File, FileError> {
+    let io = |source| io_error(temporary, source);
+    let busy = || FileError::Busy(path.display().to_string());
+    // Only its owner reads it: a bucket may hold secrets.
+    let new = || open_options().read(true).write(true).create_new(true).mode(0o600).open(temporary);
+    let file = match new() {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let old = open_options().read(true).write(true).open(temporary).map_err(io)?;
+            lock(&old, temporary)?.then_some(()).ok_or_else(busy)?;
+            fs::remove_file(temporary).map_err(io)?;
+            new().map_err(|error| if error.kind() == io::ErrorKind::AlreadyExists { busy() } else { io(error) })?
+        }
+        file => file.map_err(io)?,
+    };
+    if lock(&file, temporary)? { Ok(file) } else { Err(busy()) }
+}
+
+/// Locks a file, unless somebody else has done so, or has given it another name since it was opened.
+fn lock(file: &File, path: &Path) -> Result<bool, FileError> {
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(false),
+        Err(TryLockError::Error(source)) => return Err(io_error(path, source)),
+    }
+    let of = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+    let mine = file.metadata().map(of).map_err(|source| io_error(path, source))?;
+    Ok(fs::symlink_metadata(path).map(of).ok() == Some(mine))
+}
+
+/// Gives a file its name. Without `force` it takes the place of no other, however late that one has come.
+fn give_name(temporary: &Path, path: &Path, force: bool) -> Result<(), FileError> {
+    let io = |source| io_error(path, source);
+    let exists = || FileError::Exists(path.display().to_string());
+    if force {
+        return fs::rename(temporary, path).map_err(io);
+    }
+    match renameat_with(CWD, temporary, CWD, path, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(Errno::EXIST) => Err(exists()),
+        // Some file systems do not know it, and some of them do know links.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => match fs::hard_link(temporary, path) {
+            Ok(()) => fs::remove_file(temporary).map_err(io),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
+            Err(_) => refuse_existing(path, false).and_then(|()| fs::rename(temporary, path).map_err(io)),
+        },
+        Err(error) => Err(io(error.into())),
     }
 }
 

@@ -3,6 +3,9 @@
 //! A server before 2.15 makes the stream at the end, or not at all. Later ones write into it as the messages come, and
 //! what they have when it is broken off stays, and looks like any stream. So it is made under a mark and with a subject
 //! that nobody publishes to, and gets its own configuration at the end.
+//!
+//! In a cluster the name is taken as soon as a server has agreed, and stays so for most of what goes wrong then, though
+//! there is no such stream to be seen.
 
 use std::time::Duration;
 
@@ -11,7 +14,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::{About, Layout, Session, SnapshotError, State, answer, read, refused, unless_gone};
+use super::{About, Layout, NO_STREAM, Session, SnapshotError, State, answer, read, refused, unless_gone};
 
 /// The metadata of a stream that is not whole.
 const MARK: &str = "data-manager.restore";
@@ -25,24 +28,37 @@ const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
 const REASON_TIMEOUT: Duration = Duration::from_secs(2);
 /// Servers before 2.12 unpack all of it at the end.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(6 * 3_600);
+/// How often, and how far apart, the server is asked whether the stream has its own configuration.
+const OWN_TRIES: usize = 20;
+const OWN_PAUSE: Duration = Duration::from_millis(250);
 
 /// A stream that is being restored.
 pub struct Load {
     stream: String,
-    /// Where pieces go.
-    subject: String,
     inbox: String,
     answers: Subscriber,
     waiting: usize,
-    /// Its mark and its own configuration, where it is made under a mark.
-    marked: Option<(String, Value)>,
+    config: Value,
+    /// Its mark, where it is made under one.
+    mark: Option<String>,
     chunk: usize,
+    stage: Stage,
 }
 
-/// Whether a stream is what a restore has left that was broken off, or one that is under way.
+/// How far it is.
+enum Stage {
+    /// The server has not been asked, or does not do it.
+    Idle,
+    /// It was asked, and has not answered.
+    Asked,
+    /// It takes pieces at this subject.
+    Begun(String),
+}
+
+/// Whether a configuration is that of what a restore has left that was broken off, or of one that is under way.
 #[must_use]
-pub fn is_unfinished(about: &About) -> bool {
-    mark(&about.config).is_some()
+pub fn is_marked(config: &Value) -> bool {
+    mark(config).is_some()
 }
 
 fn mark(config: &Value) -> Option<&str> {
@@ -50,34 +66,44 @@ fn mark(config: &Value) -> Option<&str> {
 }
 
 impl Load {
+    /// What it takes to restore a stream; nothing is asked for.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]
+    pub async fn new(session: &Session, stream: &str, config: &Value, layout: Layout) -> Result<Self, SnapshotError> {
+        let inbox = session.client.new_inbox();
+        let answers = session.client.subscribe(inbox.clone()).await;
+        let answers = answers.map_err(|error| SnapshotError::Gone(format!("cannot subscribe to an inbox: {error}")))?;
+        let mark = (layout == Layout::Messages).then(|| inbox.clone());
+        let chunk = CHUNK.min(session.client.max_payload().max(1_024));
+        let (stream, config) = (stream.to_owned(), config.clone());
+        Ok(Self { stream, inbox, answers, waiting: 0, config, mark, chunk, stage: Stage::Idle })
+    }
+
     /// Asks the server to take a snapshot. `state` is what it said of the stream as it made it.
     ///
     /// # Errors
     /// [`SnapshotError`]
-    pub async fn begin(
-        session: &mut Session,
-        stream: &str,
-        config: &Value,
-        state: &State,
-        layout: Layout,
-    ) -> Result<Self, SnapshotError> {
-        let inbox = session.client.new_inbox();
-        let answers = session.client.subscribe(inbox.clone()).await;
-        let answers = answers.map_err(|error| SnapshotError::Gone(format!("cannot subscribe to an inbox: {error}")))?;
-        let marked = (layout == Layout::Messages).then(|| (inbox.clone(), config.clone()));
-        let asked_for = match &marked {
-            Some((mark, config)) => under_mark(config, stream, mark),
-            None => config.clone(),
+    pub async fn begin(&mut self, session: &mut Session, state: &State) -> Result<(), SnapshotError> {
+        let asked_for = match &self.mark {
+            Some(mark) => under_mark(&self.config, &self.stream, mark),
+            None => self.config.clone(),
         };
         let wanted = json!({ "config": asked_for, "state": state });
-        let asked = session.ask(&format!("STREAM.RESTORE.{stream}"), &wanted, CHUNK_TIMEOUT).await;
-        let told = asked.map_err(|error| of_stream(stream, error))?;
+        self.stage = Stage::Asked;
+        let asked = session.ask(&format!("STREAM.RESTORE.{}", self.stream), &wanted, CHUNK_TIMEOUT).await;
+        let told = asked.map_err(|error| {
+            if matches!(error, SnapshotError::Refused { .. }) {
+                self.stage = Stage::Idle;
+            }
+            of_stream(&self.stream, error)
+        })?;
         let subject = told.get("deliver_subject").and_then(Value::as_str).unwrap_or_default().to_owned();
         if subject.is_empty() {
             return Err(SnapshotError::Broken("the server does not say where the snapshot is to go".to_owned()));
         }
-        let chunk = CHUNK.min(session.client.max_payload().max(1_024));
-        Ok(Self { stream: stream.to_owned(), subject, inbox, answers, waiting: 0, marked, chunk })
+        self.stage = Stage::Begun(subject);
+        Ok(())
     }
 
     /// How many bytes a piece should have, at most.
@@ -109,36 +135,87 @@ impl Load {
         }
         self.publish(session, Bytes::new()).await?;
         let message = self.answer(session, FINISH_TIMEOUT).await?;
+        if message.status.is_some() {
+            return Err(self.given_up(session).await);
+        }
         let told = answer("", &message).map_err(|error| of_stream(&self.stream, error))?;
         let about: About = read(told)?;
-        let Some((_, config)) = &self.marked else { return Ok(about.state) };
-        let updated = session.update(&self.stream, config).await;
-        updated.map_err(|error| {
-            let stream = &self.stream;
-            SnapshotError::Broken(format!(
-                "stream {stream} is all there, but cannot have its own configuration: {error}"
-            ))
-        })?;
-        Ok(about.state)
+        if self.mark.is_some() { self.unmark(session).await } else { Ok(about.state) }
+    }
+
+    /// Gives the stream its own configuration, and sees that it has it: an answer may be late or lost, and in a cluster
+    /// an older configuration may still be on its way.
+    async fn unmark(&self, session: &mut Session) -> Result<State, SnapshotError> {
+        let stream = &self.stream;
+        let mut trouble = None;
+        for _ in 0..OWN_TRIES {
+            let refused = match session.update(stream, &self.config).await {
+                Ok(_) => false,
+                Err(error) => {
+                    let refused = matches!(error, SnapshotError::Refused { .. });
+                    trouble = Some(error.to_string());
+                    refused
+                }
+            };
+            session.forget_events();
+            match session.about(stream).await {
+                Ok(Some(about)) if is_own(&about.config, &self.config) => return Ok(about.state),
+                Ok(Some(_)) if refused => break,
+                Ok(Some(_)) => {}
+                Ok(None) => return Err(SnapshotError::Broken(format!("stream {stream} was deleted by somebody"))),
+                Err(error) => trouble = Some(error.to_string()),
+            }
+            session.forget_events();
+            tokio::time::sleep(OWN_PAUSE).await;
+        }
+        let trouble = trouble.unwrap_or_else(|| "the server keeps the one that it has".to_owned());
+        let text = format!("stream {stream} is all there, but cannot have its own configuration: {trouble}");
+        Err(SnapshotError::Broken(text))
     }
 
     /// Takes back what there is of it, after it went wrong; says what is left where something may be.
     pub async fn abandon(self, session: &mut Session) -> Option<String> {
-        let Self { stream, marked: Some((own, _)), .. } = self else { return None };
-        let left = |error| {
-            format!("part of stream {stream} may be left ({error}): restore it again with --discard-unfinished")
+        let Self { stream, mark: own, stage, .. } = &self;
+        let left = |error: SnapshotError| {
+            format!(
+                "part of stream {stream}, or its name, may be left ({error}): restore it again with --discard-unfinished"
+            )
         };
-        // Events of the connection that made it fail say nothing of what it can do now.
-        while session.events.try_recv().is_ok() {}
-        match session.about(&stream).await {
-            Ok(Some(about)) if mark(&about.config) == Some(&own) => session.delete(&stream).await.err().map(left),
-            Ok(_) => None,
+        session.forget_events();
+        match stage {
+            Stage::Idle => return None,
+            Stage::Asked => {}
+            Stage::Begun(subject) => {
+                // Servers end a restore at a piece that they cannot answer. Otherwise they wait for more, and what they
+                // do when the time is over may hit who restores it again.
+                let _ = session.client.publish(subject.clone(), Bytes::new()).await;
+            }
+        }
+        match session.about(stream).await {
+            Ok(Some(about)) if own.is_some() && mark(&about.config) == own.as_deref() => {
+                session.delete(stream).await.err().map(left)
+            }
+            Ok(Some(about)) => Some(format!(
+                "stream {stream} is there now, with {} messages: restored, or made by somebody else; look at it",
+                about.state.messages
+            )),
+            Ok(None) if session.is_clustered() && matches!(stage, Stage::Begun(_)) => {
+                discard(session, stream).await.err().map(left)
+            }
+            Ok(None) if session.is_clustered() => Some(format!(
+                "the server has not said whether it begins: if stream {stream} cannot be restored then, give \
+                 --discard-unfinished"
+            )),
+            Ok(None) => None,
             Err(error) => Some(left(error)),
         }
     }
 
     async fn publish(&self, session: &Session, bytes: Bytes) -> Result<(), SnapshotError> {
-        let sent = session.client.publish_with_reply(self.subject.clone(), self.inbox.clone(), bytes).await;
+        let Stage::Begun(subject) = &self.stage else {
+            return Err(SnapshotError::Broken("the restore has not begun".to_owned()));
+        };
+        let sent = session.client.publish_with_reply(subject.clone(), self.inbox.clone(), bytes).await;
         sent.map_err(|error| SnapshotError::Gone(error.to_string()))
     }
 
@@ -146,28 +223,29 @@ impl Load {
     async fn settle(&mut self, session: &mut Session) -> Result<(), SnapshotError> {
         let message = self.answer(session, CHUNK_TIMEOUT).await?;
         self.waiting -= 1;
-        let what = format!("stream {}", self.stream);
         if message.status.is_some() {
-            return Err(self.given_up(session, &what).await);
+            return Err(self.given_up(session).await);
         }
         if message.payload.is_empty() {
             return Ok(());
         }
+        let what = format!("stream {}", self.stream);
         answer(&what, &message)?;
         Err(SnapshotError::Broken(format!("{what}: the server answered a piece in an unknown way")))
     }
 
     /// That nobody takes pieces any more. Why may come a little later.
-    async fn given_up(&mut self, session: &mut Session, what: &str) -> SnapshotError {
+    async fn given_up(&mut self, session: &mut Session) -> SnapshotError {
+        let what = format!("stream {}", self.stream);
         while let Ok(message) = self.answer(session, REASON_TIMEOUT).await {
             if message.status.is_none()
                 && !message.payload.is_empty()
-                && let Err(error) = answer(what, &message)
+                && let Err(error) = answer(&what, &message)
             {
                 return error;
             }
         }
-        refused(what, 0, "the server has given the restore up; its log says why")
+        refused(&what, 0, "the server has given the restore up; its log says why")
     }
 
     async fn answer(&mut self, session: &mut Session, time: Duration) -> Result<async_nats::Message, SnapshotError> {
@@ -181,12 +259,15 @@ impl Load {
     }
 }
 
-/// Deletes what a restore has left that was broken off.
+/// Deletes what a restore has left that was broken off, if there is something: in a cluster that may be a name alone.
 ///
 /// # Errors
 /// [`SnapshotError`]
 pub async fn discard(session: &mut Session, stream: &str) -> Result<(), SnapshotError> {
-    session.delete(stream).await
+    match session.delete(stream).await {
+        Err(SnapshotError::Refused { code: NO_STREAM, .. }) => Ok(()),
+        done => done,
+    }
 }
 
 /// A configuration that nobody takes for the stream's own.
@@ -194,6 +275,9 @@ fn under_mark(config: &Value, stream: &str, mark: &str) -> Value {
     let mut config = config.clone();
     if let Some(fields) = config.as_object_mut() {
         let metadata = fields.entry("metadata").or_insert_with(|| json!({}));
+        if !metadata.is_object() {
+            *metadata = json!({});
+        }
         if let Some(metadata) = metadata.as_object_mut() {
             metadata.insert(MARK.to_owned(), json!(mark));
         }
@@ -203,6 +287,15 @@ fn under_mark(config: &Value, stream: &str, mark: &str) -> Value {
         }
     }
     config
+}
+
+/// Whether a stream has no mark, and the subjects that it is to have.
+fn is_own(is: &Value, must: &Value) -> bool {
+    !is_marked(is) && subjects(is) == subjects(must)
+}
+
+fn subjects(config: &Value) -> Vec<&Value> {
+    config.get("subjects").and_then(Value::as_array).into_iter().flatten().collect()
 }
 
 fn of_stream(stream: &str, error: SnapshotError) -> SnapshotError {
@@ -225,7 +318,10 @@ mod tests {
         assert_eq!(marked, expected);
         assert_eq!(mark(&marked), Some("m"));
         assert_eq!(mark(&config), None);
-        let mirror = under_mark(&json!({"name": "M", "mirror": {"name": "S"}}), "M", "m");
+        assert!(is_own(&config, &config) && !is_own(&marked, &config));
+        let mirror = under_mark(&json!({"name": "M", "mirror": {"name": "S"}, "metadata": null}), "M", "m");
         assert_eq!(mirror.get("subjects"), None);
+        assert!(is_marked(&mirror));
+        assert!(is_own(&json!({"name": "M"}), &json!({"name": "M", "subjects": []})));
     }
 }
