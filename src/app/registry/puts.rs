@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(store(&mut puts, later, false), []);
         puts.want("k001".to_owned(), "b".into());
         let told = store(&mut puts, later, false);
-        assert_eq!(told, [Put { key: "k001".to_owned(), value: "b".into(), expected: None }]);
+        assert_eq!(told, [Put { key: "k001".to_owned(), value: "b".into(), expected: Some(8) }]);
         assert_eq!(store(&mut puts, start + TTL / 3 - SPACING, false), []);
         assert_eq!(store(&mut puts, start + TTL / 3, false).len(), 1, "the one that did not change");
         assert_eq!(store(&mut puts, later + TTL / 3, false).len(), 1);
@@ -224,13 +224,13 @@ mod tests {
         puts.failed();
         assert_eq!(puts.due(now + SPACING / 2, true).len(), 1);
         assert_eq!(puts.due(now + SPACING * 3 / 2, true).len(), 1);
-        store(&mut puts, now + SPACING * 2, true);
+        store(&mut puts, now + SPACING * 3, true);
         puts.again();
-        assert_eq!(puts.due(now + SPACING * 2, true)[0].expected, Some(7), "it may be the other's by now");
+        assert_eq!(puts.due(now + SPACING * 3, true)[0].expected, Some(7), "it may be the other's by now");
         puts.again();
-        assert_eq!(puts.due(now + SPACING * 2, false)[0].expected, None);
+        assert_eq!(puts.due(now + SPACING * 3, false)[0].expected, None, "it may have been our own");
         puts.anew();
-        let due = puts.due(now + SPACING * 2, true);
+        let due = puts.due(now + SPACING * 3, true);
         assert_eq!(due[0].expected, None, "a bucket that was made anew knows no revision of ours");
     }
 
