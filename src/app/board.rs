@@ -29,7 +29,7 @@ const ACK_GRACE: Duration = Duration::from_secs(5);
 /// The daemon's state, as all threads see it.
 #[derive(Debug)]
 pub struct Board {
-    shards: Vec<Mutex<Option<ShardView>>>,
+    shards: Vec<Mutex<Option<Arc<ShardView>>>>,
     draining: AtomicBool,
     clock_steps: AtomicU64,
     /// Configured symbols that a venue does not have, by venue.
@@ -117,12 +117,12 @@ impl Board {
     /// A shard shows itself.
     pub fn show(&self, shard: usize, view: ShardView) {
         if let Some(place) = self.shards.get(shard) {
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(view);
+            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(view));
         }
     }
 
     /// What every shard showed last; `None` where one has not yet.
-    pub fn views(&self) -> Vec<Option<ShardView>> {
+    pub fn views(&self) -> Vec<Option<Arc<ShardView>>> {
         self.shards.iter().map(|place| place.lock().unwrap_or_else(PoisonError::into_inner).clone()).collect()
     }
 
@@ -182,7 +182,7 @@ impl Board {
         self.stuck(&self.views(), now)
     }
 
-    fn stuck(&self, views: &[Option<ShardView>], now: Instant) -> Vec<String> {
+    fn stuck(&self, views: &[Option<Arc<ShardView>>], now: Instant) -> Vec<String> {
         let mut list = Vec::new();
         for (shard, view) in views.iter().enumerate() {
             let age = view.as_ref().map_or_else(|| self.uptime(), |view| now.saturating_duration_since(view.at));

@@ -1,5 +1,6 @@
 //! What the board says, as `/status` and as metrics.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -12,6 +13,7 @@ use crate::feed::mend::MendStats;
 use crate::market::Decimal;
 use crate::telemetry::build;
 use crate::telemetry::metrics::{Buckets, GAP_REASONS, Metric, Metrics, PARSE_ERRORS, STATES};
+use crate::topology::change::Change;
 use crate::transport::nats::window::{LATENCY_BOUNDS, Stats};
 use crate::transport::nats::{BacklogStats, NatsStatus};
 
@@ -124,7 +126,7 @@ fn price(mantissa: i64, scale: u8) -> String {
 
 fn nats(status: &NatsStatus) -> Value {
     let differences = status.stream.as_ref().map(|stream| &stream.differences);
-    let differences: Option<Vec<String>> = differences.map(|all| all.iter().map(ToString::to_string).collect());
+    let differences: Option<Vec<String>> = differences.map(|all| all.iter().map(Change::as_found).collect());
     let window = &status.window;
     json!({
         "state": status.state.as_str(),
@@ -194,7 +196,7 @@ impl Scribe {
         self.metrics.set(Metric::StartTime, &[], seconds(board.started_ns));
         self.set(Metric::ClockSteps, &[], board.clock_steps());
         self.set(Metric::ResidentBytes, &[], resident_bytes());
-        let views: Vec<ShardView> = board.views().into_iter().flatten().collect();
+        let views: Vec<Arc<ShardView>> = board.views().into_iter().flatten().collect();
         for venue in views.iter().flat_map(|view| &view.venues) {
             self.venue(venue.exchange, &venue.feeds);
             self.repairs(venue.exchange, venue.repair.as_ref());
@@ -276,7 +278,7 @@ impl Scribe {
     }
 
     /// What waits on its way to the broker while holes are filled.
-    fn mending(&mut self, views: &[ShardView]) {
+    fn mending(&mut self, views: &[Arc<ShardView>]) {
         let sum = |of: fn(&MendStats) -> u64| views.iter().map(|view| of(&view.mending)).sum::<u64>();
         self.set(Metric::RepairWaiting, &[], sum(|stats| stats.waiting));
         self.set(Metric::RepairMended, &[], sum(|stats| stats.mended));

@@ -45,6 +45,14 @@ pub struct Change {
     pub note: &'static str,
 }
 
+impl Change {
+    /// The difference alone, for who changes nothing: `max_age is 1day, configured 1h`.
+    #[must_use]
+    pub fn as_found(&self) -> String {
+        format!("{} is {}, configured {}", self.key, self.from, self.to)
+    }
+}
+
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} -> {}", self.key, self.from, self.to)?;

@@ -11,12 +11,13 @@ use data_manager::market::instrument::instrument_id;
 use data_manager::sim::{Fault, Sim, Which};
 use data_manager::transport::nats::stream_manager;
 use futures_util::StreamExt as _;
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::chain::two_venues;
 use crate::daemon::{DEADLINE, Daemon, Spec};
 use crate::support::{Server, client};
+
+mod several;
 
 const STATUS: &str = "venue-status";
 const INSTRUMENTS: &str = "instruments";
@@ -270,7 +271,7 @@ async fn with_verify_nothing_is_created_and_the_documented_rights_are_enough() {
     connected(&daemon, &client, "coinbase").await;
     assert_instruments(&daemon, &client, &sim, "binance").await;
     let log = daemon.drain();
-    assert!(log.contains("the KV bucket is used as it is: max_age: unlimited -> 5m"), "{log}");
+    assert!(log.contains("the KV bucket is used as it is: max_age is unlimited, configured 5m"), "{log}");
     assert_eq!(log.matches(TROUBLE).count(), 2, "{log}");
     assert_eq!(streams(&client).await, ["KV_instruments", "KV_venue-status", "MARKET_DATA"]);
 }
@@ -313,30 +314,58 @@ async fn what_a_venue_does_not_list_or_does_not_tell_is_said() {
 }
 
 #[tokio::test]
-async fn of_a_pair_the_one_that_publishes_writes() {
+async fn buckets_are_made_after_the_stream() {
+    let config = |deny: &str| {
+        format!(
+            "authorization {{ users: [ {{ user: all, password: p }}, {{ user: few, password: p, permissions: {{ \
+             publish: {{ deny: [{deny}] }} }} }} ] }}\nno_auth_user: all"
+        )
+    };
+    let server = Server::builder().config(&config("\"$JS.API.STREAM.CREATE.MARKET_DATA\"")).start();
+    let sim = two_venues(500.0, 1_000_000);
+    let spec = Spec::new(&sim).nats(&server.url()).with("TRANSPORT__NATS__USER", "few");
+    let mut daemon = spec.with("TRANSPORT__NATS__PASSWORD", "p").start();
+    let client = client(&server.url()).await;
+    let says = |daemon: &mut Daemon| {
+        let is_early = |view: &Value| view["last_error"].as_str().is_some_and(|error| error.contains("has its stream"));
+        (kv_of(daemon).as_array().unwrap().iter().all(is_early) && daemon.log().contains("cannot publish"))
+            .then_some(())
+    };
+    daemon.wait(says, "to say what it waits for");
+    assert_eq!(streams(&client).await, [""; 0]);
+    server.reload(&config("\"nothing\""));
+    connected(&daemon, &client, "binance").await;
+    assert_instruments(&daemon, &client, &sim, "coinbase").await;
+    assert_eq!(streams(&client).await, ["KV_instruments", "KV_venue-status", "MARKET_DATA"]);
+    let log = daemon.drain();
+    assert!(!log.contains(TROUBLE), "{log}");
+}
+
+#[tokio::test]
+async fn what_an_earlier_run_was_told_stays_while_the_list_cannot_be_had() {
     let server = Server::start();
     let sim = two_venues(500.0, 1_000_000);
-    let one = |id: &str| {
-        let spec = Spec::new(&sim).nats(&server.url()).with("TRANSPORT__NATS__PAIR__ENABLED", "true");
-        spec.with("TRANSPORT__NATS__PAIR__ID", id).start()
-    };
     let client = client(&server.url()).await;
-    let is = |id: &'static str| move |entry: &Value| entry["instance"] == id && entry["state"] == "connected";
-    let first = one("first");
-    until(&first, &client, (STATUS, "binance"), is("first")).await;
-    let mut second = one("second");
-    let stands_by = |daemon: &mut Daemon| (kv_of(daemon)[0]["state"] == "standing by").then_some(());
-    second.wait(stands_by, "to stand by");
-    let log = first.drain();
+    let first = Spec::new(&sim).nats(&server.url()).start();
+    assert_instruments(&first, &client, &sim, "coinbase").await;
+    first.drain();
+    let exchange = "coinbase".to_owned();
+    sim.inject(Fault::RefuseRest { exchange, status: 500, retry_after: None, times: u64::MAX }).unwrap();
+    let mut puts = client.subscribe("$KV.instruments.coinbase.>").await.unwrap();
+    client.flush().await.unwrap();
+    let mut second = Spec::new(&sim).nats(&server.url()).start();
+    let mut left: Vec<String> = sim.symbols("coinbase").iter().map(|one| format!("coinbase.{one}")).collect();
+    while !left.is_empty() {
+        let put = tokio::time::timeout(DEADLINE, puts.next()).await.unwrap().unwrap();
+        let tried: Value = serde_json::from_slice(&put.payload).unwrap();
+        assert_eq!(tried["tick"], Value::Null);
+        left.retain(|key| !put.subject.ends_with(key));
+    }
+    second.wait(|daemon| (daemon.metric("kv_written") == 2).then_some(()), "to go on");
+    for symbol in sim.symbols("coinbase") {
+        let entry = read(&client, INSTRUMENTS, &format!("coinbase.{symbol}")).await.unwrap();
+        assert!(entry["tick"].is_string() && entry["trading"] == true, "{entry}");
+    }
+    let log = second.drain();
     assert!(!log.contains(TROUBLE), "{log}");
-    // However the last word of the first one and the first of the second one met.
-    until(&second, &client, (STATUS, "binance"), is("second")).await;
-    until(&second, &client, (STATUS, "coinbase"), is("second")).await;
-    let mut third = one("third");
-    third.wait(stands_by, "to stand by");
-    second.signal(Signal::KILL);
-    until(&third, &client, (STATUS, "binance"), is("third")).await;
-    assert_instruments(&third, &client, &sim, "binance").await;
-    third.drain();
-    assert_eq!(read(&client, STATUS, "binance").await.unwrap()["reason"], "stopped");
 }

@@ -194,7 +194,7 @@ fn a_decoder_that_panics_costs_neither_its_own_trades_nor_those_of_others() {
         assert_eq!(list.len(), read, "instrument {id:x}: something came twice");
     }
     assert!(gaps[0] > 0, "a gap shows what the panic cost, until it is filled");
-    let panics = board.views().into_iter().flatten().flat_map(|view| view.venues).flat_map(|venue| venue.feeds);
+    let panics = board.views().into_iter().flatten().flat_map(|view| view.venues.clone()).flat_map(|venue| venue.feeds);
     let connects: Vec<u64> = panics.map(|feed| feed.status.connects).collect();
     assert_eq!(connects.iter().sum::<u64>(), 2 + 3, "each panic took its own connection and no other: {connects:?}");
 }
@@ -233,7 +233,7 @@ fn repairs_that_panic_start_anew_and_fill_what_is_missing_later() {
     assert!(venue.pages.load(Relaxed) > 2, "each of the first two took a life of the repairs");
     stop.cancel();
     thread.join().unwrap();
-    let venues = board.views().into_iter().flatten().flat_map(|view| view.venues);
+    let venues = board.views().into_iter().flatten().flat_map(|view| view.venues.clone());
     let open: u64 = venues.filter_map(|venue| venue.repair).map(|repair| repair.open).sum();
     assert_eq!(open, 0, "what was being repaired in a life that ended is not open any more");
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde::Serialize;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::FormatItem;
+use time::macros::format_description;
 
 use crate::app::board::{ShardView, VenueView, stuck};
 use crate::exchange::InstrumentInfo;
@@ -19,15 +20,22 @@ use crate::telemetry::build;
 /// Words that change while the state stays are told this often at most.
 const WORDS: Duration = Duration::from_secs(10);
 
+/// Longest reason, bytes: all symbols of a venue may have one.
+const REASON: usize = 900;
+
+/// RFC 3339 of one length, so that later is greater.
+const STAMP: &[FormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+
 /// What is said of a venue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct VenueEntry {
     exchange: &'static str,
     /// `connected`, `degraded` or `down`.
     state: &'static str,
-    /// When the state began, RFC 3339.
+    /// When the state began, RFC 3339, to the millisecond.
     since: String,
-    /// Empty: connected. Otherwise in the words of `/readyz`.
+    /// Empty: connected. Otherwise in the words of `/readyz`, of which many reasons are only counted.
     reason: String,
     /// Connections that there should be.
     connections: usize,
@@ -69,7 +77,7 @@ impl Seen {
             (_, false) => "degraded",
         };
         let (exchange, connections) = (venue.exchange, venue.feeds.len());
-        Self { exchange, state, reason: reasons.join("; "), connections, live, symbols: routes.len() }
+        Self { exchange, state, reason: joined(&reasons), connections, live, symbols: routes.len() }
     }
 }
 
@@ -170,11 +178,28 @@ fn json(entry: &impl Serialize) -> Bytes {
     serde_json::to_vec(entry).unwrap_or_default().into()
 }
 
-/// To the millisecond.
+/// The reasons in one line, as many as fit.
+fn joined(reasons: &[String]) -> String {
+    let mut line = String::new();
+    for (number, reason) in reasons.iter().enumerate() {
+        let rest = reasons.len() - number;
+        // The first one is told in any case, as far as it goes.
+        let room = REASON.saturating_sub(line.len());
+        if number > 0 && reason.len() + "; ".len() > room {
+            return format!("{line}; and {rest} more");
+        }
+        line.push_str(if number > 0 { "; " } else { "" });
+        match reason.len() > room {
+            true => line.extend([&reason[..reason.floor_char_boundary(room)], "..."]),
+            false => line.push_str(reason),
+        }
+    }
+    line
+}
+
 fn rfc3339(wall_ns: u64) -> String {
-    let ns = i128::from(wall_ns / 1_000_000 * 1_000_000);
-    let time = OffsetDateTime::from_unix_timestamp_nanos(ns).ok();
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+    let time = OffsetDateTime::from_unix_timestamp_nanos(wall_ns.into()).ok();
+    time.and_then(|time| time.format(STAMP).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -54,23 +54,36 @@ fn a_venue_is_connected_degraded_or_down() {
 }
 
 #[test]
+fn a_reason_stays_short() {
+    let live = feed("x/0", FeedState::Live, "");
+    let missed: Vec<String> = (0..500).map(|number| format!("x: SYMBOL-{number:03} is not listed")).collect();
+    let many = seen(std::slice::from_ref(&live), &missed, Duration::ZERO);
+    assert!(many.reason.starts_with("x: SYMBOL-000 is not listed; x: SYMBOL-001"), "{}", many.reason);
+    let (told, rest) = many.reason.rsplit_once("; and ").unwrap();
+    assert_eq!(rest, format!("{} more", 500 - told.split("; ").count()));
+    assert!(many.reason.len() < 1024, "{}", many.reason.len());
+    let long = seen(&[live], &["币".repeat(500), "b".to_owned()], Duration::ZERO).reason;
+    assert!(long.ends_with("币...; and 1 more") && long.len() < 1024, "{long}");
+}
+
+#[test]
 fn since_is_when_the_state_began_and_words_change_at_most_every_ten_seconds() {
     let mut venues = Venues::new("here-1".to_owned());
     let now = clock::now();
     let away = |error| seen(&[feed("x/0", FeedState::Connecting, error)], &[], Duration::ZERO);
     let first = venues.say(away("refused"), now, NOON);
     let expected = json!({
-        "exchange": "x", "state": "down", "since": "2026-01-01T12:00:00Z", "connections": 1, "live": 0, "symbols": 2,
+        "exchange": "x", "state": "down", "since": "2026-01-01T12:00:00.000Z", "connections": 1, "live": 0, "symbols": 2,
         "reason": "x has no live connection: refused", "instance": "here-1", "version": build::VERSION,
     });
     assert_eq!((first.0.as_str(), read(&first)), ("x", expected));
     assert_eq!(venues.say(away("timed out"), now + WORDS / 2, NOON + 1), first);
     let later = read(&venues.say(away("timed out"), now + WORDS, NOON + 10_000_000_000));
     assert_eq!(later["reason"], "x has no live connection: timed out");
-    assert_eq!(later["since"], "2026-01-01T12:00:00Z");
+    assert_eq!(later["since"], "2026-01-01T12:00:00.000Z");
     let back = seen(&[feed("x/0", FeedState::Live, "")], &[], Duration::ZERO);
     let back = read(&venues.say(back, now + WORDS, NOON + 11_250_000_000));
-    assert_eq!((&back["state"], &back["since"]), (&json!("connected"), &json!("2026-01-01T12:00:11.25Z")));
+    assert_eq!((&back["state"], &back["since"]), (&json!("connected"), &json!("2026-01-01T12:00:11.250Z")));
 }
 
 #[test]
@@ -81,7 +94,7 @@ fn the_last_word_is_down_and_stopped() {
     let last = venues.stopped(NOON + 60_000_000_000);
     let said = read(&last[0]);
     assert_eq!((&said["state"], &said["reason"], &said["live"]), (&json!("down"), &json!("stopped"), &json!(0)));
-    assert_eq!((last.len(), &said["since"]), (1, &json!("2026-01-01T12:01:00Z")));
+    assert_eq!((last.len(), &said["since"]), (1, &json!("2026-01-01T12:01:00.000Z")));
 }
 
 #[test]

@@ -3,35 +3,32 @@
 //! A task of the main thread that reads the board. What it cannot put it tries again with growing waits, and says so
 //! once; nothing that carries trades knows of it.
 
+mod bucket;
 mod entries;
 mod puts;
 
 use std::collections::BTreeSet;
-use std::mem::{Discriminant, discriminant};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use self::bucket::Bucket;
 use self::entries::{Seen, Venues};
 use self::puts::Puts;
 use super::board::{Board, BucketView, ShardView};
 use super::listed::Listed;
 use super::plan::VenuePlan;
 use crate::config::settings::Nats;
-use crate::feed::backoff::Backoff;
 use crate::market::subject::key_token;
 use crate::telemetry::clock;
-use crate::transport::nats::NatsState;
-use crate::transport::nats::kv::{Answer, Found, KvError, Role, Store, instance};
+use crate::transport::nats::kv::{KvError, Role, Store, instance};
+use crate::transport::nats::{NatsState, NatsStatus};
 
 /// How often the board is read.
 const TICK: Duration = Duration::from_millis(250);
-
-/// Between two attempts after a failure, shortest and longest.
-const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// A connection, or the attempt at one.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,25 +57,10 @@ pub(super) struct Registry {
     buckets: [Bucket; 2],
     /// The venues that are ours to tell of: with a pair, those whose trades this instance publishes.
     ours: BTreeSet<&'static str>,
-}
-
-/// One bucket.
-struct Bucket {
-    role: Role,
-    puts: Puts,
-    /// Whether it was found, on this connection.
-    open: bool,
-    /// When it was last looked at, on this connection.
-    looked: Option<Instant>,
-    /// What it was when it was last found.
-    found: Option<Found>,
-    due: Instant,
-    backoff: Backoff,
-    /// What the log was told of its trouble.
-    told: Option<Discriminant<KvError>>,
-    done: u64,
-    failures: u64,
-    last_error: String,
+    /// Another instance publishes all of them.
+    stands_by: bool,
+    /// Each publisher has had its stream: what buckets take of the server's room is not what a stream needs.
+    has_streams: bool,
 }
 
 impl Registry {
@@ -94,6 +76,8 @@ impl Registry {
             store: None,
             buckets: Role::ALL.map(Bucket::new),
             ours: BTreeSet::new(),
+            stands_by: false,
+            has_streams: false,
         })
     }
 
@@ -114,7 +98,7 @@ impl Registry {
         loop {
             tick.tick().await;
             self.look_around();
-            if !self.stands_by() {
+            if !self.is_idle() {
                 self.write().await;
             }
             self.show();
@@ -122,7 +106,7 @@ impl Registry {
     }
 
     /// Whether there is nothing for this instance to tell of.
-    fn stands_by(&self) -> bool {
+    fn is_idle(&self) -> bool {
         self.settings.pair.enabled && self.ours.is_empty()
     }
 
@@ -130,7 +114,14 @@ impl Registry {
     fn look_around(&mut self) {
         let (now, wall_ns) = (clock::now(), clock::wall_ns());
         let mut ours = BTreeSet::new();
-        for (number, shard) in self.board.views().iter().enumerate() {
+        let views = self.board.views();
+        let all = |is: fn(&NatsStatus) -> bool| {
+            let mut all = views.iter().map(|shard| shard.as_ref().and_then(|shard| shard.nats.as_ref()));
+            all.all(|nats| nats.is_some_and(is))
+        };
+        self.has_streams = self.has_streams || all(|nats| nats.stream.is_some());
+        self.stands_by = all(follows);
+        for (number, shard) in views.iter().enumerate() {
             let Some(shard) = shard else { continue };
             for venue in &shard.venues {
                 let missed = self.board.missed(venue.exchange);
@@ -163,7 +154,11 @@ impl Registry {
             let Some(list) = self.listed.of(name).filter(|_| self.ours.contains(name)) else { continue };
             for (_, instrument) in &plan.instruments {
                 let (key, value) = entries::instrument(instrument, list.as_deref());
-                instruments.puts.want(key, value);
+                // What an earlier run was told is more than nothing.
+                match list {
+                    Some(_) => instruments.puts.want(key, value),
+                    None => instruments.puts.want_if_absent(key, value),
+                }
             }
         }
     }
@@ -191,7 +186,7 @@ impl Registry {
             },
         };
         for bucket in self.buckets.iter_mut().filter(|bucket| bucket.due <= now) {
-            if let Err(error) = bucket.write(store, self.settings.pair.enabled).await {
+            if let Err(error) = bucket.write(store, self.settings.pair.enabled, self.has_streams).await {
                 bucket.fail(&error);
                 if matches!(error, KvError::Lost) {
                     self.store = None;
@@ -203,7 +198,7 @@ impl Registry {
 
     fn show(&self) {
         let view = |bucket: &Bucket| {
-            let state = match (self.stands_by(), bucket.open) {
+            let state = match (self.stands_by, bucket.open && !self.is_idle()) {
                 (true, _) => NatsState::Standby.as_str(),
                 (false, true) => WRITTEN,
                 (false, false) => "waiting",
@@ -233,92 +228,6 @@ impl Registry {
     }
 }
 
-impl Bucket {
-    fn new(role: Role) -> Self {
-        Self {
-            role,
-            puts: Puts::new(role.ttl()),
-            open: false,
-            looked: None,
-            found: None,
-            due: clock::now(),
-            backoff: Backoff::new(AGAIN.0, AGAIN.1, clock::wall_ns()),
-            told: None,
-            done: 0,
-            failures: 0,
-            last_error: String::new(),
-        }
-    }
-
-    /// A new connection: the server may be another one, and what was in memory gone.
-    fn begin(&mut self) {
-        (self.open, self.looked) = (false, None);
-        self.puts.again();
-    }
-
-    async fn write(&mut self, store: &mut Store, fenced: bool) -> Result<(), KvError> {
-        // Somebody may remove a bucket, or a server that keeps it in memory may start anew behind another one.
-        let every = Puts::new(Role::Status.ttl()).refresh();
-        let now = clock::now();
-        if self.looked.is_none_or(|at| now >= at + every) {
-            if let Some(found) = store.look(self.role).await? {
-                self.found(found);
-            }
-            self.looked = Some(now);
-        }
-        let puts = self.puts.due(now, fenced);
-        if puts.is_empty() && self.told.is_some() {
-            // Only what is taken shows that it is taken again.
-            return Ok(());
-        }
-        if !puts.is_empty() {
-            for (key, answer) in store.put(self.role, puts).await? {
-                self.puts.answered(&key, clock::now(), answer);
-                self.done += u64::from(answer != Answer::Stale);
-            }
-        }
-        self.open = true;
-        self.last_error.clear();
-        self.backoff.reset();
-        if self.told.take().is_some() {
-            tracing::info!(bucket = self.role.as_str(), "the KV bucket is written again");
-        }
-        Ok(())
-    }
-
-    /// Takes note of how the bucket was found.
-    fn found(&mut self, found: Found) {
-        let role = self.role.as_str();
-        if found.created_now {
-            tracing::info!(bucket = role, "KV bucket created");
-        }
-        let before = self.found.as_ref();
-        if before.is_some_and(|before| before.created_ns != found.created_ns) || found.last_seq < self.puts.last() {
-            self.puts.again();
-        }
-        if before.is_none_or(|before| before.differences != found.differences) {
-            for difference in &found.differences {
-                tracing::warn!(bucket = role, "the KV bucket is used as it is: {difference}");
-            }
-        }
-        self.found = Some(found);
-    }
-
-    fn fail(&mut self, error: &KvError) {
-        self.open = false;
-        self.looked = None;
-        self.puts.failed();
-        self.due = clock::now() + self.backoff.wait();
-        self.failures += 1;
-        self.last_error = error.to_string();
-        // A connection that breaks and cannot be had again is one trouble.
-        let kind = discriminant(if matches!(error, KvError::Connect(_)) { &KvError::Lost } else { error });
-        if self.told.replace(kind) != Some(kind) {
-            tracing::warn!(bucket = self.role.as_str(), err = %error, "cannot write the KV bucket, trying again");
-        }
-    }
-}
-
 async fn dial(settings: &Nats) -> Result<Store, KvError> {
     // A server that accepts and says nothing looks like one that is away.
     tokio::time::timeout(OPEN_TIMEOUT, Store::open(settings)).await.unwrap_or(Err(KvError::Lost))
@@ -328,4 +237,9 @@ async fn dial(settings: &Nats) -> Result<Store, KvError> {
 fn publishes(shard: &ShardView) -> bool {
     let state = shard.nats.as_ref().map(|nats| nats.state);
     matches!(state, Some(NatsState::Publishing | NatsState::Reconciling))
+}
+
+/// Whether another instance of a pair publishes. Who stands by and does not get on may have lost the broker himself.
+fn follows(nats: &NatsStatus) -> bool {
+    nats.state == NatsState::Standby && nats.last_error.is_empty()
 }

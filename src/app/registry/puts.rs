@@ -10,8 +10,8 @@ use crate::transport::nats::kv::{Answer, Put};
 /// A key is put at most once in this time: of values that change faster the last one is told.
 const SPACING: Duration = Duration::from_secs(1);
 
-/// A key that another instance has written meanwhile is left alone for this long.
-const HOLD: Duration = Duration::from_secs(10);
+/// What is put only where nothing is, and found something there, is tried again after this long: that may expire.
+const OCCUPIED: Duration = Duration::from_secs(600);
 
 /// Puts that are sent before their answers are waited for.
 const BATCH: usize = 64;
@@ -29,12 +29,16 @@ pub(super) struct Puts {
 #[derive(Debug, Default)]
 struct Entry {
     value: Bytes,
+    /// It says less than what may be there, and is put only where nothing is.
+    is_poor: bool,
     /// What the bucket is known to hold, and since when.
     stored: Option<(Bytes, Instant)>,
-    /// What was sent, and not answered.
-    sent: Option<Bytes>,
-    /// The revision of our last put, where its answer came.
+    /// What was sent and not answered, and whether we knew then what it followed.
+    sent: Option<(Bytes, bool)>,
+    /// The revision of our last put whose answer came.
     revision: Option<u64>,
+    /// Whether nothing of ours can have followed that, and nothing that is stored can have gone.
+    is_sure: bool,
     /// Whether the last value, as far as we know, is ours.
     ours: bool,
     not_before: Option<Instant>,
@@ -58,10 +62,21 @@ impl Puts {
 
     /// From now on the key is to have this value.
     pub(super) fn want(&mut self, key: String, value: Bytes) {
-        self.entries.entry(key).or_default().value = value;
+        let entry = self.entries.entry(key).or_default();
+        if std::mem::take(&mut entry.is_poor) {
+            entry.not_before = None;
+        }
+        entry.value = value;
     }
 
-    /// What is to be put now, the longest untold first. With `fenced` no put overwrites what another has written.
+    /// From now on the key is to have this value, where nobody has put another one.
+    pub(super) fn want_if_absent(&mut self, key: String, value: Bytes) {
+        let entry = self.entries.entry(key).or_default();
+        (entry.value, entry.is_poor) = (value, true);
+    }
+
+    /// What is to be put now, the longest untold first. With `fenced` no put overwrites what another has written since
+    /// our last one; without, that is found out where we know for sure which our last one was.
     pub(super) fn due(&mut self, now: Instant, fenced: bool) -> Vec<Put> {
         let refresh = self.refresh;
         let mut due: Vec<(&String, &mut Entry)> =
@@ -69,26 +84,33 @@ impl Puts {
         due.sort_by_key(|(_, entry)| entry.stored.as_ref().map(|(_, at)| *at));
         due.truncate(BATCH);
         let send = |(key, entry): (&String, &mut Entry)| {
-            let expected = entry.revision.take().filter(|_| fenced);
-            (entry.ours, entry.stored, entry.sent) = (true, None, Some(entry.value.clone()));
+            let expected = match entry.is_poor {
+                true => Some(entry.revision.unwrap_or(0)),
+                false => entry.revision.filter(|_| fenced || entry.is_sure),
+            };
+            let follows = std::mem::take(&mut entry.is_sure) && !entry.is_poor;
+            (entry.ours, entry.stored, entry.sent) = (true, None, Some((entry.value.clone(), follows)));
             entry.not_before = Some(now + SPACING);
             Put { key: key.clone(), value: entry.value.clone(), expected }
         };
         due.into_iter().map(send).collect()
     }
 
-    /// The server has answered a put.
-    pub(super) fn answered(&mut self, key: &str, now: Instant, answer: Answer) {
-        let Some(entry) = self.entries.get_mut(key) else { return };
+    /// The server has answered a put. Says whether somebody else has written or removed what was surely ours.
+    pub(super) fn answered(&mut self, key: &str, now: Instant, answer: Answer) -> bool {
+        let Some(entry) = self.entries.get_mut(key) else { return false };
         let sent = entry.sent.take();
         match answer {
             Answer::Stored(revision) => {
-                entry.revision = Some(revision);
-                entry.stored = sent.map(|value| (value, now));
+                (entry.revision, entry.is_sure) = (Some(revision), true);
+                entry.stored = sent.map(|(value, _)| (value, now));
+                false
             }
+            // Whoever is not to write the key any more hears of it before it is due again; if we are, ours is right.
             Answer::Stale => {
-                entry.ours = false;
-                entry.not_before = Some(now + HOLD);
+                (entry.ours, entry.revision) = (false, None);
+                entry.not_before = Some(now + if entry.is_poor { OCCUPIED } else { SPACING });
+                sent.is_some_and(|(_, follows)| follows)
             }
         }
     }
@@ -105,11 +127,17 @@ impl Puts {
         self.entries.values().filter_map(|entry| entry.revision).max().unwrap_or(0)
     }
 
-    /// Nothing is known any more of what the bucket holds: all is to be put again.
+    /// It is not sure any more what the bucket holds: all is to be put again.
     pub(super) fn again(&mut self) {
         for entry in self.entries.values_mut() {
-            (entry.stored, entry.sent, entry.revision, entry.not_before) = (None, None, None, None);
+            (entry.stored, entry.sent, entry.is_sure, entry.not_before) = (None, None, false, None);
         }
+    }
+
+    /// It is another bucket, to which our revisions mean nothing: all is to be put again.
+    pub(super) fn anew(&mut self) {
+        self.again();
+        self.entries.values_mut().for_each(|entry| entry.revision = None);
     }
 
     /// Another instance writes these keys from now on.
@@ -120,7 +148,8 @@ impl Puts {
     /// The put of a last value; `None` where the key is not ours, or with `fenced` where that is not certain.
     pub(super) fn last_of(&self, key: &str, value: Bytes, fenced: bool) -> Option<Put> {
         let entry = self.entries.get(key).filter(|entry| entry.ours && (entry.revision.is_some() || !fenced))?;
-        Some(Put { key: key.to_owned(), value, expected: entry.revision })
+        let expected = entry.revision.filter(|_| fenced || entry.is_sure);
+        Some(Put { key: key.to_owned(), value, expected })
     }
 }
 
@@ -161,7 +190,7 @@ mod tests {
         assert_eq!(store(&mut puts, later, false), []);
         puts.want("k001".to_owned(), "b".into());
         let told = store(&mut puts, later, false);
-        assert_eq!(told, [Put { key: "k001".to_owned(), value: "b".into(), expected: None }]);
+        assert_eq!(told, [Put { key: "k001".to_owned(), value: "b".into(), expected: Some(8) }]);
         assert_eq!(store(&mut puts, start + TTL / 3 - SPACING, false), []);
         assert_eq!(store(&mut puts, start + TTL / 3, false).len(), 1, "the one that did not change");
         assert_eq!(store(&mut puts, later + TTL / 3, false).len(), 1);
@@ -195,9 +224,13 @@ mod tests {
         puts.failed();
         assert_eq!(puts.due(now + SPACING / 2, true).len(), 1);
         assert_eq!(puts.due(now + SPACING * 3 / 2, true).len(), 1);
-        store(&mut puts, now + SPACING * 2, true);
+        store(&mut puts, now + SPACING * 3, true);
         puts.again();
-        let due = puts.due(now + SPACING * 2, true);
+        assert_eq!(puts.due(now + SPACING * 3, true)[0].expected, Some(7), "it may be the other's by now");
+        puts.again();
+        assert_eq!(puts.due(now + SPACING * 3, false)[0].expected, None, "it may have been our own");
+        puts.anew();
+        let due = puts.due(now + SPACING * 3, true);
         assert_eq!(due[0].expected, None, "a bucket that was made anew knows no revision of ours");
     }
 
@@ -206,12 +239,45 @@ mod tests {
         let (mut puts, now) = puts(1);
         store(&mut puts, now, true);
         puts.want("k000".to_owned(), "b".into());
-        let due = puts.due(now + SPACING, true);
-        assert_eq!(due[0].expected, Some(7));
-        puts.answered("k000", now + SPACING, Answer::Stale);
+        assert_eq!(puts.due(now + SPACING, true)[0].expected, Some(7));
+        puts.failed();
+        assert_eq!(puts.due(now + SPACING, true)[0].expected, Some(7), "whatever went wrong meanwhile");
+        assert!(!puts.answered("k000", now + SPACING, Answer::Stale), "what was not answered may be there");
         assert_eq!(puts.last_of("k000", "end".into(), true), None, "it is the other's now");
-        assert_eq!(puts.due(now + HOLD, true), []);
-        assert_eq!(puts.due(now + SPACING + HOLD, true).len(), 1, "it was nobody's: we still publish");
+        assert_eq!(puts.due(now + SPACING * 3 / 2, true), []);
+        let due = puts.due(now + SPACING * 2, true);
+        assert_eq!(due[0].expected, None, "it was nobody's: we still publish");
+    }
+
+    #[test]
+    fn another_that_writes_the_same_key_is_noticed() {
+        let (mut puts, now) = puts(1);
+        store(&mut puts, now, false);
+        let later = now + TTL / 3;
+        assert_eq!(puts.due(later, false)[0].expected, Some(7));
+        assert!(puts.answered("k000", later, Answer::Stale));
+        assert_eq!(store(&mut puts, later + SPACING, false)[0].expected, None, "ours is not lost");
+        puts.want("k000".to_owned(), "b".into());
+        puts.due(later + SPACING * 2, false);
+        puts.failed();
+        assert_eq!(store(&mut puts, later + SPACING * 2, false)[0].expected, None, "it may have been our own");
+    }
+
+    #[test]
+    fn what_says_less_is_put_only_where_nothing_is() {
+        let (mut puts, now) = (Puts::new(TTL), crate::telemetry::clock::now());
+        puts.want_if_absent("k".to_owned(), "null".into());
+        assert_eq!(puts.due(now, false)[0].expected, Some(0));
+        assert!(!puts.answered("k", now, Answer::Stale));
+        assert_eq!(puts.due(now + OCCUPIED / 2, false), []);
+        assert_eq!(puts.due(now + OCCUPIED, false)[0].expected, Some(0), "it may have expired");
+        puts.answered("k", now + OCCUPIED, Answer::Stored(9));
+        let later = now + OCCUPIED + TTL;
+        assert_eq!(puts.due(later, true)[0].expected, Some(9));
+        puts.answered("k", later, Answer::Stale);
+        puts.want("k".to_owned(), "1".into());
+        let due = puts.due(later, true);
+        assert_eq!((due[0].expected, &due[0].value[..]), (None, &b"1"[..]), "more is known now");
     }
 
     #[test]
@@ -223,7 +289,7 @@ mod tests {
         assert_eq!(puts.last_of("k000", "end".into(), false).unwrap().expected, Some(7));
         puts.due(now + TTL, false);
         assert_eq!(puts.last_of("k000", "end".into(), false).unwrap().expected, None, "a put is under way");
-        assert_eq!(puts.last_of("k000", "end".into(), true), None, "it may be the other's");
+        assert_eq!(puts.last_of("k000", "end".into(), true).unwrap().expected, Some(7), "it may be the other's");
         puts.leave(|key| key == "k000");
         assert_eq!(puts.last_of("k000", "end".into(), false), None);
     }

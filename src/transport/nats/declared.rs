@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 
 #[cfg(feature = "daemon")]
 use super::kv::{self, Role};
+#[cfg(feature = "daemon")]
+use super::lease;
 use crate::config::Bytes;
 use crate::config::settings::{self, Nats};
 use crate::market::subject::stream_subjects;
@@ -65,7 +67,7 @@ pub fn stream(settings: &Nats) -> Stream {
 }
 
 /// Everything that `serve` would want of a server with these settings: a stream, or one for each exchange, and the
-/// buckets of venues and instruments.
+/// buckets of venues and instruments, and of a pair's lease.
 #[cfg(feature = "daemon")]
 #[must_use]
 pub fn topology<'a>(settings: &Nats, exchanges: impl IntoIterator<Item = &'a str>) -> Topology {
@@ -83,6 +85,9 @@ pub fn topology<'a>(settings: &Nats, exchanges: impl IntoIterator<Item = &'a str
             topology.buckets.insert(role.bucket(&settings.kv).to_owned(), kv::bucket(settings, role));
         }
     }
+    if settings.pair.enabled {
+        topology.buckets.insert(settings.pair.bucket.clone(), lease::bucket(settings));
+    }
     topology
 }
 
@@ -92,7 +97,7 @@ pub fn copies(settings: &Nats) -> u8 {
     u8::try_from(settings.jetstream.replicas).unwrap_or(u8::MAX)
 }
 
-const fn storage(storage: settings::Storage) -> Storage {
+pub(super) const fn storage(storage: settings::Storage) -> Storage {
     match storage {
         settings::Storage::File => Storage::File,
         settings::Storage::Memory => Storage::Memory,
@@ -197,6 +202,10 @@ mod tests {
         assert_eq!(wire::stream("MARKET_DATA", &shipped.streams["MARKET_DATA"]), wire::stream("MARKET_DATA", &wanted));
         let all = topology(&Nats::default(), []);
         assert_eq!((shipped.buckets, all.streams.len()), (all.buckets, 1));
+        let mut pair = Nats::default();
+        pair.pair.enabled = true;
+        let names: Vec<String> = topology(&pair, []).buckets.into_keys().collect();
+        assert_eq!(names, ["DATA_MANAGER", "instruments", "venue-status"]);
         let mut each = Nats::default();
         each.jetstream.stream_per_exchange = true;
         let names: Vec<String> = topology(&each, ["a", "b-c"]).streams.into_keys().collect();

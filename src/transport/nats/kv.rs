@@ -18,7 +18,7 @@ use async_nats::Event;
 use async_nats::jetstream::context::{CreateStreamErrorKind, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, Info};
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::{self, Context, ErrorCode};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
@@ -128,6 +128,17 @@ pub struct Found {
     pub differences: Vec<Change>,
 }
 
+/// What came of a look at a bucket.
+#[derive(Clone, Debug)]
+pub enum Looked {
+    /// It is there.
+    Found(Found),
+    /// It is not there, and was not to be created yet.
+    Early,
+    /// `manage` says not to look.
+    Unasked,
+}
+
 /// A connection to the buckets.
 pub struct Store {
     context: Context,
@@ -163,16 +174,16 @@ impl Store {
         }
     }
 
-    /// Looks at a bucket and, as `manage` allows, creates it; `None` where `manage` says not to look.
+    /// Looks at a bucket and, as `manage` allows and where `may_create`, creates it.
     ///
     /// # Errors
     /// [`KvError`], with what to do about it.
-    pub async fn look(&mut self, role: Role) -> Result<Option<Found>, KvError> {
+    pub async fn look(&mut self, role: Role, may_create: bool) -> Result<Looked, KvError> {
         if self.settings.jetstream.manage == Manage::None {
-            return Ok(None);
+            return Ok(Looked::Unasked);
         }
         let (context, settings) = (self.context.clone(), self.settings.clone());
-        self.unless_denied(role, look(&context, &settings, role)).await.map(Some)
+        self.unless_denied(role, look(&context, &settings, role, may_create)).await
     }
 
     /// Puts all of these, one behind the other without waiting in between, and waits for what the server says.
@@ -243,7 +254,7 @@ pub fn bucket(settings: &Nats, role: Role) -> Bucket {
     }
 }
 
-async fn look(context: &Context, settings: &Nats, role: Role) -> Result<Found, KvError> {
+async fn look(context: &Context, settings: &Nats, role: Role, may_create: bool) -> Result<Looked, KvError> {
     let bucket = role.bucket(&settings.kv);
     let (name, wanted) = (Bucket::stream_name(bucket), self::bucket(settings, role).as_stream(bucket));
     let fail = |what, reason| KvError::Failed { bucket: bucket.to_owned(), what, reason };
@@ -260,6 +271,7 @@ async fn look(context: &Context, settings: &Nats, role: Role) -> Result<Found, K
             Err(fail("it cannot be looked at", stream_manager::look_reason(&error)))
         }
         Err(_) if settings.jetstream.manage != Manage::Create => Err(missing(settings, role)),
+        Err(_) if !may_create => Ok(Looked::Early),
         Err(_) => match context.create_stream(declared::config(&name, &wanted)).await {
             Ok(made) => Ok(found(made.cached_info(), Vec::new(), true)),
             Err(error) => {
@@ -276,9 +288,9 @@ async fn look(context: &Context, settings: &Nats, role: Role) -> Result<Found, K
     }
 }
 
-fn found(info: &Info, differences: Vec<Change>, created_now: bool) -> Found {
+fn found(info: &Info, differences: Vec<Change>, created_now: bool) -> Looked {
     let created_ns = info.created.unix_timestamp_nanos();
-    Found { created_now, created_ns, last_seq: info.state.last_sequence, differences }
+    Looked::Found(Found { created_now, created_ns, last_seq: info.state.last_sequence, differences })
 }
 
 /// Where a bucket is not what its role asks for; the rest is the operator's.
@@ -292,6 +304,9 @@ async fn put(context: &Context, settings: &Nats, role: Role, puts: Vec<Put>) -> 
     let bucket = role.bucket(&settings.kv);
     let refused = |error: &PublishError| match error.kind() {
         PublishErrorKind::WrongLastSequence => Ok(Answer::Stale),
+        PublishErrorKind::Other if code(error) == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT) => {
+            Ok(Answer::Stale)
+        }
         // Without the right to look, this is how a missing bucket shows itself.
         PublishErrorKind::StreamNotFound if settings.jetstream.manage != Manage::Create => Err(missing(settings, role)),
         _ => {
@@ -320,9 +335,24 @@ async fn put(context: &Context, settings: &Nats, role: Role, puts: Vec<Put>) -> 
     Ok(answers)
 }
 
+/// The server's own number of a refusal.
+fn code(error: &PublishError) -> Option<ErrorCode> {
+    let source = std::error::Error::source(error)?;
+    source.downcast_ref::<jetstream::Error>().map(jetstream::Error::error_code)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_is_known_by_its_number() {
+        let words = r#"{"code":400,"err_code":10164,"description":"wrong last sequence"}"#;
+        let refused: jetstream::Error = serde_json::from_str(words).unwrap();
+        let error = PublishError::with_source(PublishErrorKind::Other, refused);
+        assert_eq!(code(&error), Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT));
+        assert_eq!(code(&PublishError::new(PublishErrorKind::TimedOut)), None);
+    }
 
     #[test]
     fn each_key_that_differs_is_told() {

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 use async_nats::jetstream::{self, kv};
 
 use super::connect::{self, Chain};
-use crate::config::settings::{Manage, Nats, Storage};
+use super::declared;
+use crate::config::settings::{Manage, Nats};
 use crate::telemetry::clock;
+use crate::topology::model::Bucket;
 
 /// The part of its term after which a holder that could not renew no longer publishes.
 const OWN: (u32, u32) = (2, 3);
@@ -255,20 +257,22 @@ async fn open(settings: &Nats) -> Result<kv::Store, String> {
             Err(format!("bucket {bucket} of the lease: {}", Chain(&error)))
         }
         Err(_) => {
-            let config = kv::Config {
-                bucket: bucket.clone(),
-                description: "who of several data-managers publishes".to_owned(),
-                history: 1,
-                storage: match settings.jetstream.storage {
-                    Storage::File => jetstream::stream::StorageType::File,
-                    Storage::Memory => jetstream::stream::StorageType::Memory,
-                },
-                num_replicas: settings.jetstream.replicas,
-                ..kv::Config::default()
-            };
-            let made = context.create_key_value(config).await;
-            made.map_err(|error| format!("bucket {bucket} of the lease cannot be made: {}", Chain(&error)))
+            let wanted = self::bucket(settings).as_stream(bucket);
+            let made = context.create_stream(declared::config(&Bucket::stream_name(bucket), &wanted)).await;
+            made.map_err(|error| format!("bucket {bucket} of the lease cannot be made: {}", Chain(&error)))?;
+            let store = context.get_key_value(bucket).await;
+            store.map_err(|error| format!("bucket {bucket} of the lease: {}", Chain(&error)))
         }
+    }
+}
+
+/// The bucket of the lease.
+pub(super) fn bucket(settings: &Nats) -> Bucket {
+    Bucket {
+        description: "who of several data-managers publishes".to_owned(),
+        storage: declared::storage(settings.jetstream.storage),
+        replicas: declared::copies(settings),
+        ..Bucket::default()
     }
 }
 

@@ -6,6 +6,7 @@ use super::inherited::At;
 use super::{COMPLAIN_EVERY, Publisher};
 use crate::market::{GapMsg, GapStrength, Record, SubjectKind, TradeMsg};
 use crate::telemetry::clock;
+use crate::topology::change::Change;
 use crate::transport::nats::backlog::{Backlog, Origin, without};
 use crate::transport::nats::link::Link;
 use crate::transport::nats::past::{Past, in_time};
@@ -174,7 +175,7 @@ impl Publisher {
             let limit = stream.messages_per_subject;
             tracing::info!(stream = %name, replicas = stream.replicas, messages_per_subject = limit, "stream created");
         }
-        let differences: Vec<String> = stream.differences.iter().map(ToString::to_string).collect();
+        let differences: Vec<String> = stream.differences.iter().map(Change::as_found).collect();
         if differences != self.announced.differences {
             for difference in &differences {
                 tracing::warn!(stream = %name, "the stream differs and is left alone: {difference}");

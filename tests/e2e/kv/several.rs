@@ -1,0 +1,107 @@
+//! Of several daemons on the same buckets: who writes, who does not, and what is said of it.
+
+use std::time::{Duration, Instant};
+
+use data_manager::sim::{Fault, Which};
+use futures_util::StreamExt as _;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{STATUS, TROUBLE, assert_instruments, connected, kv_of, read, until};
+use crate::chain::two_venues;
+use crate::daemon::{DEADLINE, Daemon, Spec};
+use crate::support::{Server, client};
+
+#[tokio::test]
+async fn of_a_pair_the_one_that_publishes_writes() {
+    let server = Server::start();
+    let sim = two_venues(500.0, 1_000_000);
+    let one = |id: &str| {
+        let spec = Spec::new(&sim).nats(&server.url()).with("TRANSPORT__NATS__PAIR__ENABLED", "true");
+        spec.with("TRANSPORT__NATS__PAIR__ID", id).start()
+    };
+    let client = client(&server.url()).await;
+    let is = |id: &'static str| move |entry: &Value| entry["instance"] == id && entry["state"] == "connected";
+    let first = one("first");
+    until(&first, &client, (STATUS, "binance"), is("first")).await;
+    let mut second = one("second");
+    let stands_by = |daemon: &mut Daemon| (kv_of(daemon)[0]["state"] == "standing by").then_some(());
+    second.wait(stands_by, "to stand by");
+    // Both see the same changes, and only one tells of them: nothing of the other is even refused.
+    let mut puts = client.subscribe("$KV.venue-status.>").await.unwrap();
+    client.flush().await.unwrap();
+    for state in ["down", "connected"] {
+        if state != "connected" {
+            sim.inject(Fault::Drop { exchange: "binance".to_owned(), which: Which::All }).unwrap();
+        }
+        loop {
+            let put = tokio::time::timeout(DEADLINE, puts.next()).await.unwrap().unwrap();
+            let entry: Value = serde_json::from_slice(&put.payload).unwrap();
+            assert_eq!(entry["instance"], "first", "{}: {entry}", put.subject);
+            if entry["exchange"] == "binance" && (entry["state"] == "connected") == (state == "connected") {
+                break;
+            }
+        }
+    }
+    puts.unsubscribe().await.unwrap();
+    assert_eq!((second.metric("kv_puts_total"), second.metric("kv_failures_total")), (0, 0));
+    let log = first.drain();
+    assert!(!log.contains(TROUBLE), "{log}");
+    // However the last word of the first one and the first of the second one met.
+    until(&second, &client, (STATUS, "binance"), is("second")).await;
+    until(&second, &client, (STATUS, "coinbase"), is("second")).await;
+    let mut third = one("third");
+    third.wait(stands_by, "to stand by");
+    second.signal(Signal::KILL);
+    until(&third, &client, (STATUS, "binance"), is("third")).await;
+    assert_instruments(&third, &client, &sim, "binance").await;
+    third.drain();
+    assert_eq!(read(&client, STATUS, "binance").await.unwrap()["reason"], "stopped");
+}
+
+#[tokio::test]
+async fn a_leader_without_its_broker_does_not_stand_by() {
+    let mut server = Server::start();
+    let sim = two_venues(500.0, 1_000_000);
+    let spec = Spec::new(&sim).nats(&server.url()).with("TRANSPORT__NATS__PAIR__ENABLED", "true");
+    let mut daemon = spec.with("TRANSPORT__NATS__PAIR__ID", "only").start();
+    let client = client(&server.url()).await;
+    connected(&daemon, &client, "binance").await;
+    server.kill9();
+    let waits = |daemon: &mut Daemon| (kv_of(daemon)[0]["state"] == "waiting").then_some(());
+    daemon.wait(waits, "to wait");
+    let lost = |daemon: &mut Daemon| daemon.log().contains("the lease was lost").then_some(());
+    daemon.wait(lost, "to lose the lease");
+    for _ in 0..10 {
+        assert_eq!(kv_of(&daemon)[0]["state"], "waiting");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    server.restart_live().await;
+    connected(&daemon, &client, "binance").await;
+    daemon.drain();
+}
+
+#[tokio::test]
+async fn two_daemons_on_one_bucket_are_told() {
+    let server = Server::start();
+    let sim = two_venues(500.0, 1_000_000);
+    let client = client(&server.url()).await;
+    let one = |name: &str| {
+        let spec = Spec::new(&sim).nats(&server.url()).with("TRANSPORT__NATS__JETSTREAM__STREAM_NAME", name);
+        spec.with("TRANSPORT__NATS__JETSTREAM__SUBJECT_PREFIX", name).with("FEED__BACKOFF_MAX", "500ms").start()
+    };
+    let daemons = [one("one"), one("two")];
+    let start = Instant::now();
+    let is_told = || daemons.iter().any(|daemon| daemon.log().contains("somebody else writes the same entries"));
+    while !is_told() {
+        assert!(start.elapsed() < DEADLINE, "{}", daemons[0].log());
+        connected(&daemons[0], &client, "binance").await;
+        sim.inject(Fault::Drop { exchange: "binance".to_owned(), which: Which::All }).unwrap();
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+    }
+    connected(&daemons[0], &client, "binance").await;
+    for daemon in daemons {
+        let log = daemon.drain();
+        assert!(log.matches("somebody else writes").count() <= 1 && !log.contains(TROUBLE), "{log}");
+    }
+}
