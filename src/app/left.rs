@@ -6,11 +6,7 @@ use std::sync::Arc;
 use crate::config::Settings;
 use crate::config::settings::Nats;
 use crate::exchange::registry;
-use crate::transport::nats::{Left, left};
-
-/// What is to be done about it.
-const CURE: &str = "let what left them send them: the same stream_per_exchange, shards and exchanges as then, until \
-    nothing waits; or remove the directory";
+use crate::transport::nats::{LEFT_CURE, Left, left};
 
 /// Looks, before the shards open what is theirs.
 pub(super) fn tell(all: &Settings, shards: &[Arc<Settings>]) {
@@ -24,11 +20,11 @@ pub(super) fn tell(all: &Settings, shards: &[Arc<Settings>]) {
         match bytes {
             Ok(bytes) => tracing::error!(
                 %stream, bytes, %directory,
-                "another run left records on disk, and no shard of this one sends them: {CURE}"
+                "another run left records on disk, and no shard of this one sends them: {LEFT_CURE}"
             ),
             Err(err) => tracing::error!(
                 %stream, %err, %directory,
-                "another run may have left records on disk, which no shard of this one sends: {CURE}"
+                "another run may have left records on disk, which no shard of this one sends: {LEFT_CURE}"
             ),
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Pure: it finds every problem before anything is started.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::config::Settings;
@@ -97,6 +98,13 @@ impl Plan {
         let mut names: Vec<_> = self.venues().map(|venue| venue.exchange.profile().name).collect();
         names.sort_unstable();
         names
+    }
+
+    /// Ids of the instruments that shards other than this one own.
+    #[must_use]
+    pub fn elsewhere(&self, shard: usize) -> BTreeSet<u32> {
+        let others = self.shards.iter().enumerate().filter(|(number, _)| *number != shard);
+        others.flat_map(|(_, other)| other.universe.instruments()).map(|instrument| instrument.id).collect()
     }
 
     /// All venues.

@@ -1,6 +1,7 @@
 //! One shard: a thread that owns venue connections, their rings and one NATS connection, with no lock between them.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +46,8 @@ pub struct ShardSpec {
     pub board: Arc<Board>,
     /// Cancelled when the daemon drains.
     pub stop: CancellationToken,
+    /// Ids of the instruments that other shards own.
+    pub elsewhere: BTreeSet<u32>,
     /// Whether it is the only shard: then its publisher is the stream's only writer.
     pub sole: bool,
     /// Its rings, created before the thread was started, so that a failure is told at start.
@@ -90,7 +93,7 @@ async fn live(mut spec: ShardSpec) -> Result<DrainReport, String> {
         let on_anchor = anchor::on_anchor(Rc::clone(&feeds), Rc::clone(&outlet), Rc::clone(&anchored));
         let (transport, publisher) = publisher::new(nats, &spec.plan.universe, spec.sole, on_anchor);
         let publisher = publisher.repairing(spec.settings.feed.repair_horizon.duration());
-        spooling = spool(publisher.spooling(spec.number), spec.number)?;
+        spooling = spool(publisher.spooling(spec.number, std::mem::take(&mut spec.elsewhere)), spec.number)?;
         let task = tokio::task::spawn_local(publisher.run(publish_stop.clone(), drain));
         (Some(transport), Some(task))
     } else {

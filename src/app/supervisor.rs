@@ -141,9 +141,10 @@ impl Shards {
         let sole = count == 1 || has_stream_each(settings);
         let own: Vec<Arc<Settings>> = plan.shards.iter().map(|plan| plan.settings(settings)).collect();
         left::tell(settings, &own);
+        let elsewhere: Vec<_> = (0..count).map(|number| plan.elsewhere(number)).collect();
         let (tell, ended) = mpsc::channel(count.max(1));
         let mut specs = Vec::with_capacity(count);
-        for (number, (plan, own)) in plan.shards.into_iter().zip(own).enumerate() {
+        for (number, ((plan, own), elsewhere)) in plan.shards.into_iter().zip(own).zip(elsewhere).enumerate() {
             let ipc = &settings.transport.ipc;
             let ring = ipc.enabled.then(|| IpcTransport::create(ipc, &plan.universe)).transpose();
             let ring = ring.map_err(|error| ServeError::Start(error.to_string()))?;
@@ -151,7 +152,7 @@ impl Shards {
                 tracing::info!(exchange, segment = %path.display(), capacity = ipc.capacity, "ring created");
             }
             let (board, stop) = (Arc::clone(board), stop.clone());
-            specs.push(ShardSpec { number, plan, settings: own, board, stop, sole, ring });
+            specs.push(ShardSpec { number, plan, settings: own, board, stop, elsewhere, sole, ring });
         }
         for spec in specs {
             let tell = tell.clone();

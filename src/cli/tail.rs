@@ -1,5 +1,7 @@
 //! `tail`: trades read back, as any consumer would, from shared memory or from the stream.
 
+mod follow;
+
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,7 +16,7 @@ use crate::config::Settings;
 use crate::market::Record;
 use crate::telemetry::clock;
 use crate::transport::ipc::{DIRECTORY, Gone, Next, OpenError, Reader, Reopened, segment_path, segments};
-use crate::transport::nats::consumer::{Filter, Since, Tail, TailError};
+use crate::transport::nats::consumer::{Since, TailError};
 
 /// A ring without anything new is looked at again after this.
 const NAP: Duration = Duration::from_millis(1);
@@ -86,18 +88,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 async fn stream(settings: &Settings, args: &Args, since: Since, out: &mut Printer) -> Result<(), Failure> {
-    let upper = |symbols: &[String]| symbols.iter().map(|symbol| symbol.trim().to_ascii_uppercase()).collect();
-    let filter = Filter { exchanges: args.venues.exchanges.clone(), symbols: upper(&args.venues.symbols), kind: None };
     let streams = match since {
         // A sequence is a place in one stream.
         Since::Sequence(_) => vec![settings::stream(settings, &args.venues.exchanges, "tail --since #..")?],
         _ => settings::streams(settings, &args.venues.exchanges)?,
     };
-    let mut tails = Vec::with_capacity(streams.len());
-    for nats in &streams {
-        let tail = Tail::open(nats, filter.clone(), since).await.map_err(Failure::failed)?;
-        tails.push(Box::pin(futures_util::stream::unfold(tail, async |mut tail| Some((tail.next().await, tail)))));
-    }
+    let tails = follow::all(streams, &args.venues, since).await?;
+    let tails = tails.into_iter().map(|follow| {
+        Box::pin(futures_util::stream::unfold(follow, async |mut follow| Some((follow.next().await, follow))))
+    });
     let mut tails = futures_util::stream::select_all(tails);
     while !out.is_full() {
         match tails.next().await {

@@ -27,7 +27,8 @@ use crate::transport::nats::consumer::Since;
 Finds, per symbol: doubles, conflicts (one id, two contents), ids out of order, ids that are missing in silence, ids \
 that are missing and declared, and records that cannot be right. The exit code is 1 when there is any, 0 when what was \
 read is whole. It reads up to what is there at its start, changes nothing and acknowledges nothing. Where each exchange \
-has a stream of its own they are audited one after the other, and the exit code is of all.
+has a stream of its own they are audited one after the other, and the exit code is of all; with --json each object \
+names its stream.
 --since and --until take `start`, a time ago (`5m`), a time (`2026-01-31T08:00:00Z`) or, of the stream, a sequence \
 (`#1000`): times of storage in the stream, times of receipt elsewhere.
 
@@ -92,7 +93,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     } else {
         ("record", "the ring".to_owned(), sources::rings(&loaded.settings, &wanted)?)
     };
-    tell(&audited, &wanted, &name, args, Style { place, allow_declared: args.allow_declared })
+    tell(&audited, &wanted, &name, args, Style { stream: None, place, allow_declared: args.allow_declared })
 }
 
 /// Audits the stream, or that of each exchange, one after the other: what is wrong with one does not end it.
@@ -103,7 +104,6 @@ fn streams(settings: &Settings, wanted: &Wanted, bounds: &Bounds, args: &Args) -
     } else {
         settings::streams(settings, &wanted.exchanges)?
     };
-    let style = Style { place: "sequence", allow_declared: args.allow_declared };
     let (several, mut failed) = (streams.len() > 1, None);
     for (at, nats) in streams.iter().enumerate() {
         let name = format!("stream {}", nats.jetstream.stream_name);
@@ -115,6 +115,8 @@ fn streams(settings: &Settings, wanted: &Wanted, bounds: &Bounds, args: &Args) -
             wanted.exchanges.retain(|name| name == exchange);
         }
         let audited = block_on(sources::stream(nats, &wanted, bounds.since, bounds.until_sequence));
+        let stream = Some(nats.jetstream.stream_name.as_str());
+        let style = Style { stream, place: "sequence", allow_declared: args.allow_declared };
         let told = audited.and_then(|audited| tell(&audited, &wanted, &name, args, style));
         if let Err(failure) = told {
             // The last one is told by whoever called.
@@ -136,7 +138,7 @@ fn headed(name: &str, at: usize) -> Result<(), Failure> {
 }
 
 /// Prints what was found; an error when it is not whole, or when there is nothing that could be.
-fn tell(audited: &Audited, wanted: &Wanted, name: &str, args: &Args, style: Style) -> Result<(), Failure> {
+fn tell(audited: &Audited, wanted: &Wanted, name: &str, args: &Args, style: Style<'_>) -> Result<(), Failure> {
     let Audited { findings, names } = audited;
     let missing = findings.missing(wanted);
     let absent = || {

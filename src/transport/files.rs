@@ -10,6 +10,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 /// A lock without a holder's pid is tried this often, this far apart.
 const TRIES: u32 = 40;
@@ -54,8 +56,9 @@ impl Lock {
             match file.try_lock() {
                 Ok(()) => break,
                 Err(TryLockError::WouldBlock) => match read_pid(&mut file) {
-                    // One that has just closed: its lock lives on in a child of its process until that one execs.
-                    None if tries > 0 => std::thread::sleep(RETRY_AFTER),
+                    // One that has just closed: its lock lives on in a child of its process until that one execs. Or
+                    // somebody only looks, and has not cleared yet what a killed holder wrote.
+                    pid if tries > 0 && pid.is_none_or(is_dead) => std::thread::sleep(RETRY_AFTER),
                     pid => return Err(LockError::Held { pid }),
                 },
                 Err(TryLockError::Error(source)) => return Err(LockError::Io(source)),
@@ -68,7 +71,7 @@ impl Lock {
 }
 
 /// Whether a live process holds the lock on the file `path`; nobody does where there is none. Whoever wants to take it
-/// at this moment finds no pid there, and tries again.
+/// at this moment finds no pid there, or that of a dead process, and tries again; others may look at the same time.
 ///
 /// # Errors
 /// The file cannot be opened or locked.
@@ -78,7 +81,7 @@ pub(super) fn is_held(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         opened => opened?,
     };
-    match file.try_lock() {
+    match file.try_lock_shared() {
         Ok(()) => {
             // Of a holder that was killed.
             let _ = file.set_len(0);
@@ -103,9 +106,39 @@ pub(super) fn open_options() -> OpenOptions {
     options
 }
 
+/// Whether there is surely no such process here. One of another container may seem so: then a lock takes a moment more.
+fn is_dead(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+}
+
 fn read_pid(file: &mut File) -> Option<u32> {
     file.rewind().ok()?;
     let mut text = String::new();
     file.take(16).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn somebody_who_only_looks_keeps_nobody_from_the_lock_of_a_killed_holder() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let dead = child.id();
+        child.wait().unwrap();
+        std::fs::write(&path, format!("{dead}\n")).unwrap();
+        let looking = File::open(&path).unwrap();
+        looking.lock_shared().unwrap();
+        std::thread::scope(|scope| {
+            let taking = scope.spawn(|| Lock::take(&path, 1));
+            drop(looking);
+            let lock = taking.join().unwrap().unwrap();
+            assert!(matches!(Lock::take(&path, 2), Err(LockError::Held { pid: Some(1) })));
+            drop(lock);
+        });
+    }
 }

@@ -1,11 +1,15 @@
 //! A stream for each exchange: each holds its exchange's trades alone, and whole, whatever happens to the broker.
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream;
+use data_manager::market::{Record, TradeMsg};
 use data_manager::sim::Sim;
 use data_manager::source::{HandoverSource, NatsConfig, TradeSource as _};
+
+use serde_json::Value;
 
 use crate::chain::two_venues;
 use crate::daemon::{DEADLINE, Daemon, Spec};
@@ -128,6 +132,16 @@ fn read_by_commands(server: &Server, issued: &Trades) {
     assert!(done.status.success(), "{out}\n{err}");
     let heads = EXCHANGES.map(|exchange| out.find(&format!("stream {}", stream_of(exchange))));
     assert!(heads[0] < heads[1] && heads[0].is_some(), "{out}");
+    let done = command(server, &["verify", "--json"]);
+    let lines: Vec<Value> = text(&done.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_kind = |kind: &str| -> Vec<&Value> {
+        lines.iter().filter(|line| line["kind"] == kind).map(|line| &line["stream"]).collect()
+    };
+    assert_eq!(
+        of_kind("verdict"),
+        EXCHANGES.map(|exchange| Value::from(stream_of(exchange))).iter().collect::<Vec<_>>()
+    );
+    assert!(of_kind("instrument").iter().all(|stream| stream.is_string()), "{}", text(&done.stdout));
     let done = command(server, &["verify", "--exchange", "coinbase", "--exchange", "okx"]);
     let (out, err) = (text(&done.stdout), text(&done.stderr));
     assert_eq!(done.status.code(), Some(1), "{out}\n{err}");
@@ -139,6 +153,10 @@ fn read_by_commands(server: &Server, issued: &Trades) {
     let out = text(&done.stdout);
     let has = |exchange: &str| out.lines().any(|line| line.split(',').any(|cell| cell == exchange));
     assert!(EXCHANGES.into_iter().all(has), "{}\n{}", text(&done.stderr), out.len());
+    let both = ["--exchange", "binance", "--exchange", "coinbase"];
+    let done = command(server, &[tail.as_slice(), &[&all.to_string()], &both].concat());
+    assert!(done.status.success() && text(&done.stdout).lines().count() == all + 1, "{}", text(&done.stderr));
+    one_is_missing(server, of(issued, "coinbase").values().map(Vec::len).sum());
     let done = command(server, &["tail", "--nats", "--since", "#5", "--count", "1"]);
     assert!(text(&done.stderr).contains("choose it by one --exchange"), "{}", text(&done.stderr));
 
@@ -164,6 +182,50 @@ fn read_by_commands(server: &Server, issued: &Trades) {
     let done = again.env("DATA_MANAGER__TRANSPORT__NATS__JETSTREAM__STREAM_NAME", "EACH").output().unwrap();
     assert!(text(&done.stderr).contains("to stream EACH_COINBASE"), "{}", text(&done.stderr));
     assert!(done.status.success(), "{}", text(&done.stderr));
+}
+
+/// A stream that is not there ends neither what reads the other one, nor is it passed over in silence.
+fn one_is_missing(server: &Server, there: usize) {
+    let one = ["--exchange", "okx", "--exchange", "coinbase"];
+    let count = there.to_string();
+    let done = command(server, &[["tail", "--nats", "--since", "start", "--count", &count].as_slice(), &one].concat());
+    let told = text(&done.stderr);
+    assert!(done.status.success() && text(&done.stdout).lines().count() == there, "{told}");
+    assert!(told.contains("MARKET_DATA_OKX") && told.contains("the others are read"), "{told}");
+    let done =
+        command(server, &[["top", "--nats", "--json", "--count", "1", "--status", ""].as_slice(), &one].concat());
+    let out = text(&done.stdout);
+    assert!(done.status.success() && out.contains("MARKET_DATA_OKX"), "{out}\n{}", text(&done.stderr));
+    for reader in ["tail", "top"] {
+        let done = command(server, &[reader, "--nats", "--exchange", "okx", "--exchange", "binance-usdm"]);
+        let told = text(&done.stderr);
+        assert!(done.status.code() == Some(1) && told.contains("_OKX") && told.contains("_BINANCE_USDM"), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_comes_later_is_read_from_its_first_record() {
+    for version in ["2.10.26", "2.15.1"] {
+        let server = Server::builder().version(version).start();
+        let context = jetstream::new(client(&server.url()).await);
+        let make = async |exchange: &str| {
+            let subjects = vec![format!("market.{exchange}.*.trades"), format!("market.{exchange}.*.gaps")];
+            let config = jetstream::stream::Config { name: stream_of(exchange), subjects, ..Default::default() };
+            context.create_stream(config).await.unwrap();
+        };
+        make("coinbase").await;
+        let one = ["tail", "--nats", "--exchange", "okx", "--exchange", "coinbase", "--count", "1", "--format", "csv"];
+        let mut tail = prepared(&server, &one);
+        let mut tail = tail.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(tail.stderr.take().unwrap()).lines();
+        assert!(told.any(|line| line.unwrap().contains("MARKET_DATA_OKX")), "{version}");
+        make("okx").await;
+        let trade = TradeMsg { trade_id: 7, kind: 1, ..bytemuck::Zeroable::zeroed() };
+        let payload = Record::Trade(trade).as_bytes().to_vec();
+        context.publish("market.okx.BTCUSDT.trades", payload.into()).await.unwrap().await.unwrap();
+        let done = tail.wait_with_output().unwrap();
+        assert!(text(&done.stdout).lines().nth(1).is_some_and(|line| line.contains("okx")), "{version}: {done:?}");
+    }
 }
 
 #[tokio::test]

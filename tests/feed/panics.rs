@@ -144,6 +144,7 @@ fn run(names: &[&str], plan: ShardPlan, settings: Arc<Settings>) -> Running {
         settings,
         board: Arc::clone(&board),
         stop: stop.clone(),
+        elsewhere: std::collections::BTreeSet::new(),
         sole: true,
         ring: Some(ring),
     };

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use super::model::Model;
 use super::snapshot::RingRow;
 use crate::cli::Failure;
@@ -21,12 +24,22 @@ use crate::transport::nats::consumer::TailError;
 const BURST: u32 = 65_536;
 /// Between two looks for rings that were not there yet.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two tries to open a stream that cannot be read.
+const RETRY_EVERY: Duration = Duration::from_secs(2);
 
 /// Where records come from.
 pub(super) enum Intake {
     Rings(Box<Rings>),
     /// The stream, or that of each exchange.
-    Streams(Vec<NatsSource>),
+    Streams(Streams),
+}
+
+/// Streams that are read, and those that cannot be read yet.
+pub(super) struct Streams {
+    open: Vec<NatsSource>,
+    /// What they are opened with, and why that failed.
+    missing: Vec<(NatsConfig, String)>,
+    look_at: Instant,
 }
 
 /// The rings of this host.
@@ -50,9 +63,7 @@ impl Intake {
     pub(super) fn open(settings: &Settings, stream: bool, venues: &VenueArgs) -> Result<Self, Failure> {
         if stream {
             let streams = settings::streams(settings, &venues.exchanges)?;
-            let open = |nats: &Nats| NatsSource::open(&stream_config(nats, venues));
-            let sources: Result<Vec<NatsSource>, SourceError> = streams.iter().map(open).collect();
-            return sources.map(Self::Streams).map_err(|error| Failure::failed(told(&error)));
+            return Streams::open(streams.iter().map(|nats| stream_config(nats, venues))).map(Self::Streams);
         }
         Ok(Self::Rings(Box::new(Rings::new(settings, venues))))
     }
@@ -76,14 +87,14 @@ impl Intake {
     /// Takes what is there; waits for the stream so long at most. Whether there may be more at once.
     pub(super) fn take(&mut self, model: &mut Model, wait: Duration) -> Result<bool, Failure> {
         match self {
-            Self::Streams(sources) => {
+            Self::Streams(streams) => {
                 // Each has its part of the time.
-                let wait = wait / u32::try_from(sources.len()).unwrap_or(u32::MAX).max(1);
+                let wait = wait / u32::try_from(streams.open.len()).unwrap_or(u32::MAX).max(1);
                 let mut more = false;
-                for source in sources.iter_mut() {
+                for source in &mut streams.open {
                     more |= drain(source, model, wait);
                 }
-                model.trouble(sources.iter().find_map(TradeSource::trouble));
+                model.trouble(streams.look());
                 Ok(more)
             }
             Self::Rings(rings) => {
@@ -121,6 +132,55 @@ impl Intake {
             })
         });
         rows.collect()
+    }
+}
+
+impl Streams {
+    /// Opens them. One that cannot be read ends nothing while another one can.
+    fn open(configs: impl Iterator<Item = NatsConfig>) -> Result<Self, Failure> {
+        let mut this = Self { open: Vec::new(), missing: Vec::new(), look_at: clock::now() + RETRY_EVERY };
+        let begun = OffsetDateTime::from_unix_timestamp_nanos(i128::from(clock::wall_ns())).ok();
+        let begun = begun.and_then(|time| time.format(&Rfc3339).ok());
+        for config in configs {
+            match NatsSource::open(&config) {
+                Ok(source) => this.open.push(source),
+                // What it has taken when it can be read at last is new since now.
+                Err(error) => {
+                    let start = begun.clone().unwrap_or(config.start);
+                    this.missing.push((NatsConfig { start, ..config }, told(&error)));
+                }
+            }
+        }
+        if this.open.is_empty() {
+            let texts: BTreeSet<String> = this.missing.into_iter().map(|(_, why)| why).collect();
+            return Err(Failure::failed(Vec::from_iter(texts).join("\n")));
+        }
+        Ok(this)
+    }
+
+    /// Tries those again that cannot be read, and tells why nothing comes of any.
+    fn look(&mut self) -> Option<String> {
+        let trouble = self.open.iter().find_map(TradeSource::trouble);
+        // Opening waits for the server: where it does not answer the others, keys must not wait for it.
+        if trouble.is_some() || self.missing.is_empty() {
+            return trouble;
+        }
+        let now = clock::now();
+        if now >= self.look_at {
+            let Self { open, missing, .. } = self;
+            missing.retain_mut(|(config, why)| match NatsSource::open(config) {
+                Ok(source) => {
+                    open.push(source);
+                    false
+                }
+                Err(error) => {
+                    *why = told(&error);
+                    true
+                }
+            });
+            self.look_at = clock::now() + RETRY_EVERY;
+        }
+        self.missing.first().map(|(_, why)| format!("{why}; the others are read"))
     }
 }
 

@@ -13,7 +13,9 @@ const SHOWN_MAX: usize = 20;
 
 /// What numbers of places mean, and what is allowed.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Style {
+pub(super) struct Style<'a> {
+    /// The stream that was audited, if it was one.
+    pub(super) stream: Option<&'a str>,
     /// `sequence`, `line` or `record`.
     pub(super) place: &'static str,
     pub(super) allow_declared: bool,
@@ -35,7 +37,7 @@ const HEADER: [&str; 12] = [
 ];
 
 /// The table, the findings, the verdict.
-pub(super) fn text(out: &mut dyn Write, findings: &Findings, style: Style) -> io::Result<()> {
+pub(super) fn text(out: &mut dyn Write, findings: &Findings, style: Style<'_>) -> io::Result<()> {
     table(out, &findings.entries)?;
     let mut parted = false;
     for entry in &findings.entries {
@@ -63,14 +65,20 @@ pub(super) fn text(out: &mut dyn Write, findings: &Findings, style: Style) -> io
     writeln!(out, "\n{}", verdict(findings, style))
 }
 
-/// One object a line: each instrument, each finding that is listed, the verdict.
-pub(super) fn objects(out: &mut dyn Write, findings: &Findings, style: Style) -> io::Result<()> {
+/// One object a line: each instrument, each finding that is listed, the verdict; of a stream with its name.
+pub(super) fn objects(out: &mut dyn Write, findings: &Findings, style: Style<'_>) -> io::Result<()> {
+    let mut write = |mut line: Value| {
+        if let (Some(stream), Value::Object(line)) = (style.stream, &mut line) {
+            line.insert("stream".to_owned(), stream.into());
+        }
+        writeln!(out, "{line}")
+    };
     for entry in &findings.entries {
-        writeln!(out, "{}", instrument(entry))?;
+        write(instrument(entry))?;
     }
     for entry in &findings.entries {
         for finding in listed(&entry.report, style) {
-            let line = json!({
+            write(json!({
                 "kind": "finding",
                 "exchange": entry.exchange,
                 "symbol": entry.symbol,
@@ -80,14 +88,13 @@ pub(super) fn objects(out: &mut dyn Write, findings: &Findings, style: Style) ->
                 "first_id": finding.first_id.to_string(),
                 "last_id": finding.last_id.to_string(),
                 "detail": finding.detail,
-            });
-            writeln!(out, "{line}")?;
+            }))?;
         }
     }
     for stray in &findings.strays {
-        let line =
-            json!({"kind": "finding", "class": "stray", "fault": true, style.place: stray.at, "detail": stray.what});
-        writeln!(out, "{line}")?;
+        write(
+            json!({"kind": "finding", "class": "stray", "fault": true, style.place: stray.at, "detail": stray.what}),
+        )?;
     }
     let mut line = counts(|class| findings.count(class));
     line.insert("kind".to_owned(), "verdict".into());
@@ -96,7 +103,7 @@ pub(super) fn objects(out: &mut dyn Write, findings: &Findings, style: Style) ->
     line.insert("instruments".to_owned(), findings.entries.len().into());
     line.insert("stray".to_owned(), findings.stray_count.into());
     line.insert("text".to_owned(), verdict(findings, style).into());
-    writeln!(out, "{}", Value::Object(line))
+    write(Value::Object(line))
 }
 
 fn counts(count: impl Fn(Class) -> u64) -> Map<String, Value> {
@@ -165,18 +172,18 @@ fn table(out: &mut dyn Write, entries: &[Entry]) -> io::Result<()> {
     Ok(())
 }
 
-const fn is_fault(class: Class, style: Style) -> bool {
+const fn is_fault(class: Class, style: Style<'_>) -> bool {
     class.is_fault() && !(style.allow_declared && class.is_declared())
 }
 
 /// Faults first, then what is for information, each in its order.
-fn listed(report: &Report, style: Style) -> Vec<&Finding> {
+fn listed<'a>(report: &'a Report, style: Style<'_>) -> Vec<&'a Finding> {
     let mut findings: Vec<&Finding> = report.findings.iter().collect();
     findings.sort_by_key(|finding| (!is_fault(finding.class, style), finding.class, finding.at));
     findings
 }
 
-fn sentence(finding: &Finding, style: Style) -> String {
+fn sentence(finding: &Finding, style: Style<'_>) -> String {
     let Finding { class, at, first_id, last_id, detail } = finding;
     let ids = match (first_id, last_id) {
         (0, 0) => String::new(),
@@ -188,7 +195,7 @@ fn sentence(finding: &Finding, style: Style) -> String {
 }
 
 /// One line that says it all.
-pub(super) fn verdict(findings: &Findings, style: Style) -> String {
+pub(super) fn verdict(findings: &Findings, style: Style<'_>) -> String {
     let trades: u64 = findings.entries.iter().map(|entry| entry.report.trades).sum();
     let some = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let (trades, instruments) = (some(trades, "trade"), some(findings.entries.len() as u64, "instrument"));

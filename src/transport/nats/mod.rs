@@ -62,7 +62,7 @@ pub mod window;
 mod wire;
 
 #[cfg(feature = "daemon")]
-pub use backlog::{BacklogStats, Left, Worker as SpoolWorker, left};
+pub use backlog::{BacklogStats, LEFT_CURE, Left, Worker as SpoolWorker, left};
 pub use connect::ConnectError;
 #[cfg(feature = "daemon")]
 pub use past::Past;

@@ -10,7 +10,7 @@ mod refill;
 mod transport;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -159,9 +159,10 @@ pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor)
 
 impl Publisher {
     /// Lets records wait on disk where they do not fit into memory, if the settings say so. The body that comes back is
-    /// to be run on a thread of its own. Each shard has its own place there.
-    pub fn spooling(&self, shard: usize) -> Option<Worker> {
-        let (backlog, worker) = backlog::new(&self.settings, shard, self.routes.len())?;
+    /// to be run on a thread of its own. Each shard has its own place there; `elsewhere` are the instruments of the other
+    /// shards, whose records it keeps and does not send.
+    pub fn spooling(&self, shard: usize, elsewhere: BTreeSet<u32>) -> Option<Worker> {
+        let (backlog, worker) = backlog::new(&self.settings, shard, self.routes.len(), elsewhere)?;
         *self.shared.backlog.borrow_mut() = Some(backlog);
         self.shared.window.borrow_mut().widen(REFILL_BYTES);
         Some(worker)

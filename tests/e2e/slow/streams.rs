@@ -1,6 +1,8 @@
 //! A stream for each exchange: daemons that are killed, exchanges that are added, pairs. No spool is another's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::path::Path;
 
 use data_manager::market::{GapMsg, Record};
 use rustix::process::Signal;
@@ -9,7 +11,7 @@ use crate::daemon::{Daemon, Spec};
 use crate::repair::{venues, wait_for_repairs_of_late_life};
 use crate::streams::{EXCHANGES, of, spec, stream_of};
 use crate::support::Server;
-use crate::truth::{Found, Trade, Trades, by_id, issued, stored_in};
+use crate::truth::{Found, STREAM, Trade, Trades, by_id, issued, stored_in};
 
 /// Memory for less than half a second of trades.
 const MEMORY: &str = "64KiB";
@@ -23,36 +25,39 @@ fn spooled(daemon: &mut Daemon, records: u64) {
 /// was killed may be missing, and is declared then.
 async fn assert_all(server: &Server, issued: &Trades, exchanges: &[&str]) {
     for exchange in exchanges {
-        let (stream, expected) = (stream_of(exchange), of(issued, exchange));
-        let found = stored_in(&server.url(), &stream).await;
-        let mut declared: BTreeMap<(String, String), Vec<GapMsg>> = BTreeMap::new();
-        for (key, records) in &found.records {
-            declared.insert(key.clone(), records.iter().filter_map(gap).collect());
-        }
-        let declares = |key: &(String, String), id: u64| {
-            declared.get(key).is_some_and(|gaps| gaps.iter().any(|gap| (gap.first_id..=gap.last_id).contains(&id)))
-        };
-        let silent = |key: &(String, String), there: &[Trade]| -> Vec<u64> {
-            let there: BTreeSet<u64> = there.iter().map(|trade| trade.id).collect();
-            let ids = expected[key].iter().map(|trade| trade.id);
-            ids.filter(|id| !there.contains(id) && !declares(key, *id)).collect()
-        };
-        let trades = by_id(Found { trades: found.trades, history: found.history, ..Found::default() }, &expected);
-        assert_eq!(trades.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{stream}");
-        for (key, there) in &trades {
-            let silent = silent(key, there);
-            assert!(silent.is_empty(), "{stream} {key:?}: missing, and not declared: {silent:?}; {declared:?}");
-            let double = there.windows(2).find(|pair| pair[0].id == pair[1].id);
-            assert_eq!(double, None, "{stream} {key:?}");
-            assert!(
-                there.iter().all(|trade| expected[key]
-                    .binary_search_by_key(&trade.id, |known| known.id)
-                    .is_ok_and(|at| &expected[key][at] == trade)),
-                "{stream} {key:?}: nobody issued it"
-            );
-            let missing = expected[key].len() - there.len();
-            assert!(missing < 2_000, "{stream} {key:?}: {missing} are missing, more than fit into memory");
-        }
+        assert_in(server, &stream_of(exchange), &of(issued, exchange)).await;
+    }
+}
+
+async fn assert_in(server: &Server, stream: &str, expected: &Trades) {
+    let found = stored_in(&server.url(), stream).await;
+    let mut declared: BTreeMap<(String, String), Vec<GapMsg>> = BTreeMap::new();
+    for (key, records) in &found.records {
+        declared.insert(key.clone(), records.iter().filter_map(gap).collect());
+    }
+    let declares = |key: &(String, String), id: u64| {
+        declared.get(key).is_some_and(|gaps| gaps.iter().any(|gap| (gap.first_id..=gap.last_id).contains(&id)))
+    };
+    let silent = |key: &(String, String), there: &[Trade]| -> Vec<u64> {
+        let there: BTreeSet<u64> = there.iter().map(|trade| trade.id).collect();
+        let ids = expected[key].iter().map(|trade| trade.id);
+        ids.filter(|id| !there.contains(id) && !declares(key, *id)).collect()
+    };
+    let trades = by_id(Found { trades: found.trades, history: found.history, ..Found::default() }, expected);
+    assert_eq!(trades.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>(), "{stream}");
+    for (key, there) in &trades {
+        let silent = silent(key, there);
+        assert!(silent.is_empty(), "{stream} {key:?}: missing, and not declared: {silent:?}; {declared:?}");
+        let double = there.windows(2).find(|pair| pair[0].id == pair[1].id);
+        assert_eq!(double, None, "{stream} {key:?}");
+        assert!(
+            there.iter().all(|trade| expected[key]
+                .binary_search_by_key(&trade.id, |known| known.id)
+                .is_ok_and(|at| &expected[key][at] == trade)),
+            "{stream} {key:?}: nobody issued it"
+        );
+        let missing = expected[key].len() - there.len();
+        assert!(missing < 2_000, "{stream} {key:?}: {missing} are missing, more than fit into memory");
     }
 }
 
@@ -124,6 +129,47 @@ async fn an_exchange_that_is_added_does_not_inherit_the_spool_of_another() {
     assert_all(&server, &issued, &["coinbase"]).await;
     let added = stored_in(&server.url(), &stream_of("binance")).await;
     assert!(added.records.keys().all(|(exchange, _)| exchange == "binance"), "{:?}", added.records.keys());
+}
+
+/// The second shard publishes what the first one has of its exchange on disk: sent from there, it would come behind.
+#[tokio::test]
+async fn what_one_shard_left_of_two_exchanges_is_kept_by_two_shards_and_told() {
+    let mut server = Server::start();
+    let sim = venues(4_000.0, 20_000);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap().to_owned();
+    let make = |server: &Server, shards: &str| -> Spec {
+        let spec = Spec::new(&sim).nats(&server.url()).with("TRANSPORT__NATS__OUTBOX_MEMORY", MEMORY);
+        spec.with("SHARDS", shards).with("TRANSPORT__NATS__OUTBOX_DIR", &path)
+    };
+    let mut daemon = make(&server, "1").start();
+    daemon.wait(|daemon| (daemon.metric("published_trades_total") > 3_000).then_some(()), "to publish");
+    let next = make(&server, "2");
+    server.kill9();
+    spooled(&mut daemon, 4_000);
+    daemon.kill9();
+    let left = files(&directory.path().join("0"));
+    assert!(left.values().any(|bytes| bytes.len() > 100_000), "{:?}", left.keys());
+    let mut daemon = next.start();
+    let told = "left records of symbols that another shard publishes now";
+    daemon.wait(|daemon| daemon.log().contains(told).then_some(()), "to tell what it keeps");
+    spooled(&mut daemon, 500);
+    server.restart();
+    wait_for_repairs_of_late_life(&mut daemon, &sim);
+    let issued = issued(&sim);
+    let log = daemon.drain();
+    assert!(!log.contains("not configured any more"), "{log}");
+    let mut after = files(&directory.path().join("0"));
+    after.retain(|name, _| left.contains_key(name));
+    assert!(after == left, "what was kept has changed");
+    assert_in(&server, STREAM, &issued).await;
+}
+
+/// The segments of a spool.
+fn files(directory: &Path) -> BTreeMap<OsString, Vec<u8>> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap());
+    let segments = entries.filter(|entry| entry.path().extension().is_some_and(|ending| ending == "spool"));
+    segments.map(|entry| (entry.file_name(), std::fs::read(entry.path()).unwrap())).collect()
 }
 
 #[tokio::test]

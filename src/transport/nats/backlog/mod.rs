@@ -4,21 +4,24 @@
 //! While anything waits here, every new record joins behind it; when the window has room again, records come back
 //! oldest first. They are released, and their files removed, once the broker has acknowledged them.
 
+mod choose;
 mod place;
 mod trail;
 mod worker;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::{self as channel, TrySendError};
 use std::task::{Context, Poll};
 
 use tokio::sync::mpsc;
 
+use choose::Place;
+
 use super::spool::{Limits, Position};
 use crate::config::settings::Nats;
 use crate::market::trade::RECORD_BYTES;
 use crate::market::{GapMsg, GapReason, Record, TradeMsg};
-pub use place::{Left, left};
+pub use place::{LEFT_CURE, Left, left};
 pub(super) use trail::{Trails, without};
 pub use worker::Worker;
 use worker::{Command, Told};
@@ -111,16 +114,18 @@ pub(super) struct Back {
 }
 
 /// A shard's backlog of so many routes in the directory that the settings name, and the body of its thread; `None`
-/// where there is to be none.
+/// where there is to be none. `elsewhere` are the instruments of the other shards of this run.
 #[must_use]
-pub(super) fn new(settings: &Nats, shard: usize, routes: usize) -> Option<(Backlog, Worker)> {
+pub(super) fn new(settings: &Nats, shard: usize, routes: usize, elsewhere: BTreeSet<u32>) -> Option<(Backlog, Worker)> {
     if settings.outbox_disk.get() == 0 {
         return None;
     }
     let (commands, orders) = channel::sync_channel(COMMANDS);
     let (tell, told) = mpsc::channel(COMMANDS);
     let limits = Limits::new(settings.outbox_disk.get());
-    let worker = Worker::new(place::directory(settings, shard), limits, place::owner(settings), orders, tell);
+    let place =
+        Place { directory: place::directory(settings, shard), limits, owner: place::owner(settings), elsewhere };
+    let worker = Worker::new(place, orders, tell);
     let memory = usize::try_from(settings.outbox_memory.get()).unwrap_or(usize::MAX);
     let backlog = Backlog {
         commands,

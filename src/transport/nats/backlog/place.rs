@@ -38,6 +38,12 @@ pub(super) fn owner(settings: &Nats) -> String {
     format!("{}@{servers:016x}", settings.jetstream.stream_name)
 }
 
+/// What is to be done about records that a run has left and that this one does not send.
+pub const LEFT_CURE: &str = "they may be stored already; to have them sent, stop this run and start it once more as \
+    it was (the same stream_per_exchange, shards, exchanges and symbols), until nothing waits; what the stream has gone \
+    past by then is left out, and stands as a gap where the venue's history did not have it; remove the directory only \
+    where no other data-manager uses it";
+
 /// A spool with records that no shard of this run opens.
 #[derive(Debug)]
 pub struct Left {

@@ -1,15 +1,14 @@
 //! The thread that owns the spool: it does what it is told, and tells what came of it.
 
-use std::path::PathBuf;
 use std::sync::mpsc as channel;
 
 use tokio::sync::mpsc;
 
-use super::place::INSTANCES;
+use super::choose::Place;
 use super::{Bytes48, Origin};
 use crate::market::{GapMsg, GapReason};
 use crate::telemetry::clock;
-use crate::transport::nats::spool::{Broken, Dropped, Limits, Position, Reading, Recovered, Spool, SpoolError};
+use crate::transport::nats::spool::{Broken, Dropped, Position, Reading, Recovered, Spool, SpoolError};
 
 /// What the thread is told.
 pub(super) enum Command {
@@ -65,27 +64,19 @@ pub(super) enum Told {
 
 /// The body of the thread.
 pub struct Worker {
-    directory: PathBuf,
-    limits: Limits,
-    owner: String,
+    place: Place,
     orders: channel::Receiver<Command>,
     tell: mpsc::Sender<Told>,
 }
 
 impl Worker {
-    pub(super) const fn new(
-        directory: PathBuf,
-        limits: Limits,
-        owner: String,
-        orders: channel::Receiver<Command>,
-        tell: mpsc::Sender<Told>,
-    ) -> Self {
-        Self { directory, limits, owner, orders, tell }
+    pub(super) const fn new(place: Place, orders: channel::Receiver<Command>, tell: mpsc::Sender<Told>) -> Self {
+        Self { place, orders, tell }
     }
 
     /// Runs until it is told to end, or nobody is left to tell.
     pub fn run(self) {
-        let mut spool = match self.open() {
+        let mut spool = match self.place.open() {
             Ok((spool, recovered)) => {
                 self.told_of(&spool, &recovered);
                 let told = Told::Opened { recovered: Box::new(recovered), bytes: spool.bytes() };
@@ -126,17 +117,6 @@ impl Worker {
         }
         if let Err(error) = spool.close() {
             tracing::warn!(err = %error, "the spool cannot be closed");
-        }
-    }
-
-    /// The first directory that no other instance on this host uses.
-    fn open(&self) -> Result<(Spool, Recovered), SpoolError> {
-        let mut number = 0;
-        loop {
-            match Spool::open(&self.directory.join(number.to_string()), self.limits, &self.owner) {
-                Err(SpoolError::Busy { .. }) if number < INSTANCES => number += 1,
-                opened => return opened,
-            }
         }
     }
 

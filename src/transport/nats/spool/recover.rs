@@ -3,7 +3,7 @@
 //! Nothing is repaired. What does not hold is remembered as a hole, so that the reader passes over it without telling
 //! it a second time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -34,6 +34,8 @@ pub struct Recovered {
     /// The trade that was appended last of each instrument, by instrument id; those that came late count where no
     /// younger one stands before them.
     pub last: BTreeMap<u32, TradeMsg>,
+    /// The instruments of all records, by id.
+    pub instruments: BTreeSet<u32>,
 }
 
 /// A segment as the spool knows it.
@@ -202,6 +204,7 @@ fn scan(
     recovered.broken.extend(holes.iter().map(|hole| broken(path, hole)));
     recovered.records += found.records;
     recovered.last.extend(found.last);
+    recovered.instruments.extend(found.instruments);
     let first = first.unwrap_or(0);
     let end = walk.expected.unwrap_or(first);
     Ok(Some(Segment { number: *number, path: path.clone(), first, end, len, holes, torn: false }))
@@ -211,8 +214,10 @@ fn scan(
 fn take(payload: &[u8], before: &BTreeMap<u32, TradeMsg>, found: &mut Recovered) {
     for bytes in payload.chunks_exact(RECORD_BYTES) {
         found.records += 1;
-        let Ok(Record::Trade(trade)) = Record::from_bytes(bytes) else { continue };
-        let id = trade.instrument_id;
+        let Ok(record) = Record::from_bytes(bytes) else { continue };
+        let id = record.instrument_id();
+        found.instruments.insert(id);
+        let Record::Trade(trade) = record else { continue };
         let goes_on = |last: &TradeMsg| last.trade_id < trade.trade_id && last.ts_event <= trade.ts_event;
         if !trade.flag_set().has(Flags::BACKFILLED)
             || found.last.get(&id).or_else(|| before.get(&id)).is_some_and(goes_on)

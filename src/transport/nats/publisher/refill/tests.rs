@@ -1,5 +1,6 @@
 //! Real spool files that are damaged between two lives of a publisher: what comes back, and what is declared.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -46,7 +47,7 @@ impl Life {
             Nats { outbox_dir: directory.to_owned(), outbox_memory: (1 << 30).into(), ..Nats::default() };
         settings.outbox_disk = disk.into();
         let (transport, publisher) = publisher::new(settings, &universe(), true, Box::new(|_, _| None));
-        let worker = publisher.spooling(0).unwrap();
+        let worker = publisher.spooling(0, BTreeSet::new()).unwrap();
         let mut this = Self { publisher, transport, thread: std::thread::spawn(move || worker.run()) };
         this.hear();
         this
