@@ -1,5 +1,5 @@
-//! `topology acl` on running servers: each user of the worked examples does its whole work and nothing else, and what the
-//! examples are for happens with real messages, under the rights of their own users.
+//! `topology acl` on running servers: each user of the worked examples does its whole work and nothing else, and what
+//! the examples are for happens with real messages, under the rights of their own users.
 //!
 //! Nothing is mocked: the block comes from the binary, the server reads it, and denials are the server's own words.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must stop")]

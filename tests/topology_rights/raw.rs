@@ -1,5 +1,5 @@
-//! A client that says bare lines of the protocol, so that what the server denies is known line by line, in order, without
-//! a deadline: everything before the answer to a ping is settled when the answer is there.
+//! A client that says bare lines of the protocol, so that what the server denies is known line by line, in order,
+//! without a deadline: everything before the answer to a ping is settled when the answer is there.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -1,5 +1,5 @@
-//! What there is to be tried on a server, and which kind of work is meant to be able to do it: said in operations, beside
-//! and independent of the subjects in which the rights are written.
+//! What there is to be tried on a server, and which kind of work is meant to be able to do it: said in operations,
+//! beside and independent of the subjects in which the rights are written.
 
 use data_manager::topology::model::{Bucket, Consumer, Stream, Topology};
 use data_manager::topology::rights::Work;
