@@ -21,7 +21,7 @@ mod denied;
 mod event_platform;
 mod kit;
 mod market;
-
+mod needless;
 mod platforms;
 mod raw;
 mod sly;
