@@ -159,7 +159,7 @@ pub fn new(settings: Nats, universe: &Universe, sole: bool, on_anchor: OnAnchor)
 
 impl Publisher {
     /// Lets records wait on disk where they do not fit into memory, if the settings say so. The body that comes back is
-    /// to be run on a thread of its own. Each shard has its own place there; `elsewhere` are the instruments of the other
+    /// to be run on a thread of its own. Each shard has its own place there; `elsewhere` are the instruments of other
     /// shards, whose records it keeps and does not send.
     pub fn spooling(&self, shard: usize, elsewhere: BTreeSet<u32>) -> Option<Worker> {
         let (backlog, worker) = backlog::new(&self.settings, shard, self.routes.len(), elsewhere)?;
