@@ -73,8 +73,8 @@ fn since_is_when_the_state_began_and_words_change_at_most_every_ten_seconds() {
     let away = |error| seen(&[feed("x/0", FeedState::Connecting, error)], &[], Duration::ZERO);
     let first = venues.say(away("refused"), now, NOON);
     let expected = json!({
-        "exchange": "x", "state": "down", "since": "2026-01-01T12:00:00.000Z", "connections": 1, "live": 0, "symbols": 2,
-        "reason": "x has no live connection: refused", "instance": "here-1", "version": build::VERSION,
+        "exchange": "x", "state": "down", "since": "2026-01-01T12:00:00.000Z", "connections": 1, "live": 0,
+        "symbols": 2, "reason": "x has no live connection: refused", "instance": "here-1", "version": build::VERSION,
     });
     assert_eq!((first.0.as_str(), read(&first)), ("x", expected));
     assert_eq!(venues.say(away("timed out"), now + WORDS / 2, NOON + 1), first);
