@@ -63,7 +63,7 @@ struct Look {
 }
 
 /// Looks the symbols of these venues up, of all at once; what is not there is said on the board and in the log. With
-/// `every` it asks again after that time, and sooner where a list was not to be had or lacks something; else it ends.
+/// `every` it asks again after that time, and sooner where a list could not be had or lacks something; without it ends.
 pub(super) async fn look_up(venues: Vec<VenuePlan>, board: &Board, listed: &Listed, every: Option<Duration>) {
     // A venue that hangs delays nobody else; there are as many at once as venues are configured.
     join_all((0..).zip(venues).map(|(seed, venue)| Look::new(venue, seed).run(board, listed, every))).await;
