@@ -70,7 +70,7 @@ async fn take(message: Message) -> Result<(), Box<dyn Error + Send + Sync>> {
         Ok(event) => event,
         Err(error) => {
             println!("message {sequence} is no event and was terminated: {error}");
-            return Ok(message.ack_with(AckKind::Term).await?);
+            return message.ack_with(AckKind::Term).await;
         }
     };
     match handle(&event) {

@@ -27,3 +27,5 @@ pub mod rights;
 mod subject;
 pub mod validate;
 pub mod wire;
+
+pub use subject::covers;

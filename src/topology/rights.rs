@@ -200,6 +200,8 @@ impl Rights {
             None => self.api(&[format!("CONSUMER.MSG.NEXT.{name}.{consumer}")]),
         }
         if declared.ack != AckPolicy::None {
+            // The second form has domain and account in front, as newer servers may send it. Its tail is counted
+            // out: with a shorter one it would be the first form for the consumers of everybody.
             self.publish.insert(format!("$JS.ACK.{name}.{consumer}.>"));
             self.publish.insert(format!("$JS.ACK.*.*.{name}.{consumer}.*.*.*.*.>"));
         }
@@ -212,8 +214,8 @@ fn flow(stream: &str, consumer: &str) -> [String; 2] {
     [format!("$JS.FC.{stream}.{consumer}.*"), format!("$JS.FC.*.*.{stream}.{consumer}.*")]
 }
 
-/// What a user that makes consumers of its own on a stream could do to those that are declared there: to ask for one
-/// with the name of another in the body changes that one, so it has to stand in the subject.
+/// What a user that makes consumers of its own on a stream could do to those that are declared there: to ask for one by
+/// the name of another in the body changes that one, so it has to stand in the subject.
 fn foreign(all: &[Work], topology: &Topology) -> BTreeSet<String> {
     let mut denied = BTreeSet::new();
     let read = all.iter().filter_map(|work| match work {

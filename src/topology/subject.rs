@@ -25,7 +25,8 @@ pub(super) fn check(subject: &str) -> Result<(), String> {
 }
 
 /// Whether everything on `inner` is also on `outer`.
-pub(super) fn covers(outer: &str, inner: &str) -> bool {
+#[must_use]
+pub fn covers(outer: &str, inner: &str) -> bool {
     let mut inner = inner.split('.');
     for token in outer.split('.') {
         match (token, inner.next()) {

@@ -174,8 +174,13 @@ async fn a_bucket_that_somebody_removes_comes_back() {
     let client = client(&server.url()).await;
     connected(&daemon, &client, "binance").await;
     jetstream::new(client.clone()).delete_key_value(STATUS).await.unwrap();
-    // The next change finds out.
-    sim.inject(Fault::Drop { exchange: "binance".to_owned(), which: Which::All }).unwrap();
+    // The next change finds out; a connection that is back at once may be none.
+    let start = Instant::now();
+    while read(&client, STATUS, "binance").await.is_none() {
+        assert!(start.elapsed() < DEADLINE, "{}", daemon.log());
+        sim.inject(Fault::Drop { exchange: "binance".to_owned(), which: Which::All }).unwrap();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+    }
     connected(&daemon, &client, "binance").await;
     connected(&daemon, &client, "coinbase").await;
     let log = daemon.drain();

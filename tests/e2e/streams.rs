@@ -84,7 +84,8 @@ async fn each_exchange_has_its_stream_whole_over_a_kill_of_the_broker() {
         assert!(log.contains("\"shards\":2") && log.contains("\"stream\":\"MARKET_DATA_COINBASE\""), "{log}");
         assert_whole(&server, &issued(&sim)).await;
         let context = jetstream::new(client(&server.url()).await);
-        assert_eq!(context.query_account().await.unwrap().streams, 2, "{version}");
+        // Two streams, and the buckets of venues and instruments.
+        assert_eq!(context.query_account().await.unwrap().streams, 4, "{version}");
         read_by_commands(&server, &issued(&sim));
     }
 }

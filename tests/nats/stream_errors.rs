@@ -1,7 +1,7 @@
 //! Streams that cannot be had: each is told with what to do.
 
 use async_nats::jetstream::{self, stream::Config};
-use data_manager::config::settings::{JetStream, Manage};
+use data_manager::config::settings::{JetStream, Manage, Nats};
 use data_manager::transport::nats::connect::dial;
 use data_manager::transport::nats::stream_manager::ensure;
 
@@ -85,6 +85,28 @@ async fn the_stream_of_all_that_has_the_subjects_of_an_exchange_is_named_and_the
         says(&text, &["cannot create stream MARKET_DATA:", "stream MARKET_DATA_", "stream_per_exchange = true"]);
         assert_eq!(streams(&server).await, 2, "{version}");
     }
+}
+
+#[tokio::test]
+async fn a_stream_that_takes_in_something_else_is_not_published_to() {
+    let server = Server::start();
+    let context = jetstream::new(client(&server.url()).await);
+    let stream = |name: &str, subject: &str| Config {
+        name: name.to_owned(),
+        subjects: vec![subject.to_owned()],
+        ..Config::default()
+    };
+    // What is published would be stored in the other one.
+    context.create_stream(stream("MARKET_DATA", "prepared.>")).await.unwrap();
+    context.create_stream(stream("OTHER", "market.>")).await.unwrap();
+    for manage in [Manage::Create, Manage::Verify, Manage::None] {
+        let text = refused(&server.url(), |stream| stream.manage = manage).await;
+        says(&text, &["stream MARKET_DATA does not take in market.", "stored elsewhere", "stream_name"]);
+    }
+    let settings = settings(&server.url());
+    let other = JetStream { stream_name: "OTHER".to_owned(), ..settings.jetstream.clone() };
+    let report = ensure(&dial(&settings).await.unwrap(), &Nats { jetstream: other, ..settings }).await.unwrap();
+    assert!(!report.created_now, "wider subjects are fine");
 }
 
 #[tokio::test]

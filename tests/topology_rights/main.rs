@@ -3,7 +3,7 @@
 //!
 //! Nothing is mocked: the block comes from the binary, the server reads it, and denials are the server's own words.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on must stop")]
-#![allow(clippy::disallowed_methods, reason = "tests have deadlines")]
+#![allow(clippy::disallowed_methods, clippy::large_futures, reason = "tests have deadlines, and room")]
 
 #[path = "../support/mod.rs"]
 mod support;

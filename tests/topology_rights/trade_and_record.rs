@@ -21,7 +21,7 @@ fn messages() -> Vec<Told> {
         let kind = if at % 3 == 2 { "depth" } else { "trade" };
         let symbol = ["BTC", "ETH"][at % 2];
         // No text: any bytes go through.
-        let payload = [format!("{kind} {at} ").as_bytes(), &[0, 255, 13, 10, at as u8]].concat();
+        let payload = [format!("{kind} {at} ").as_bytes(), &[0, 255, 13, 10, u8::try_from(at % 256).unwrap()]].concat();
         (format!("TRADE.{kind}.{symbol}"), payload)
     };
     (0..MESSAGES).map(of).collect()

@@ -15,6 +15,7 @@ use super::connect::Chain;
 use super::declared;
 use crate::config::settings::{JetStream, Manage, Nats};
 use crate::topology::change::Change;
+use crate::topology::covers;
 use crate::topology::model::Stream;
 
 /// First server version that has fast-ingest batches.
@@ -71,6 +72,17 @@ pub enum StreamError {
         /// What went wrong, and what to do.
         reason: String,
     },
+    /// It takes in something else: what we publish would be stored elsewhere, or nowhere.
+    #[error(
+        "stream {name} does not take in {subject}, so that what is published there would be stored elsewhere or nowhere; \
+         give it the subject, or choose another transport.nats.jetstream.stream_name; records wait until then"
+    )]
+    Foreign {
+        /// The stream.
+        name: String,
+        /// The first of our subjects that it does not take in.
+        subject: String,
+    },
     /// Not its leader has answered: that server's copy may be behind.
     #[error("the server that answered for stream {name} does not lead it, and may be behind; asking again")]
     NotTheLeader {
@@ -91,7 +103,10 @@ pub async fn ensure(client: &async_nats::Client, settings: &Nats) -> Result<Stre
         Ok(found) if !is_leaders(found.cached_info()) => {
             Err(StreamError::NotTheLeader { name: stream.stream_name.clone() })
         }
-        Ok(found) => Ok(report(stream, &wanted, found.cached_info(), false)),
+        Ok(found) => match foreign_subject(&wanted, &found.cached_info().config) {
+            Some(subject) => Err(StreamError::Foreign { name: stream.stream_name.clone(), subject }),
+            None => Ok(report(stream, &wanted, found.cached_info(), false)),
+        },
         Err(error) if is_missing(&error) => match stream.manage {
             Manage::Create => create(&context, stream, wanted).await,
             Manage::Verify => Err(missing(stream, "verify", "create it, or let manage = \"create\" do it")),
@@ -99,6 +114,12 @@ pub async fn ensure(client: &async_nats::Client, settings: &Nats) -> Result<Stre
         },
         Err(error) => Err(StreamError::Look { name: stream.stream_name.clone(), reason: look_reason(&error) }),
     }
+}
+
+/// The first of our subjects that a stream does not take in whole.
+fn foreign_subject(wanted: &Stream, found: &Config) -> Option<String> {
+    let is_taken = |ours: &&String| found.subjects.iter().any(|subject| covers(subject, ours));
+    wanted.subjects.iter().find(|ours| !is_taken(ours)).cloned()
 }
 
 /// Whether the stream's leader has answered. In a cluster a server that has just come back answers as well, with what
