@@ -214,8 +214,8 @@ fn flow(stream: &str, consumer: &str) -> [String; 2] {
     [format!("$JS.FC.{stream}.{consumer}.*"), format!("$JS.FC.*.*.{stream}.{consumer}.*")]
 }
 
-/// What a user that makes consumers of its own on a stream could do to those that are declared there: to ask for one
-/// with the name of another in the body changes that one, so it has to stand in the subject.
+/// What a user that makes consumers of its own on a stream could do to those that are declared there: to ask for one by
+/// the name of another in the body changes that one, so it has to stand in the subject.
 fn foreign(all: &[Work], topology: &Topology) -> BTreeSet<String> {
     let mut denied = BTreeSet::new();
     let read = all.iter().filter_map(|work| match work {
