@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::Target;
 use crate::cli::progress::{Progress, plural, size, waiting};
-use crate::cli::settings::{self, ConfigArgs};
 use crate::cli::signals::Stop;
 use crate::cli::{Failure, block_on};
 use crate::config::settings::Nats;
-use crate::telemetry::{clock, logging};
+use crate::telemetry::clock;
 use crate::transport::nats::snapshot::expect::Expect;
 use crate::transport::nats::snapshot::{
     Chunk, Content, ContentError, Footer, Header, Layout, Looker, Save, Session, SnapshotError, State, Writer, is_name,
@@ -24,22 +24,22 @@ const NEAR: f64 = 0.75;
 /// What `topology backup` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The file holds what the server writes down of the stream: each message with its sequence, time, subject and headers,
-what is deleted, the configuration, the consumers with their places; and a checksum. It has its name once it is whole and
-on the disk. A key-value bucket B is the stream KV_B, an object store the stream OBJ_B. Streams in memory need a server
-of 2.15 or later. A stream that is being restored, or was left by a restore that was broken off, is refused.
-In a cluster of 2.15 or later a consumer that waits for acknowledgements is written down at the first of them: messages
-behind it that were acknowledged are delivered again after a restore. From 2.15 on the time at which the stream was made
+The file holds what the server writes down of the stream: each message with its sequence, time, subject and headers, \
+what is deleted, the configuration, the consumers with their places; and a checksum. It has its name once it is whole and \
+on the disk. A key-value bucket B is the stream KV_B, an object store the stream OBJ_B. Streams in memory need a server \
+of 2.15 or later. A stream that is being restored, or was left by a restore that was broken off, is refused. \
+In a cluster of 2.15 or later a consumer that waits for acknowledgements is written down at the first of them: messages \
+behind it that were acknowledged are delivered again after a restore. From 2.15 on the time at which the stream was made \
 is not kept.
-From 2.15 on the messages in the snapshot are counted as they come. Servers before send their own files, which are
+From 2.15 on the messages in the snapshot are counted as they come. Servers before send their own files, which are \
 followed to their end and not looked into: a restore tells how many messages they hold.
-It is the stream as it is at the start. What comes meanwhile is in it whole, in part or not (never with 2.15 or later).
-Servers before 2.12 delete nothing meanwhile; and what was deleted shortly before may come back with a restore if
+It is the stream as it is at the start. What comes meanwhile is in it whole, in part or not (never with 2.15 or later). \
+Servers before 2.12 delete nothing meanwhile; and what was deleted shortly before may come back with a restore if \
 somebody writes meanwhile: with them, back up a stream that rests.
---check lets the server read all messages first and compare their checksums; from 2.15 on it always does, as it reads. Such a
+--check lets the server read all messages first and compare their checksums; from 2.15 on it always does, as it reads. Such a \
 server answers nothing else about the stream meanwhile.
 
-Rights: publish to $JS.API.STREAM.SNAPSHOT.STREAM, $JS.API.STREAM.INFO.STREAM, $JS.API.STREAM.NAMES and
+Rights: publish to $JS.API.STREAM.SNAPSHOT.STREAM, $JS.API.STREAM.INFO.STREAM, $JS.API.STREAM.NAMES and \
 $JS.SNAPSHOT.ACK.STREAM.>, subscribe to _INBOX.>.
 
 Examples:
@@ -60,27 +60,20 @@ pub(crate) struct Args {
     /// Let the server compare the checksums of all messages first.
     #[arg(long)]
     check: bool,
-    /// The servers, instead of the configured ones.
-    #[arg(long, value_name = "URL")]
-    nats: Option<String>,
     #[command(flatten)]
-    config: ConfigArgs,
+    target: Target,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    logging::start("warn,data_manager::cli=info", logging::Format::Auto).map_err(Failure::config)?;
     if !is_name(&args.stream) {
         let text = format!("{:?} is no name of a stream: it has no blank, dot, slash, `*` or `>`", args.stream);
         return Err(Failure::usage(text));
     }
-    let loaded = args.config.load(&settings::servers(args.nats.as_deref()))?;
-    settings::check(&loaded)?;
-    let nats = &loaded.settings.transport.nats;
-    settings::check_secrets(nats)?;
+    let nats = args.target.settings()?;
     let writer = Writer::create(&args.output, args.force).map_err(Failure::failed)?;
     block_on(async {
         let mut stop = Stop::new()?;
-        let saved = Box::pin(save(args, nats, writer));
+        let saved = Box::pin(save(args, &nats, writer));
         tokio::select! {
             biased;
             () = stop.wait() => Err(Failure::failed(format!("stopped; {} was not written", args.output.display()))),

@@ -16,6 +16,7 @@ use async_nats::Client;
 
 use super::Failure;
 use super::settings::{self, ConfigArgs};
+use crate::config::settings::Nats;
 use crate::telemetry::logging;
 use crate::topology::load::{self, Declared};
 use crate::topology::plan::Plan;
@@ -96,11 +97,16 @@ impl Files {
 }
 
 impl Target {
-    pub(super) async fn dial(&self) -> Result<Client, Failure> {
+    /// What there is to know to reach it.
+    pub(super) fn settings(&self) -> Result<Nats, Failure> {
         let loaded = self.config.load(&settings::servers(self.nats.as_deref()))?;
         settings::check(&loaded)?;
         settings::check_secrets(&loaded.settings.transport.nats)?;
-        connect::dial(&loaded.settings.transport.nats).await.map_err(Failure::failed)
+        Ok(loaded.settings.transport.nats)
+    }
+
+    pub(super) async fn dial(&self) -> Result<Client, Failure> {
+        connect::dial(&self.settings()?).await.map_err(Failure::failed)
     }
 }
 

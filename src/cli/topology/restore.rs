@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::Target;
 use super::backup::told;
 use crate::cli::progress::{Progress, size};
-use crate::cli::settings::{self, ConfigArgs};
 use crate::cli::signals::Stop;
 use crate::cli::{Failure, block_on};
-use crate::telemetry::{clock, logging};
+use crate::telemetry::clock;
 use crate::transport::nats::snapshot::expect::Expiry;
 use crate::transport::nats::snapshot::{Backup, State, is_marked};
 
@@ -25,19 +25,19 @@ const SLACK_NS: i128 = 10_000_000_000;
 /// What `topology restore` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The file's checksum is compared before anything is sent, and what the server reports at the end with what the backup
-holds. Exit codes: 0 restored as it was, 1 nothing is restored, 3 it is restored, and not as it was or not compared.
-A stream has the name that it was saved under: servers take no other. One
+The file's checksum is compared before anything is sent, and what the server reports at the end with what the backup \
+holds. Exit codes: 0 restored as it was, 1 nothing is restored, 3 it is restored, and not as it was or not compared. \
+A stream has the name that it was saved under: servers take no other. One \
 that exists is left alone: delete it first, or restore into another server or account.
-A backup made by a server of 2.15 or later is for servers of 2.15 or later; older ones go both ways.
-Servers of 2.15 or later keep the part of a stream whose restore is broken off. So it has a mark and a subject of its
-own until it is whole; --discard-unfinished deletes what has that mark, and what a restore that was broken off has left
+A backup made by a server of 2.15 or later is for servers of 2.15 or later; older ones go both ways. \
+Servers of 2.15 or later keep the part of a stream whose restore is broken off. So it has a mark and a subject of its \
+own until it is whole; --discard-unfinished deletes what has that mark, and what a restore that was broken off has left \
 in a cluster: the name, without a stream. See that no other restore of it is under way.
-Messages older than the stream's max_age would be gone at once: such a backup is refused until --max-age says what is
+Messages older than the stream's max_age would be gone at once: such a backup is refused until --max-age says what is \
 meant, 0s for none.
 
-Rights: publish to $JS.API.STREAM.RESTORE.STREAM, $JS.API.STREAM.INFO.STREAM, $JS.API.STREAM.NAMES and
-$JS.SNAPSHOT.RESTORE.STREAM.>, for 2.15 and later $JS.API.STREAM.UPDATE.STREAM and $JS.API.STREAM.DELETE.STREAM too,
+Rights: publish to $JS.API.STREAM.RESTORE.STREAM, $JS.API.STREAM.INFO.STREAM, $JS.API.STREAM.NAMES and \
+$JS.SNAPSHOT.RESTORE.STREAM.>, for 2.15 and later $JS.API.STREAM.UPDATE.STREAM and $JS.API.STREAM.DELETE.STREAM too, \
 in a cluster the latter always; subscribe to _INBOX.>.
 
 Examples:
@@ -58,15 +58,11 @@ pub(crate) struct Args {
     /// Delete first what a restore of it has left that was broken off.
     #[arg(long)]
     discard_unfinished: bool,
-    /// The servers, instead of the configured ones.
-    #[arg(long, value_name = "URL")]
-    nats: Option<String>,
     #[command(flatten)]
-    config: ConfigArgs,
+    target: Target,
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
-    logging::start("warn,data_manager::cli=info", logging::Format::Auto).map_err(Failure::config)?;
     let mut backup = Backup::open(&args.file).map_err(Failure::failed)?;
     if is_marked(&backup.header.config) {
         let (file, stream) = (args.file.display(), &backup.header.stream);
@@ -80,10 +76,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             print(args, &backup);
             return Ok(());
         }
-        let loaded = args.config.load(&settings::servers(args.nats.as_deref()))?;
-        settings::check(&loaded)?;
-        settings::check_secrets(&loaded.settings.transport.nats)?;
-        Box::pin(work::restore(args, &loaded.settings.transport.nats, &backup, &mut stop)).await
+        let nats = args.target.settings()?;
+        Box::pin(work::restore(args, &nats, &backup, &mut stop)).await
     })
 }
 
