@@ -144,7 +144,7 @@ async fn rights_that_are_missing_are_named() {
         context.publish("S.1", payload.into()).await.unwrap().await.unwrap();
     }
     let backup = ["topology", "backup", "S", "-o", path, "--nats", &url];
-    run_with(&backup, &user("few"), "").expect_code(1).tells("STREAM.SNAPSHOT.S").tells("needs the right to publish");
+    run_with(&backup, &user("few"), "").expect_code(1).tells("STREAM.INFO.S").tells("needs the right to publish");
     let needed = "\"$JS.API.STREAM.SNAPSHOT.S\", \"$JS.API.STREAM.INFO.S\", \"$JS.API.STREAM.NAMES\", \
                   \"$JS.SNAPSHOT.ACK.S.>\"";
     let without_acks = needed.rsplit_once(',').unwrap().0;

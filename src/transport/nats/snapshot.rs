@@ -37,6 +37,9 @@ use crate::config::settings::Nats;
 const EVENTS: usize = 64;
 /// How long an answer may take that needs no work.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// A large stream is deleted in parts of a second.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(3);
+const DELETE_TRIES: usize = 5;
 /// A page of names is of so many; nobody reads more pages than this.
 const PAGES_MAX: usize = 64;
 /// A name has so many bytes at most: it is the name of a directory too.
@@ -205,9 +208,21 @@ impl Session {
         read(self.ask(&format!("STREAM.UPDATE.{stream}"), config, ANSWER_TIMEOUT).await?)
     }
 
-    /// Deletes a stream.
+    /// Deletes a stream, or what is left of one: in a cluster nobody answers for a name without a stream, until it is
+    /// asked again.
     async fn delete(&mut self, stream: &str) -> Result<(), SnapshotError> {
-        self.ask(&format!("STREAM.DELETE.{stream}"), &Value::Null, ANSWER_TIMEOUT).await.map(drop)
+        let what = format!("STREAM.DELETE.{stream}");
+        let mut done = self.ask(&what, &Value::Null, DELETE_TIMEOUT).await;
+        for _ in 1..DELETE_TRIES {
+            if !matches!(done, Err(SnapshotError::Silent { .. })) {
+                break;
+            }
+            done = self.ask(&what, &Value::Null, DELETE_TIMEOUT).await;
+        }
+        match done {
+            Err(SnapshotError::Refused { code: NO_STREAM, .. }) => Ok(()),
+            done => done.map(drop),
+        }
     }
 
     /// Asks JetStream.

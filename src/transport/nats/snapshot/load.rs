@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::{About, Layout, NO_STREAM, Session, SnapshotError, State, answer, read, refused, unless_gone};
+use super::{About, Layout, Session, SnapshotError, State, answer, read, refused, unless_gone};
 
 /// The metadata of a stream that is not whole.
 const MARK: &str = "data-manager.restore";
@@ -193,7 +193,7 @@ impl Load {
         }
         match session.about(stream).await {
             Ok(Some(about)) if own.is_some() && mark(&about.config) == own.as_deref() => {
-                session.delete(stream).await.err().map(left)
+                discard(session, stream).await.err().map(left)
             }
             Ok(Some(about)) => Some(format!(
                 "stream {stream} is there now, with {} messages: restored, or made by somebody else; look at it",
@@ -264,10 +264,7 @@ impl Load {
 /// # Errors
 /// [`SnapshotError`]
 pub async fn discard(session: &mut Session, stream: &str) -> Result<(), SnapshotError> {
-    match session.delete(stream).await {
-        Err(SnapshotError::Refused { code: NO_STREAM, .. }) => Ok(()),
-        done => done,
-    }
+    session.delete(stream).await
 }
 
 /// A configuration that nobody takes for the stream's own.
