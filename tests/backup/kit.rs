@@ -119,10 +119,12 @@ pub(crate) async fn publish(context: &Context, name: &str, messages: u64) {
             headers.append("Twice", "one");
             headers.append("Twice", number.to_string());
             // The nodes of a cluster do not know at once who takes messages on a new subject.
-            while number == 1 {
-                let sent = context.publish_with_headers(subject.clone(), headers.clone(), payload.clone().into());
-                if sent.await.unwrap().await.is_ok() {
-                    break;
+            if number == 1 {
+                loop {
+                    let sent = context.publish_with_headers(subject.clone(), headers.clone(), payload.clone().into());
+                    if sent.await.unwrap().await.is_ok() {
+                        break;
+                    }
                 }
             }
             client.publish_with_headers(subject, headers, payload.into()).await.unwrap();
