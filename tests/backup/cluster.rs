@@ -1,18 +1,13 @@
 //! Backups and restores in clusters, where a name is taken before there is a stream, and nobody answers for what is not
 //! there.
 
-use std::path::Path;
-use std::time::{Duration, Instant};
-
 use async_nats::jetstream::stream::Config;
 use async_nats::jetstream::{self, Context};
-use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::kit::{DEADLINE, Scene, VERSIONS, messages, publish, state};
-use crate::process::{Done, Running, run};
-use crate::support::{Cluster, Proxy, client};
-use crate::whole::{consumer, place};
+use crate::kit::publish;
+use crate::process::{Done, run};
+use crate::support::{Cluster, client};
 
 struct Several {
     cluster: Cluster,
@@ -43,54 +38,6 @@ impl Several {
         let (url, path) = (self.url(), self.directory.path().join("s"));
         run(&[&["topology", "backup", stream, "-o", path.to_str().unwrap(), "--nats", &url], more].concat())
     }
-
-    #[track_caller]
-    fn restore(&self, path: &Path, more: &[&str]) -> Done {
-        run(&[&["topology", "restore", path.to_str().unwrap(), "--nats", &self.url()], more].concat())
-    }
-
-    /// Deletes a stream and waits until its name is free everywhere.
-    async fn delete(&self) {
-        self.context.delete_stream("S").await.unwrap();
-        let start = Instant::now();
-        while self.context.get_stream("S").await.is_ok() {
-            assert!(start.elapsed() < DEADLINE);
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_stream_of_a_cluster_comes_back_alone_and_in_a_cluster() {
-    for version in VERSIONS {
-        let (several, alone) = (Several::of(version).await, Scene::of(version).await);
-        several.stream(3_000).await;
-        consumer(&several.context, "S").await;
-        let before = messages(&several.context, "S").await;
-        let saved = several.backup("S", &[]).expect_code(0).tells("3000 messages").tells("1 consumer");
-        assert_eq!(saved.err.contains("delivers again"), version == "2.15.1", "{saved:#?}");
-        let file = several.directory.path().join("s");
-        let was = place(&several.context, "S").await;
-
-        alone.restore(&file, &[]).expect_code(1).tells("--replicas 1");
-        assert!(!alone.has("S").await);
-        alone.restore(&file, &["--replicas", "1"]).expect_code(0);
-        several.delete().await;
-        several.restore(&file, &[]).expect_code(0).tells("3000 messages");
-        for (context, replicas) in [(&several.context, 3), (&alone.context, 1)] {
-            assert!(messages(context, "S").await == before, "{version}: a message is not as it was");
-            assert_eq!(state(context, "S").await.last_sequence, 3_000);
-            let stream = context.get_stream("S").await.unwrap();
-            assert_eq!(stream.cached_info().config.num_replicas, replicas, "{version}");
-            let is = place(context, "S").await;
-            // A cluster of 2.15 saves a consumer at the first message that is not acknowledged.
-            if version == "2.15.1" {
-                assert_eq!((is.floor, is.delivered, is.next), (was.floor, was.floor, was.floor.1 + 1), "{is:?}");
-            } else {
-                assert_eq!(is, was, "{version}");
-            }
-        }
-    }
 }
 
 #[tokio::test]
@@ -102,57 +49,5 @@ async fn a_stream_that_a_cluster_does_not_have_is_told_at_once() {
             several.backup("T", more).expect_code(1).tells("stream T does not exist; there is S");
         }
         several.backup("S", &["--check"]).expect_code(0).tells("10 messages");
-    }
-}
-
-/// A restore that has sent some of what it has.
-async fn restoring(several: &Several, file: &Path, proxy: &Proxy) -> Running {
-    let came = || {
-        let page = several.cluster.node(0).monitor("/varz").unwrap_or_default();
-        serde_json::from_str::<serde_json::Value>(&page).ok().and_then(|page| page["in_bytes"].as_u64())
-    };
-    let before = came().unwrap();
-    let running = Running::with(&["topology", "restore", file.to_str().unwrap(), "--nats", &proxy.url()], &[]);
-    let start = Instant::now();
-    while came().is_none_or(|now| now < before + (1 << 20)) {
-        assert!(start.elapsed() < DEADLINE, "nothing came within {DEADLINE:?}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    running
-}
-
-#[tokio::test]
-async fn a_restore_that_is_broken_off_in_a_cluster_leaves_the_name_free() {
-    for version in VERSIONS {
-        let several = Several::of(version).await;
-        several.stream(20_000).await;
-        let before = messages(&several.context, "S").await;
-        several.backup("S", &[]).expect_code(0);
-        several.delete().await;
-        let file = several.directory.path().join("s");
-        let proxy = Proxy::start(&several.url());
-        // So slow that it takes longer than the 5 s for which servers take a failed restore back by themselves.
-        proxy.slice(16 << 10, Duration::from_millis(25));
-
-        let mut running = restoring(&several, &file, &proxy).await;
-        tokio::time::sleep(Duration::from_millis(5_500)).await;
-        running.signal(Signal::INT);
-        running.end().expect_code(1).tells("stopped").tells("was not restored");
-        several.restore(&file, &[]).expect_code(0);
-        assert!(messages(&several.context, "S").await == before, "{version}");
-        several.delete().await;
-
-        let mut running = restoring(&several, &file, &proxy).await;
-        tokio::time::sleep(Duration::from_millis(5_500)).await;
-        running.signal(Signal::KILL);
-        running.end();
-        // The server waits for more, for some seconds.
-        tokio::time::sleep(Duration::from_secs(7)).await;
-        let left = several.restore(&file, &[]);
-        if left.code != Some(0) {
-            left.expect_code(1).tells("--discard-unfinished");
-            several.restore(&file, &["--discard-unfinished"]).expect_code(0);
-        }
-        assert!(messages(&several.context, "S").await == before, "{version}");
     }
 }

@@ -52,8 +52,16 @@ pub(crate) async fn place(context: &Context, stream: &str) -> Place {
     let stream = context.get_stream(stream).await.unwrap();
     let mut consumer: PullConsumer = stream.get_consumer("reader").await.unwrap();
     let info = consumer.info().await.unwrap().clone();
-    let mut batch = consumer.fetch().max_messages(1).messages().await.unwrap();
-    let next = tokio::time::timeout(DEADLINE, batch.next()).await.unwrap().unwrap().unwrap();
+    let start = std::time::Instant::now();
+    let next = loop {
+        let mut batch = consumer.fetch().max_messages(1).messages().await.unwrap();
+        match tokio::time::timeout(DEADLINE, batch.next()).await.unwrap() {
+            Some(Ok(next)) => break next,
+            // In a cluster one that has just come back has no leader at first.
+            none => assert!(start.elapsed() < DEADLINE, "{none:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
     let (delivered, floor) = (info.delivered, info.ack_floor);
     Place {
         delivered: (delivered.consumer_sequence, delivered.stream_sequence),

@@ -162,7 +162,15 @@ async fn ready(session: &mut Session, args: &Args, backup: &Backup, config: &Val
     for subject in subjects.take(SUBJECTS_MAX) {
         // A user who may not ask is told less.
         let Ok(names) = session.names(Some(subject)).await else { break };
-        if let Some(name) = names.first() {
+        if names.contains(stream) && !args.discard_unfinished {
+            // In a cluster the name and the subjects may be taken though no server has the stream.
+            let text = format!(
+                "stream {stream} has its name and subjects here, and no messages that a server knows of: a restore of it \
+                 is under way, or was broken off; if none is under way, give --discard-unfinished"
+            );
+            return Err(Failure::failed(text));
+        }
+        if let Some(name) = names.iter().find(|name| *name != stream) {
             let subject = plain(subject);
             let text =
                 format!("stream {name} takes messages on {subject} already, a subject of {stream}: delete one of them");
