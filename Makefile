@@ -22,10 +22,13 @@ PYTHON_STAMP = $(PYTHON_ENV)/requirements-test.stamp
 PYTHON_NEEDS = clients/python/requirements-test.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-slow test-python chaos chaos-quick bench bench-quick fuzz fuzz-quick loom miri tsan lint fmt deny advisories tools clean-tools
+.PHONY: help release run test test-slow test-python chaos chaos-quick bench bench-quick fuzz fuzz-quick fuzz-build loom miri tsan lint fmt deny advisories cargo-deny tools clean-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+release: ## the binary that is shipped
+	$(CARGO) build $(LOCKED) --release
 
 run: ## simulated venues -> data-manager -> a nats-server of its own and shared memory; Ctrl-C stops all of it
 	@python3 scripts/run $(RUN_ARGS)
@@ -33,9 +36,9 @@ run: ## simulated venues -> data-manager -> a nats-server of its own and shared 
 test: tools ## unit, property, real nats-server, real processes, two processes on one ring; what takes long is test-slow's
 	$(CARGO) test $(LOCKED) -- --skip slow:: --test-threads=$(TEST_THREADS)
 
-test-slow: tools ## outages, pairs, lines; three times as many seeded fault schedules, or DST_SEEDS=n of them
+test-slow: tools ## outages, pairs, lines, clusters; three times as many seeded fault schedules, or DST_SEEDS=n of them
 	DST_SEEDS=$(DST_SEEDS) $(CARGO) test $(LOCKED) --test dst
-	$(CARGO) test $(LOCKED) --test e2e slow:: -- --test-threads=$(TEST_THREADS)
+	$(CARGO) test $(LOCKED) --test e2e --test backup slow:: -- --test-threads=$(TEST_THREADS)
 
 test-python: tools $(PYTHON_STAMP) ## the Python client against the real daemon; the same trades in Rust, Python and C
 	$(CARGO) build $(LOCKED)
@@ -75,6 +78,9 @@ fuzz: ## each fuzz target for ten minutes, or FUZZ_SECONDS; FUZZ_TARGETS="decode
 fuzz-quick: ## each fuzz target for twenty seconds, from its seeds
 	@python3 scripts/fuzz --seconds 20
 
+fuzz-build: ## builds the fuzz targets
+	@python3 scripts/fuzz --build
+
 loom: ## the ring on a model checker: two readers, wrap-around, up to two preemptions; exhaustive within that
 	cd model && RUSTFLAGS="--cfg loom" $(CARGO) run $(LOCKED) --target-dir ../target/loom
 
@@ -111,6 +117,8 @@ deny: $(CARGO_DENY) ## licences, banned and doubled crates, sources (installs ca
 
 advisories: $(CARGO_DENY) ## known vulnerabilities of the dependencies; needs the network
 	$(CARGO_DENY) --locked check advisories
+
+cargo-deny: $(CARGO_DENY) ## installs what `make deny` runs
 
 $(CARGO_DENY):
 	$(CARGO) install --locked --root .tools/cargo-deny-$(CARGO_DENY_VERSION) cargo-deny@$(CARGO_DENY_VERSION)

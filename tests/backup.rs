@@ -7,8 +7,6 @@ mod support;
 
 #[path = "backup/broken.rs"]
 mod broken;
-#[path = "backup/cluster.rs"]
-mod cluster;
 #[path = "backup/damaged.rs"]
 mod damaged;
 #[path = "backup/forged.rs"]
@@ -22,5 +20,7 @@ mod kit;
 mod process;
 #[path = "backup/refused.rs"]
 mod refused;
+#[path = "backup/slow.rs"]
+mod slow;
 #[path = "backup/whole.rs"]
 mod whole;

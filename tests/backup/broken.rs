@@ -142,3 +142,38 @@ async fn a_restore_that_is_broken_off_leaves_nothing_that_looks_whole() {
         ends_well(&target, &source, version).await;
     }
 }
+
+/// A restore whose every byte the server has, and whose answer is still on its way.
+async fn finishing(target: &Scene, source: &Scene, proxy: &Proxy) -> Running {
+    let path = source.path("s");
+    let running = Running::with(&["topology", "restore", path.to_str().unwrap(), "--nats", &proxy.url()], &[]);
+    let start = Instant::now();
+    while !target.has("S").await {
+        assert!(start.elapsed() < DEADLINE, "no stream within {DEADLINE:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    running
+}
+
+#[tokio::test]
+async fn what_the_server_has_put_together_is_taken_back_or_told() {
+    // Later servers show the stream from the beginning.
+    let (source, target) = (Scene::of("2.10.26").await, Scene::of("2.10.26").await);
+    source.stream("S", StorageType::File, 100).await;
+    source.backup("S", "s", &[]).expect_code(0);
+    let proxy = Proxy::start(&target.server.url());
+    proxy.delay(Duration::from_millis(900));
+
+    let mut running = finishing(&target, &source, &proxy).await;
+    running.signal(Signal::INT);
+    running.end().expect_code(1).tells("stopped").tells("was not restored");
+    assert!(!target.has("S").await);
+
+    let mut running = finishing(&target, &source, &proxy).await;
+    // With the answer, that is still on its way.
+    proxy.cut();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    proxy.pass();
+    running.end().expect_code(3).tells("connection was lost").tells("stream S is there now, with 100 messages");
+    assert!(target.messages("S").await == source.messages("S").await);
+}

@@ -120,12 +120,7 @@ pub(crate) async fn publish(context: &Context, name: &str, messages: u64) {
             headers.append("Twice", number.to_string());
             // The nodes of a cluster do not know at once who takes messages on a new subject.
             if number == 1 {
-                loop {
-                    let sent = context.publish_with_headers(subject.clone(), headers.clone(), payload.clone().into());
-                    if sent.await.unwrap().await.is_ok() {
-                        break;
-                    }
-                }
+                until_taken(context, &subject, &headers, &payload).await;
             }
             client.publish_with_headers(subject, headers, payload.into()).await.unwrap();
         }
@@ -135,6 +130,17 @@ pub(crate) async fn publish(context: &Context, name: &str, messages: u64) {
         }
     }
     until_stored(context, name, messages).await;
+}
+
+async fn until_taken(context: &Context, subject: &str, headers: &HeaderMap, payload: &[u8]) {
+    let start = Instant::now();
+    loop {
+        let sent = context.publish_with_headers(subject.to_owned(), headers.clone(), payload.to_vec().into());
+        match sent.await.unwrap().await {
+            Ok(_) => break,
+            Err(error) => assert!(start.elapsed() < DEADLINE, "{error}"),
+        }
+    }
 }
 
 pub(crate) async fn until_stored(context: &Context, name: &str, count: u64) {

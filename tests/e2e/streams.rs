@@ -218,7 +218,8 @@ async fn a_stream_that_comes_later_is_read_from_its_first_record() {
         let mut tail = prepared(&server, &one);
         let mut tail = tail.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut told = BufReader::new(tail.stderr.take().unwrap()).lines();
-        assert!(told.any(|line| line.unwrap().contains("MARKET_DATA_OKX")), "{version}");
+        let waits = |line: &str| line.contains("MARKET_DATA_OKX") && line.contains("it is tried again");
+        assert!(told.any(|line| waits(&line.unwrap())), "{version}");
         make("okx").await;
         let trade = TradeMsg { trade_id: 7, kind: 1, ..bytemuck::Zeroable::zeroed() };
         let payload = Record::Trade(trade).as_bytes().to_vec();

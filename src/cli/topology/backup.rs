@@ -109,7 +109,7 @@ async fn save(args: &Args, nats: &Nats, mut writer: Writer) -> Result<(), Failur
     }
     progress.end();
     let content = looker.finish().map_err(broken)?;
-    let after = session.about(stream).await.map_err(Failure::failed)?;
+    let after = session.about_patiently(stream).await.map_err(Failure::failed)?;
     let Some(after) = after.map(|about| about.state) else {
         return Err(Failure::failed(format!("stream {stream} was deleted while it was saved")));
     };

@@ -30,15 +30,16 @@ holds. Exit codes: 0 restored as it was, 1 nothing is restored, 3 it is restored
 A stream has the name that it was saved under: servers take no other. One \
 that exists is left alone: delete it first, or restore into another server or account.
 A backup made by a server of 2.15 or later is for servers of 2.15 or later; older ones go both ways. \
-Servers of 2.15 or later keep the part of a stream whose restore is broken off. So it has a mark and a subject of its \
-own until it is whole; --discard-unfinished deletes what has that mark, and what a restore that was broken off has left \
-in a cluster: the name, without a stream. See that no other restore of it is under way.
+Servers of 2.15 or later, and clusters, keep the part of a stream whose restore is broken off. So it has a mark and a \
+subject of its own until it is whole; --discard-unfinished deletes what has that mark, and in a cluster also a name \
+that is taken though no stream is to be seen. See that no other restore of it is under way, and that no server of the \
+cluster is down or could not load the stream (its log says so): its messages would be deleted too.
 Messages older than the stream's max_age would be gone at once: such a backup is refused until --max-age says what is \
 meant, 0s for none.
 
 Rights: publish to $JS.API.STREAM.RESTORE.STREAM, $JS.API.STREAM.INFO.STREAM, $JS.API.STREAM.NAMES and \
-$JS.SNAPSHOT.RESTORE.STREAM.>, for 2.15 and later $JS.API.STREAM.UPDATE.STREAM and $JS.API.STREAM.DELETE.STREAM too, \
-in a cluster the latter always; subscribe to _INBOX.>.
+$JS.SNAPSHOT.RESTORE.STREAM.>, for 2.15 and later and in a cluster $JS.API.STREAM.UPDATE.STREAM and \
+$JS.API.STREAM.DELETE.STREAM too; subscribe to _INBOX.>.
 
 Examples:
   data-manager topology restore market-data.backup --dry-run

@@ -317,6 +317,10 @@ impl Tail {
         if let Some(seen) = self.watch.begin(&client, &mut self.subjects).await {
             self.compare(seen, first)?;
         }
+        // Made between this answer and the next request it would have records that are not read.
+        if self.watch.is_missing() {
+            return Err(fail("stream not found".to_owned()));
+        }
         let config = OrderedConfig {
             name: Some(connect::consumer_name(&client)),
             filter_subjects: self.filter.subjects(&self.settings.jetstream.subject_prefix),

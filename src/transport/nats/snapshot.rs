@@ -28,7 +28,7 @@ use tokio::sync::mpsc;
 
 pub use self::content::{Content, ContentError, Layout, Looker};
 pub use self::file::{Backup, Check, FileError, Footer, Header, Writer};
-pub use self::load::{Load, discard, is_marked};
+pub use self::load::{Left, Load, discard, forgotten, is_marked};
 pub use self::save::{Chunk, Save};
 use super::connect::{self, Chain, ConnectError};
 use crate::config::settings::Nats;
@@ -47,6 +47,10 @@ const NAME_MAX: usize = 255;
 /// JetStream's codes.
 const NO_STREAM: u64 = 10_059;
 const NAME_TAKEN: u64 = 10_130;
+const SUBJECTS_TAKEN: u64 = 10_065;
+/// How often, and how far apart, is asked what must be answered once.
+const PATIENT_TRIES: usize = 5;
+const PATIENT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a stream is not saved, or not restored.
 #[derive(Debug, thiserror::Error)]
@@ -172,6 +176,24 @@ impl Session {
             Err(SnapshotError::Refused { code: NO_STREAM, .. }) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// As [`Self::about`], over a connection that comes back and a stream whose leader changes.
+    ///
+    /// # Errors
+    /// [`SnapshotError`]
+    pub async fn about_patiently(&mut self, stream: &str) -> Result<Option<About>, SnapshotError> {
+        let mut told = self.about(stream).await;
+        for _ in 1..PATIENT_TRIES {
+            if told.is_ok() {
+                break;
+            }
+            self.forget_events();
+            tokio::time::sleep(PATIENT_PAUSE).await;
+            self.forget_events();
+            told = self.about(stream).await;
+        }
+        told
     }
 
     /// The names of the streams, or of those that take messages on a subject.
@@ -314,8 +336,8 @@ fn hint(code: u64, reason: &str) -> &'static str {
          the disk that is written to very slow?"
     } else if told(NAME_TAKEN) {
         "; a restore of it is under way; or no such stream is to be seen, and a restore that was broken off in a \
-         cluster has left its name taken, or a server could not load it (its log says so): --discard-unfinished \
-         deletes what is left"
+         cluster has left its name taken: --discard-unfinished frees it. Look into the servers' logs first: if one could \
+         not load the stream, that deletes its messages too"
     } else if told(10_047) || told(10_028) || told(10_023) {
         "; the store of the server, or of the account, is too small for it: raise max_file_store (max_memory_store for \
          a stream in memory) or the account's limits, or make room"
@@ -323,7 +345,7 @@ fn hint(code: u64, reason: &str) -> &'static str {
         "; a server that stands alone keeps one copy: give --replicas 1"
     } else if told(10_005) {
         "; fewer servers than replicas are there: give --replicas"
-    } else if told(10_065) {
+    } else if told(SUBJECTS_TAKEN) {
         "; another stream takes these subjects: delete it, or its subjects, first"
     } else if told(10_076) || told(10_039) || text.contains("not enabled") {
         "; start the server with JetStream (-js), or enable it for the account"

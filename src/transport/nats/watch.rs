@@ -52,6 +52,8 @@ pub(super) struct Watch {
     here: Option<Instant>,
     /// When the stream was made, ns since the Unix epoch; none: not known yet.
     created: Option<i128>,
+    /// There was no such stream when it was asked last.
+    missing: bool,
 }
 
 /// What a stream says of itself.
@@ -75,6 +77,7 @@ impl Watch {
             risk: false,
             here: None,
             created: None,
+            missing: false,
         }
     }
 
@@ -86,6 +89,11 @@ impl Watch {
         let created = info.created.unix_timestamp_nanos();
         let is_other = self.created.replace(created).is_some_and(|before| before != created);
         Some(Seen { is_other, last: info.state.last_sequence })
+    }
+
+    /// Whether the server has said that there is no such stream.
+    pub(super) const fn is_missing(&self) -> bool {
+        self.missing
     }
 
     /// Whether it is known to be another stream than the one that is read.
@@ -204,6 +212,7 @@ impl Watch {
     async fn ask(&mut self, client: &Client) -> Option<stream::Info> {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(TIMEOUT);
+        self.missing = false;
         let reason = match context.get_stream(&self.stream).await {
             Ok(stream) if stream_manager::is_leaders(stream.cached_info()) => {
                 self.pause = LOOK_EVERY;
@@ -211,9 +220,13 @@ impl Watch {
             }
             // It looks for one; soon there is.
             Ok(_) => "the stream has no leader".to_owned(),
-            Err(error) => Chain(&error).to_string(),
+            Err(error) => {
+                self.missing = stream_manager::is_missing(&error);
+                Chain(&error).to_string()
+            }
         };
-        if self.pause == LOOK_EVERY {
+        // Who reads it tells that.
+        if self.pause == LOOK_EVERY && !self.missing {
             tracing::warn!(
                 stream = self.stream,
                 err = reason,

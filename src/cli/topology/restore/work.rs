@@ -13,7 +13,9 @@ use crate::cli::progress::{Progress, waiting};
 use crate::cli::signals::Stop;
 use crate::config::settings::Nats;
 use crate::transport::nats::snapshot::expect::{Expect, Expiry};
-use crate::transport::nats::snapshot::{Backup, Layout, Load, Session, SnapshotError, State, discard, is_marked};
+use crate::transport::nats::snapshot::{
+    About, Backup, Layout, Left, Load, Session, SnapshotError, State, discard, forgotten, is_marked,
+};
 
 /// It is restored, and not as it was, or nobody knows.
 const DIFFERS: u8 = 3;
@@ -22,6 +24,8 @@ const SUBJECTS_MAX: usize = 64;
 /// In a cluster consumers appear one after the other.
 const SETTLE_TRIES: u32 = 10;
 const SETTLE_PAUSE: Duration = Duration::from_millis(500);
+/// How often a cluster is asked for a stream that it does not seem to have.
+const SEEN_TRIES: usize = 3;
 
 /// Restores a stream, or leaves nothing of it.
 pub(super) async fn restore(args: &Args, nats: &Nats, backup: &Backup, stop: &mut Stop) -> Result<(), Failure> {
@@ -107,17 +111,23 @@ impl Work<'_> {
         let (Some(mut session), Some(load)) = (self.session, self.load) else {
             return failure.unwrap_or_else(|| Failure::failed("stopped; nothing was restored"));
         };
+        let failed = failure.is_some();
         let message = failure.map_or_else(|| "stopped".to_owned(), |failure| failure.message);
         let left = tokio::select! {
             biased;
-            () = stop.again() => Some(format!(
-                "stopped before it was taken back: part of stream {stream}, or its name, may be left: restore it again \
-                 with --discard-unfinished"
+            () = stop.again() => Left::Part(format!(
+                "stopped before it was taken back: part of stream {stream}, or its name, may be left, and where all of it \
+                 had been sent the server may still put it together: look at it, and restore it again with \
+                 --discard-unfinished"
             )),
-            left = waiting("taking back what there is of it", load.abandon(&mut session)) => left,
+            left = waiting("taking back what there is of it", load.abandon(&mut session, failed)) => left,
         };
-        let left = left.unwrap_or_else(|| format!("stream {stream} was not restored"));
-        Failure::failed(format!("{message}\n{left}"))
+        let (code, left) = match left {
+            Left::Nothing => (1, format!("stream {stream} was not restored")),
+            Left::Part(text) => (1, text),
+            Left::There(text) => (DIFFERS, text),
+        };
+        Failure { code, message: format!("{message}\n{left}") }
     }
 }
 
@@ -133,15 +143,11 @@ async fn ready(session: &mut Session, args: &Args, backup: &Backup, config: &Val
         );
         return Err(Failure::failed(text));
     }
-    match session.about(stream).await.map_err(Failure::failed)? {
+    match seen(session, stream).await? {
         // In a cluster a name may be taken though there is no stream.
-        None if args.discard_unfinished && session.is_clustered() => {
-            discard(session, stream).await.map_err(Failure::failed)?;
-        }
+        None if args.discard_unfinished && session.is_clustered() => discarded(session, stream).await?,
         None => {}
-        Some(about) if is_marked(&about.config) && args.discard_unfinished => {
-            discard(session, stream).await.map_err(Failure::failed)?;
-        }
+        Some(about) if is_marked(&about.config) && args.discard_unfinished => discarded(session, stream).await?,
         Some(about) if is_marked(&about.config) => {
             let text = format!(
                 "stream {stream} is there in part: a restore of it is under way, or was broken off; if none is under \
@@ -158,11 +164,39 @@ async fn ready(session: &mut Session, args: &Args, backup: &Backup, config: &Val
             return Err(Failure::failed(text));
         }
     }
+    free(session, args, stream, config).await
+}
+
+/// What is to be seen of a stream. A server of a cluster that has just started says that there is none, though there is.
+async fn seen(session: &mut Session, stream: &str) -> Result<Option<About>, Failure> {
+    let mut seen = session.about_patiently(stream).await.map_err(Failure::failed)?;
+    let tries = if session.is_clustered() { SEEN_TRIES } else { 1 };
+    for _ in 1..tries {
+        if seen.is_some() {
+            break;
+        }
+        tokio::time::sleep(SETTLE_PAUSE).await;
+        seen = session.about_patiently(stream).await.map_err(Failure::failed)?;
+    }
+    Ok(seen)
+}
+
+/// Deletes what a restore has left that was broken off.
+async fn discarded(session: &mut Session, stream: &str) -> Result<(), Failure> {
+    discard(session, stream).await.map_err(Failure::failed)?;
+    if session.is_clustered() {
+        waiting("the cluster forgets what was broken off", forgotten()).await;
+    }
+    Ok(())
+}
+
+/// Whether no stream has its subjects.
+async fn free(session: &mut Session, args: &Args, stream: &str, config: &Value) -> Result<(), Failure> {
     let subjects = config.get("subjects").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
     for subject in subjects.take(SUBJECTS_MAX) {
         // A user who may not ask is told less.
         let Ok(names) = session.names(Some(subject)).await else { break };
-        if names.contains(stream) && !args.discard_unfinished {
+        if names.iter().any(|name| name == stream) && !args.discard_unfinished {
             // In a cluster the name and the subjects may be taken though no server has the stream.
             let text = format!(
                 "stream {stream} has its name and subjects here, and no messages that a server knows of: a restore of it \

@@ -363,9 +363,11 @@ fn give_name(temporary: &Path, path: &Path, force: bool) -> Result<(), FileError
 }
 
 fn refuse_existing(path: &Path, force: bool) -> Result<(), FileError> {
-    match !force && fs::symlink_metadata(path).is_ok() {
-        true => Err(FileError::Exists(path.display().to_string())),
-        false => Ok(()),
+    match fs::symlink_metadata(path) {
+        Ok(_) if !force => Err(FileError::Exists(path.display().to_string())),
+        // What takes a file's place at the end would take a device's too.
+        Ok(_) if path.exists() && !path.is_file() => Err(unusable(path, "is no file")),
+        _ => Ok(()),
     }
 }
 

@@ -1,11 +1,14 @@
 //! A snapshot as it goes to a server: in pieces, each answered.
 //!
-//! A server before 2.15 makes the stream at the end, or not at all. Later ones write into it as the messages come, and
-//! what they have when it is broken off stays, and looks like any stream. So it is made under a mark and with a subject
-//! that nobody publishes to, and gets its own configuration at the end.
+//! A server of its own before 2.15 makes the stream at the end, or not at all. Later ones write into it as the messages
+//! come, and what they have when it is broken off stays, and looks like any stream. In a cluster, of any version, the
+//! other replicas have an empty one from the beginning, and elect a leader for it when the restore is broken off. So it
+//! is made under a mark and with a subject that nobody publishes to, and gets its own configuration at the end.
 //!
-//! In a cluster the name is taken as soon as a server has agreed, and stays so for most of what goes wrong then, though
-//! there is no such stream to be seen.
+//! In a cluster the name is taken as soon as a server has agreed, and stays so for most of what goes wrong then, whether
+//! or not there is such a stream to be seen.
+
+mod abandon;
 
 use std::time::Duration;
 
@@ -14,7 +17,9 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use super::{About, Layout, Session, SnapshotError, State, answer, read, refused, unless_gone};
+pub use self::abandon::{Left, discard, forgotten};
+
+use super::{About, Layout, SUBJECTS_TAKEN, Session, SnapshotError, State, answer, read, refused, unless_gone};
 
 /// The metadata of a stream that is not whole.
 const MARK: &str = "data-manager.restore";
@@ -26,8 +31,12 @@ const WINDOW: usize = 16;
 const CHUNK_TIMEOUT: Duration = Duration::from_secs(60);
 /// What a server says last may be overtaken by what says that it listens no more.
 const REASON_TIMEOUT: Duration = Duration::from_secs(2);
-/// Servers before 2.12 unpack all of it at the end.
-const FINISH_TIMEOUT: Duration = Duration::from_secs(6 * 3_600);
+/// Servers before 2.12 unpack all of it at the end; later ones have done so by then.
+const UNPACK_TIMEOUT: Duration = Duration::from_secs(6 * 3_600);
+const FINISH_TIMEOUT: Duration = Duration::from_secs(1_800);
+/// Servers of a cluster give a restore up 5 s after its last piece, and then delete what has its name by then. What has
+/// stood for so long is left alone.
+const CLUSTER_SETTLES: Duration = Duration::from_secs(7);
 /// How often, and how far apart, the server is asked whether the stream has its own configuration.
 const OWN_TRIES: usize = 20;
 const OWN_PAUSE: Duration = Duration::from_millis(250);
@@ -53,6 +62,10 @@ enum Stage {
     Asked,
     /// It takes pieces at this subject.
     Begun(String),
+    /// It has all of them, and has not said what it made of them. Nothing stops it any more.
+    Finishing,
+    /// It has said that it has made the stream.
+    Made,
 }
 
 /// Whether a configuration is that of what a restore has left that was broken off, or of one that is under way.
@@ -74,7 +87,7 @@ impl Load {
         let inbox = session.client.new_inbox();
         let answers = session.client.subscribe(inbox.clone()).await;
         let answers = answers.map_err(|error| SnapshotError::Gone(format!("cannot subscribe to an inbox: {error}")))?;
-        let mark = (layout == Layout::Messages).then(|| inbox.clone());
+        let mark = (layout == Layout::Messages || session.is_clustered()).then(|| inbox.clone());
         let chunk = CHUNK.min(session.client.max_payload().max(1_024));
         let (stream, config) = (stream.to_owned(), config.clone());
         Ok(Self { stream, inbox, answers, waiting: 0, config, mark, chunk, stage: Stage::Idle })
@@ -134,13 +147,42 @@ impl Load {
             self.settle(session).await?;
         }
         self.publish(session, Bytes::new()).await?;
-        let message = self.answer(session, FINISH_TIMEOUT).await?;
+        self.stage = Stage::Finishing;
+        let about = self.made(session).await?;
+        if self.mark.is_none() {
+            return Ok(about.state);
+        }
+        let state = self.unmark(session).await?;
+        if session.is_clustered() { self.stands(session).await } else { Ok(state) }
+    }
+
+    /// Waits for what the server makes of all pieces.
+    async fn made(&mut self, session: &mut Session) -> Result<About, SnapshotError> {
+        let unpacks = matches!(minor(&session.version()), Some((2, ..12)));
+        let message = self.answer(session, if unpacks { UNPACK_TIMEOUT } else { FINISH_TIMEOUT }).await?;
         if message.status.is_some() {
+            self.stage = Stage::Asked;
             return Err(self.given_up(session).await);
         }
-        let told = answer("", &message).map_err(|error| of_stream(&self.stream, error))?;
-        let about: About = read(told)?;
-        if self.mark.is_some() { self.unmark(session).await } else { Ok(about.state) }
+        let told = answer("", &message).map_err(|error| {
+            self.stage = Stage::Asked;
+            of_stream(&self.stream, error)
+        })?;
+        self.stage = Stage::Made;
+        read(told)
+    }
+
+    /// Whether a cluster keeps what a server of it has made: if the leader has changed meanwhile, it does not.
+    async fn stands(&self, session: &mut Session) -> Result<State, SnapshotError> {
+        tokio::time::sleep(CLUSTER_SETTLES).await;
+        match session.about_patiently(&self.stream).await? {
+            Some(about) if is_own(&about.config, &self.config) => Ok(about.state),
+            _ => {
+                let text =
+                    format!("the cluster has not kept stream {}: it changed leaders; restore it again", self.stream);
+                Err(SnapshotError::Broken(text))
+            }
+        }
     }
 
     /// Gives the stream its own configuration, and sees that it has it: an answer may be late or lost, and in a cluster
@@ -152,7 +194,8 @@ impl Load {
             let refused = match session.update(stream, &self.config).await {
                 Ok(_) => false,
                 Err(error) => {
-                    let refused = matches!(error, SnapshotError::Refused { .. });
+                    // A cluster that is busy refuses too, for a while.
+                    let refused = matches!(error, SnapshotError::Refused { code: SUBJECTS_TAKEN, .. });
                     trouble = Some(error.to_string());
                     refused
                 }
@@ -171,44 +214,6 @@ impl Load {
         let trouble = trouble.unwrap_or_else(|| "the server keeps the one that it has".to_owned());
         let text = format!("stream {stream} is all there, but cannot have its own configuration: {trouble}");
         Err(SnapshotError::Broken(text))
-    }
-
-    /// Takes back what there is of it, after it went wrong; says what is left where something may be.
-    pub async fn abandon(self, session: &mut Session) -> Option<String> {
-        let Self { stream, mark: own, stage, .. } = &self;
-        let left = |error: SnapshotError| {
-            format!(
-                "part of stream {stream}, or its name, may be left ({error}): restore it again with --discard-unfinished"
-            )
-        };
-        session.forget_events();
-        match stage {
-            Stage::Idle => return None,
-            Stage::Asked => {}
-            Stage::Begun(subject) => {
-                // Servers end a restore at a piece that they cannot answer. Otherwise they wait for more, and what they
-                // do when the time is over may hit who restores it again.
-                let _ = session.client.publish(subject.clone(), Bytes::new()).await;
-            }
-        }
-        match session.about(stream).await {
-            Ok(Some(about)) if own.is_some() && mark(&about.config) == own.as_deref() => {
-                discard(session, stream).await.err().map(left)
-            }
-            Ok(Some(about)) => Some(format!(
-                "stream {stream} is there now, with {} messages: restored, or made by somebody else; look at it",
-                about.state.messages
-            )),
-            Ok(None) if session.is_clustered() && matches!(stage, Stage::Begun(_)) => {
-                discard(session, stream).await.err().map(left)
-            }
-            Ok(None) if session.is_clustered() => Some(format!(
-                "the server has not said whether it begins: if stream {stream} cannot be restored then, give \
-                 --discard-unfinished"
-            )),
-            Ok(None) => None,
-            Err(error) => Some(left(error)),
-        }
     }
 
     async fn publish(&self, session: &Session, bytes: Bytes) -> Result<(), SnapshotError> {
@@ -259,12 +264,10 @@ impl Load {
     }
 }
 
-/// Deletes what a restore has left that was broken off, if there is something: in a cluster that may be a name alone.
-///
-/// # Errors
-/// [`SnapshotError`]
-pub async fn discard(session: &mut Session, stream: &str) -> Result<(), SnapshotError> {
-    session.delete(stream).await
+/// Major and minor number of a server's version.
+fn minor(version: &str) -> Option<(u64, u64)> {
+    let mut numbers = version.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// A configuration that nobody takes for the stream's own.
