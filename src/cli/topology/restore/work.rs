@@ -116,8 +116,8 @@ impl Work<'_> {
         let left = tokio::select! {
             biased;
             () = stop.again() => Left::Part(format!(
-                "stopped before it was taken back: part of stream {stream}, or its name, may be left, and where all of it \
-                 had been sent the server may still put it together: look at it, and restore it again with \
+                "stopped before it was taken back: part of stream {stream}, or its name, may be left, and where all of \
+                 it had been sent the server may still put it together: look at it, and restore it again with \
                  --discard-unfinished"
             )),
             left = waiting("taking back what there is of it", load.abandon(&mut session, failed)) => left,
@@ -167,7 +167,8 @@ async fn ready(session: &mut Session, args: &Args, backup: &Backup, config: &Val
     free(session, args, stream, config).await
 }
 
-/// What is to be seen of a stream. A server of a cluster that has just started says that there is none, though there is.
+/// What is to be seen of a stream. A server of a cluster that has just started says that there is none, even if there
+/// is.
 async fn seen(session: &mut Session, stream: &str) -> Result<Option<About>, Failure> {
     let mut seen = session.about_patiently(stream).await.map_err(Failure::failed)?;
     let tries = if session.is_clustered() { SEEN_TRIES } else { 1 };
@@ -199,8 +200,8 @@ async fn free(session: &mut Session, args: &Args, stream: &str, config: &Value) 
         if names.iter().any(|name| name == stream) && !args.discard_unfinished {
             // In a cluster the name and the subjects may be taken though no server has the stream.
             let text = format!(
-                "stream {stream} has its name and subjects here, and no messages that a server knows of: a restore of it \
-                 is under way, or was broken off; if none is under way, give --discard-unfinished"
+                "stream {stream} has its name and subjects here, and no messages that a server knows of: a restore of \
+                 it is under way, or was broken off; if none is under way, give --discard-unfinished"
             );
             return Err(Failure::failed(text));
         }

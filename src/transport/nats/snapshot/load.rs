@@ -1,12 +1,13 @@
 //! A snapshot as it goes to a server: in pieces, each answered.
 //!
-//! A server of its own before 2.15 makes the stream at the end, or not at all. Later ones write into it as the messages
-//! come, and what they have when it is broken off stays, and looks like any stream. In a cluster, of any version, the
-//! other replicas have an empty one from the beginning, and elect a leader for it when the restore is broken off. So it
-//! is made under a mark and with a subject that nobody publishes to, and gets its own configuration at the end.
+//! A server that stands alone, before 2.15, makes the stream at the end, or not at all. Later ones write into it as the
+//! messages come, and what they have when it is broken off stays, and looks like any stream. In a cluster, of any
+//! version, the other replicas have an empty one from the beginning, and elect a leader for it when the restore is
+//! broken off. So it is made under a mark and with a subject that nobody publishes to, and gets its own configuration
+//! at the end.
 //!
-//! In a cluster the name is taken as soon as a server has agreed, and stays so for most of what goes wrong then, whether
-//! or not there is such a stream to be seen.
+//! In a cluster the name is taken as soon as a server has agreed, and stays so for most of what goes wrong then,
+//! whether or not there is such a stream to be seen.
 
 mod abandon;
 
