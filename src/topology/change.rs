@@ -2,6 +2,7 @@
 //!
 //! The rules are the server's: what it changes in place, what loses messages, what it never changes. It does no IO.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
@@ -17,6 +18,11 @@ use crate::config::{Bytes, Span};
 const PROMOTED: Version = (2, 12, 0);
 /// Since when the bound of a stream's consumers can be changed in place.
 const CONSUMERS_BOUNDED: Version = (2, 12, 5);
+/// Since when messages can be given a life of their own in a stream that is there.
+const TTL_ALLOWED: Version = (2, 11, 2);
+
+/// What a server's own limits may bound below its default.
+const LIMITED: [&str; 3] = ["duplicate_window", "max_ack_pending", "max_batch"];
 
 /// What a change costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -42,7 +48,7 @@ pub struct Change {
     /// What it costs.
     pub effect: Effect,
     /// Why it costs that, or what to do instead; empty where nothing is to be said.
-    pub note: &'static str,
+    pub note: Cow<'static, str>,
 }
 
 impl Change {
@@ -51,12 +57,18 @@ impl Change {
     pub fn as_found(&self) -> String {
         format!("{} is {}, configured {}", self.key, self.from, self.to)
     }
+
+    /// Whether from then on a stream keeps only what its consumers have still to read.
+    #[must_use]
+    pub fn is_for_consumers(&self) -> bool {
+        self.key == "retention" && self.effect == Effect::Destructive
+    }
 }
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} -> {}", self.key, self.from, self.to)?;
-        match (self.effect, self.note) {
+        match (self.effect, &*self.note) {
             (Effect::Harmless, "") => Ok(()),
             (Effect::Harmless, note) => write!(f, "  ({note})"),
             (Effect::Destructive, note) => write!(f, "  (destructive: {note})"),
@@ -71,7 +83,7 @@ pub fn of_stream(wanted: &Map<String, Value>, found: &Map<String, Value>, versio
     differing(&STREAM_KEYS, wanted, found)
         .map(|(key, to, from)| {
             let (effect, note) = stream_effect(key, from.as_ref(), to.as_ref(), version);
-            Change { key, from: shown(key, from.as_ref()), to: shown(key, to.as_ref()), effect, note }
+            of(key, from.as_ref(), to.as_ref(), (effect, note))
         })
         .collect()
 }
@@ -85,7 +97,7 @@ pub fn of_consumer(wanted: &Map<String, Value>, found: &Map<String, Value>, rete
         from: "none".to_owned(),
         to: shown("name", wanted.get("name")),
         effect: Effect::Impossible,
-        note: "a consumer of this name is there that lives as long as its reader; wait until it is gone, or choose another",
+        note: "a consumer of this name is there that lives as long as its reader; wait until it is gone, or choose another".into(),
     });
     let is_push = |config: &Map<String, Value>| normal("deliver_subject", config).is_some();
     let turned = is_push(wanted) != is_push(found);
@@ -97,10 +109,21 @@ pub fn of_consumer(wanted: &Map<String, Value>, found: &Map<String, Value>, rete
                 }
                 effect => effect,
             };
-            Change { key, from: shown(key, from.as_ref()), to: shown(key, to.as_ref()), effect, note }
+            of(key, from.as_ref(), to.as_ref(), (effect, note))
         })
         .chain(passing)
         .collect()
+}
+
+fn of(key: &'static str, from: Option<&Value>, to: Option<&Value>, cost: (Effect, &'static str)) -> Change {
+    let (effect, note) = match cost {
+        // Nobody but the server's operator knows of such a limit, and what is lower may be somebody's mistake.
+        (Effect::Harmless, "") if to.is_none() && LIMITED.contains(&key) => {
+            (Effect::Harmless, "where the server's own limits allow no more, declare what they allow")
+        }
+        cost => cost,
+    };
+    Change { key, from: shown(key, from), to: shown(key, to), effect, note: note.into() }
 }
 
 fn differing<'a>(
@@ -125,6 +148,7 @@ fn stream_effect(key: &str, from: Option<&Value>, to: Option<&Value>, version: V
         "retention" if text(from) == "workqueue" || text(to) == "workqueue" => (Impossible, ANEW),
         "retention" if text(to) == "interest" => (Destructive, "what all consumers have acknowledged is removed"),
         "mirror" if from.is_none() || to.is_some() || version < PROMOTED => (Impossible, ANEW),
+        "allow_msg_ttl" if version < TTL_ALLOWED => (Impossible, ANEW),
         "deny_delete" | "deny_purge" if to.is_none() => {
             (Impossible, "a denial is for ever; declare the stream under another name and source it from this one")
         }
@@ -139,7 +163,7 @@ fn stream_effect(key: &str, from: Option<&Value>, to: Option<&Value>, version: V
         }
         "max_age" | "max_bytes" | "max_msgs" | "max_msgs_per_subject" => (Harmless, ""),
         "num_replicas" if lower(from, to) => (Destructive, "copies are removed"),
-        "subjects" if !are_covered(from, to) => {
+        "subjects" if from.is_some() && !are_covered(from, to) => {
             (Destructive, "what is published on the subjects that go is stored no longer")
         }
         "sources" if !missing(from, to).is_empty() => {
@@ -149,9 +173,15 @@ fn stream_effect(key: &str, from: Option<&Value>, to: Option<&Value>, version: V
         "discard" if text(from) == "new" => {
             (Destructive, "a full stream removes its oldest messages instead of refusing new ones")
         }
+        "discard_new_per_subject" if to.is_none() => {
+            (Destructive, "a full subject removes its oldest messages instead of refusing new ones")
+        }
         "deny_delete" | "deny_purge" | "allow_msg_ttl" | "allow_msg_schedules" => (Harmless, "for ever"),
         "discard" if text(to) == "new" => (Harmless, "a full stream refuses what is published"),
         "no_ack" if to.is_some() => (Harmless, "publishers get no acknowledgement: nobody learns of what is refused"),
+        "duplicate_window" if from.is_some() && lower(from, to) => {
+            (Harmless, "ids that are older are forgotten at once")
+        }
         "max_msg_size" if lower(from, to) => (Harmless, "longer messages are refused from now on"),
         "placement" => (Harmless, "it moves to other servers, which takes its time"),
         _ => (Harmless, ""),
@@ -178,6 +208,7 @@ fn consumer_effect(
         "filter_subjects" if retention == Retention::Interest && !(to.is_none() || are_covered(from, to)) => {
             (Effect::Destructive, "what nobody asks for any more is removed from the stream")
         }
+        "deliver_subject" => (Effect::Harmless, "the server does it only while nobody listens on the old subject"),
         "filter_subjects" => (Effect::Harmless, "what it passed over so far stays passed over"),
         _ => (Effect::Harmless, ""),
     }
@@ -189,7 +220,8 @@ fn lower(from: Option<&Value>, to: Option<&Value>) -> bool {
     number(to).partial_cmp(&number(from)) == Some(Ordering::Less)
 }
 
-/// Whether everything on the first subjects is on the second ones too; no list is everything.
+/// Whether everything on the first subjects is on the second ones too; no list is everything, as a consumer's filters
+/// have it.
 fn are_covered(from: Option<&Value>, to: Option<&Value>) -> bool {
     let list = |value: Option<&'_ Value>| -> Vec<String> {
         value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -263,92 +295,4 @@ fn span(nanos: Option<u64>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::topology::model::{Discard, Storage, Stream};
-    use crate::topology::wire::stream;
-
-    fn changes(from: &Stream, to: &Stream) -> Vec<String> {
-        of_stream(&stream("A", to), &stream("A", from), (2, 15, 1)).iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn lower_bounds_are_destructive_and_higher_ones_are_not() {
-        let hour = Stream { max_age: Span::secs(3_600), max_msgs: 10, ..Stream::default() };
-        let day = Stream { max_age: Span::secs(86_400), ..Stream::default() };
-        assert_eq!(changes(&hour, &day), ["max_age: 1h -> 1day", "max_msgs: 10 -> unlimited"]);
-        let told = changes(&day, &hour);
-        assert_eq!(told[0], "max_age: 1day -> 1h  (destructive: what is beyond the lower bound is removed at once)");
-        assert!(told[1].starts_with("max_msgs: unlimited -> 10  (destructive"), "{told:?}");
-    }
-
-    #[test]
-    fn what_the_server_never_changes_has_a_way_round() {
-        let memory = Stream { storage: Storage::Memory, ..Stream::default() };
-        let told = changes(&Stream::default(), &memory);
-        assert!(told[0].starts_with("storage: file -> memory  (not in place: back it up"), "{told:?}");
-        let denied = Stream { deny_delete: true, ..Stream::default() };
-        assert_eq!(changes(&Stream::default(), &denied), ["deny_delete: false -> true  (for ever)"]);
-        assert!(changes(&denied, &Stream::default())[0].contains("not in place"));
-    }
-
-    #[test]
-    fn what_newer_servers_change_in_place_older_ones_do_not() {
-        let (few, many) = (Stream { max_consumers: 5, ..Stream::default() }, Stream::default());
-        let effect = |from: &Stream, to: &Stream, version| {
-            let told = of_stream(&stream("A", to), &stream("A", from), version);
-            told.into_iter().map(|change| change.effect).max().unwrap()
-        };
-        assert_eq!(effect(&few, &many, (2, 12, 4)), Effect::Impossible);
-        assert_eq!(effect(&few, &many, (2, 12, 5)), Effect::Harmless);
-        let mirror = Some(crate::topology::model::Source { name: "O".to_owned(), ..Default::default() });
-        let mirror = Stream { mirror, ..Stream::default() };
-        assert_eq!(effect(&mirror, &many, (2, 11, 17)), Effect::Impossible);
-        assert_eq!(effect(&mirror, &many, (2, 12, 0)), Effect::Destructive);
-        assert_eq!(effect(&many, &mirror, (2, 15, 1)), Effect::Impossible);
-    }
-
-    #[test]
-    fn subjects_that_come_are_harmless_and_those_that_go_are_not() {
-        let of = |list: &[&str]| Stream {
-            subjects: list.iter().map(|subject| (*subject).to_owned()).collect(),
-            ..Stream::default()
-        };
-        assert_eq!(changes(&of(&["a"]), &of(&["b", "a"])), ["subjects: a -> a b"]);
-        assert!(changes(&of(&["a", "b"]), &of(&["a"]))[0].contains("destructive"));
-        assert_eq!(changes(&of(&["a.x"]), &of(&["a.>"])), ["subjects: a.x -> a.>"]);
-    }
-
-    #[test]
-    fn what_makes_a_full_stream_or_an_idle_consumer_lose_is_destructive() {
-        let new = Stream { discard: Discard::New, ..Stream::default() };
-        assert!(changes(&new, &Stream::default())[0].contains("destructive: a full stream removes"));
-        let map = |mut value: Value| {
-            value["durable_name"] = "c".into();
-            value.as_object().cloned().unwrap()
-        };
-        let of = |from: Value, to: Value, retention| of_consumer(&map(to), &map(from), retention)[0].effect;
-        let (none, minute) = (json!({}), json!({"inactive_threshold": 60_000_000_000_u64}));
-        assert_eq!(of(none.clone(), minute.clone(), Retention::Limits), Effect::Destructive);
-        assert_eq!(of(minute, none.clone(), Retention::Limits), Effect::Harmless);
-        let (wide, narrow) = (json!({"filter_subject": "a.>"}), json!({"filter_subject": "a.x"}));
-        assert_eq!(of(wide.clone(), narrow.clone(), Retention::Limits), Effect::Harmless);
-        assert_eq!(of(wide.clone(), narrow.clone(), Retention::Interest), Effect::Destructive);
-        assert_eq!(of(none, narrow.clone(), Retention::Interest), Effect::Destructive);
-        assert_eq!(of(narrow, wide, Retention::Interest), Effect::Harmless);
-    }
-
-    #[test]
-    fn a_consumer_keeps_what_the_server_does_not_change() {
-        let map = |value: Value| value.as_object().cloned().unwrap();
-        let found = map(json!({"ack_policy": "explicit", "ack_wait": 30_000_000_000_u64, "deliver_policy": "all"}));
-        let wanted = map(json!({"ack_policy": "all", "ack_wait": 60_000_000_000_u64, "deliver_policy": "all"}));
-        let told = of_consumer(&wanted, &found, Retention::Limits);
-        assert_eq!((told[0].key, told[0].effect), ("ack_policy", Effect::Impossible));
-        assert_eq!((told[1].to_string().as_str(), told[1].effect), ("ack_wait: 30s -> 1m", Effect::Harmless));
-        let push = map(json!({"deliver_subject": "d"}));
-        assert_eq!(of_consumer(&push, &map(json!({})), Retention::Limits)[0].effect, Effect::Impossible);
-    }
-}
+mod tests;

@@ -228,7 +228,7 @@ impl Plan {
         if action == Action::Create {
             // What is new costs nothing.
             for change in &mut changes {
-                (change.effect, change.note) = (Effect::Harmless, "");
+                (change.effect, change.note) = (Effect::Harmless, "".into());
             }
         }
         let effect = match action {

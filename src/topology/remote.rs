@@ -14,6 +14,13 @@ use super::wire;
 const ANSWER: Duration = Duration::from_secs(10);
 /// Pages of a list; far more than a server can have.
 const PAGES_MAX: usize = 10_000;
+/// The server's number for a consumer's name that is taken; for a change it means something else.
+const NAME_TAKEN: u64 = 10_013;
+/// The server's number for a stream that is not there.
+const NO_STREAM: u64 = 10_059;
+/// What a name that is taken means for a change.
+const LISTENED: &str = "; somebody still listens on the subject that it delivers to: stop its readers first, or declare \
+                        another one for the new subject";
 
 /// Why a server could not be asked, or said no.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +54,14 @@ pub enum RemoteError {
         /// What to do.
         hint: &'static str,
     },
+    /// The server has it and cannot run it: it was made by a newer one.
+    #[error("{call}: the server keeps {names} switched off; start a server that knows it")]
+    Offline {
+        /// The call.
+        call: String,
+        /// The streams or consumers, each with the server's reason.
+        names: String,
+    },
     /// Some servers of a cluster did not answer for what they lead.
     #[error("{call}: no answer for {names}: their leaders are away; wait until the cluster is whole")]
     Missing {
@@ -69,7 +84,15 @@ pub async fn look(client: &Client) -> Result<Found, RemoteError> {
     }
     let names: Vec<String> = found.streams.keys().cloned().collect();
     for stream in names {
-        for info in list(client, &format!("CONSUMER.LIST.{stream}"), "consumers").await? {
+        let consumers = match list(client, &format!("CONSUMER.LIST.{stream}"), "consumers").await {
+            // Somebody has deleted it since it was listed.
+            Err(RemoteError::Refused { code: NO_STREAM, .. }) => {
+                found.streams.remove(&stream);
+                continue;
+            }
+            consumers => consumers?,
+        };
+        for info in consumers {
             let Some(name) = text_at(&info, &["name"]) else { continue };
             found.consumers.insert((stream.clone(), name), info);
         }
@@ -108,7 +131,9 @@ pub async fn ask(client: &Client, call: &str, body: &Value) -> Result<Map<String
             let number = |key: &str| error.get(key).and_then(Value::as_u64).unwrap_or(0);
             let code = number("err_code");
             let description = error.get("description").and_then(Value::as_str).unwrap_or("no reason given").to_owned();
-            Err(RemoteError::Refused { call: call.to_owned(), code, description, hint: hint(code) })
+            let is_update = body.get("action").and_then(Value::as_str) == Some("update");
+            let hint = if code == NAME_TAKEN && is_update { LISTENED } else { hint(code) };
+            Err(RemoteError::Refused { call: call.to_owned(), code, description, hint })
         }
     }
 }
@@ -117,6 +142,16 @@ async fn list(client: &Client, call: &str, key: &str) -> Result<Vec<Map<String, 
     let mut all = Vec::new();
     for _ in 0..PAGES_MAX {
         let answer = ask(client, call, &json!({"offset": all.len()})).await?;
+        let offline: Vec<String> = answer
+            .get("offline")
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+            .map(|(name, reason)| format!("{name} ({})", reason.as_str().unwrap_or("no reason given")))
+            .collect();
+        if !offline.is_empty() {
+            return Err(RemoteError::Offline { call: call.to_owned(), names: offline.join(", ") });
+        }
         let missing: Vec<&str> =
             answer.get("missing").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
         if !missing.is_empty() {
@@ -152,7 +187,7 @@ const fn hint(code: u64) -> &'static str {
         10_074 | 10_005 => "; more replicas than servers: lower replicas, or start more servers",
         10_039 | 10_076 => "; start the server with JetStream (-js), and switch it on for this account",
         10_002 | 10_026 => "; the account may have no more of these: raise its limits, or delete what nobody needs",
-        10_013 | 10_148 => "; a consumer of this name is there already, and is another one",
+        NAME_TAKEN | 10_148 => "; a consumer of this name is there already, and is another one",
         10_058 => "; it is there already with another configuration: `topology plan` shows where it differs",
         _ => "",
     }

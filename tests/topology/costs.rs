@@ -178,4 +178,15 @@ async fn a_step_that_the_server_refuses_ends_it_and_says_what_is_left() {
         .tells("1 of 3 steps were done, 2 are left: apply again once this is mended");
     let file = scene.file("a.toml", &text.replace("100GiB", "1GiB"));
     shows(&scene.apply(&[&file]), "2 done, 3 things as declared\n");
+    // Where a consumer delivers is not changed while somebody listens there.
+    let text = "[streams.A]\nsubjects = [\"a\"]\n[streams.A.consumers.c]\npush = { deliver_subject = \"out\" }\n";
+    scene.declare(text);
+    let listener = scene.client.subscribe("out").await.unwrap();
+    scene.client.flush().await.unwrap();
+    let file = scene.file("a.toml", &text.replace("out", "other"));
+    shows(&scene.topology("plan", &[&file]), "(the server does it only while nobody listens on the old subject)");
+    scene.topology("apply", &[&file]).expect_code(1).tells("(10013); somebody still listens on the subject that it ");
+    drop(listener);
+    scene.client.flush().await.unwrap();
+    shows(&scene.apply(&[&file]), "1 done, 2 things as declared\n");
 }

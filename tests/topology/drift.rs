@@ -21,8 +21,9 @@ async fn drift_is_shown_in_a_line_each_and_put_back() {
         let file = scene.file("a.toml", DECLARED);
         scene.apply(&[&file]);
         scene.tamper("A", json!({"max_age": 7_200 * SECOND, "subjects": ["a.x", "a.z"], "description": "mine"})).await;
-        scene.tamper("KV_b", json!({"max_age": 0, "max_msgs_per_subject": 3})).await;
-        let config = merged(scene.consumer("A", "reader").await, json!({"ack_wait": 60 * SECOND}));
+        scene.tamper("KV_b", json!({"max_age": 0, "max_msgs_per_subject": 3, "duplicate_window": SECOND / 10})).await;
+        let changes = json!({"ack_wait": 60 * SECOND, "max_ack_pending": 1});
+        let config = merged(scene.consumer("A", "reader").await, changes);
         let body = json!({"stream_name": "A", "config": config, "action": "update"});
         Scene::done(&scene.ask("CONSUMER.CREATE.A.reader", body).await);
         let done = scene.topology("check", &[&file]).expect_code(1);
@@ -34,7 +35,10 @@ async fn drift_is_shown_in_a_line_each_and_put_back() {
             "~ bucket b\n",
             "    max_age: unlimited -> 5m  (destructive: what is beyond the lower bound is removed at once)\n",
             "    max_msgs_per_subject: 3 -> 1  (destructive",
+            // Less than the server takes by itself is not its own either.
+            "    duplicate_window: 100ms -> the server's default  (where the server's own limits allow no more, declare ",
             "~ consumer A/reader\n",
+            "    max_ack_pending: 1 -> the server's default  (where the server's own limits allow no more, declare ",
             "    ack_wait: 1m -> 10s\n",
             "0 to create, 3 to change, 0 to delete, 0 as declared; needs --allow-destructive\n",
         ] {
@@ -47,7 +51,8 @@ async fn drift_is_shown_in_a_line_each_and_put_back() {
             &scene.stream("A").await,
             json!({"max_age": 3_600 * SECOND, "subjects": ["a.x", "a.y"], "description": null}),
         );
-        has(&scene.consumer("A", "reader").await, json!({"ack_wait": 10 * SECOND}));
+        has(&scene.consumer("A", "reader").await, json!({"ack_wait": 10 * SECOND, "max_ack_pending": 1_000}));
+        has(&scene.stream("KV_b").await, json!({"duplicate_window": 120 * SECOND}));
         scene.topology("check", &[&file]).expect_code(0);
     }
 }
@@ -103,7 +108,10 @@ async fn what_somebody_else_chose_and_nobody_declares_is_no_hindrance() {
         let body = json!({"stream_name": "A", "config": config, "action": "create"});
         Scene::done(&scene.ask("CONSUMER.CREATE.A.reader", body).await);
         shows(&scene.declare(DECLARED), "2 done, 3 things as declared\n");
-        has(&scene.consumer("A", "reader").await, json!({"ack_wait": 10 * SECOND, "max_waiting": 16}));
+        has(
+            &scene.consumer("A", "reader").await,
+            json!({"ack_wait": 10 * SECOND, "max_waiting": 16, "max_batch": null}),
+        );
     }
 }
 

@@ -111,16 +111,18 @@ pub fn is_servers_own(key: &str, wanted: &Map<String, Value>, found: &Map<String
     let number = |config: &Map<String, Value>, key: &str| config.get(key).and_then(Value::as_u64).unwrap_or(0);
     let value = number(found, key);
     match key {
-        // Two minutes, or what the server or the age of messages allows below it.
-        "duplicate_window" => value <= nanos(DUPLICATES),
+        // Two minutes, or the age of messages where that is less: the one that it had, or the one that it is to have.
+        "duplicate_window" => [wanted, found].into_iter().any(|config| {
+            let age = number(config, "max_age");
+            value == if age == 0 { nanos(DUPLICATES) } else { age.min(nanos(DUPLICATES)) }
+        }),
         "ack_wait" => {
             let first = found.get("backoff").and_then(|list| list.get(0)).and_then(Value::as_u64);
             value == first.unwrap_or_else(|| nanos(ACK_WAIT))
         }
-        // What the server, or the stream, allows below its own defaults.
-        "max_ack_pending" => value <= MAX_ACK_PENDING,
+        "max_ack_pending" => value == MAX_ACK_PENDING,
+        // It is never changed.
         "max_waiting" => value <= MAX_WAITING,
-        "max_batch" => true,
         "priority_timeout" => value == nanos(PINNED_TTL),
         // The server takes it from the stream that is mirrored.
         "mirror_direct" => wanted.get("mirror").is_some_and(|mirror| mirror.get("external").is_none()),
