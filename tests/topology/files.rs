@@ -1,6 +1,6 @@
 //! Files that are wrong, and servers that do not answer: each error names the place and the cure.
 
-use crate::kit::{NEWEST, Scene, VERSIONS, parsed, write};
+use crate::kit::{NEWEST, Scene, VERSIONS, parsed, shows, write};
 use crate::process::{Done, run};
 use crate::support::Server;
 
@@ -101,6 +101,19 @@ async fn what_no_server_takes_is_told_without_one() {
     }
 }
 
+/// What looks like it, and is taken: one consumer in the place of the other, and what the server tells of itself.
+#[tokio::test]
+async fn what_servers_take_is_taken() {
+    let text = "[streams.A]\nsubjects = [\"$JS.EVENT.ADVISORY.>\", \"$SYS.ACCOUNT.*.CONNECT\"]\nmax_consumers = 1\n\
+                [streams.A.consumers.old]\nabsent = true\n[streams.A.consumers.new]\n";
+    for version in VERSIONS {
+        let scene = Scene::start(version).await;
+        scene.declare("[streams.A]\nsubjects = [\"a\"]\nmax_consumers = 1\n[streams.A.consumers.old]\n");
+        let file = scene.file("a.toml", text);
+        shows(&scene.apply(&[&file, "--allow-destructive"]), "3 done, 3 things as declared\n");
+    }
+}
+
 #[test]
 fn an_offline_check_as_json_holds_what_its_text_says() {
     let path = format!("{}/config/topology/venue-platform.toml", env!("CARGO_MANIFEST_DIR"));
@@ -146,6 +159,6 @@ async fn a_user_that_may_not_list_is_told_which_right_is_missing() {
     done.expect_code(1).tells("may this user publish on $JS.API.STREAM.LIST?");
     // Nothing is known, so that nothing is well.
     let done = crate::process::run_with(&["check", "--sample", "0s", "--nats", &url], &env, "").expect_code(3);
-    crate::kit::shows(&done, "UNKNOWN  jetstream: ");
-    crate::kit::shows(&done, "may this user publish on $JS.API.INFO?");
+    shows(&done, "UNKNOWN  jetstream: ");
+    shows(&done, "may this user publish on $JS.API.INFO?");
 }

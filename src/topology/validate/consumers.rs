@@ -34,8 +34,9 @@ pub(super) fn check(check: &mut Check<'_>, stream_name: &str, stream: &Stream) {
     if stream.retention == Retention::WorkQueue {
         queue(check, stream);
     }
-    if stream.max_consumers > 0 && stream.consumers.len() > stream.max_consumers as usize {
-        let text = format!("{} are declared, and max_consumers = {}", stream.consumers.len(), stream.max_consumers);
+    let count = stream.consumers.values().filter(|consumer| !consumer.absent).count();
+    if stream.max_consumers > 0 && count > stream.max_consumers as usize {
+        let text = format!("{count} are declared, and max_consumers = {}", stream.max_consumers);
         check.refuse("consumers", text);
     }
 }

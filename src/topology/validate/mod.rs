@@ -28,6 +28,7 @@ pub fn problems(declared: &Declared) -> Vec<String> {
     }
     for (name, bucket) in &declared.topology.buckets {
         check.at(format!("buckets.{name}"));
+        check.twin(name);
         if !bucket.absent {
             check.bucket(name, bucket);
         }
@@ -95,6 +96,13 @@ impl Check<'_> {
         }
     }
 
+    /// A bucket is a stream too; one of the two may be there and the other one absent.
+    fn twin(&mut self, name: &str) {
+        if self.declared.topology.streams.contains_key(&Bucket::stream_name(name)) {
+            self.refuse("", format!("streams.KV_{name} is the same thing; declare it as a bucket only"));
+        }
+    }
+
     fn bucket(&mut self, name: &str, bucket: &Bucket) {
         let is_good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || !name.chars().all(is_good) {
@@ -102,9 +110,6 @@ impl Check<'_> {
         }
         self.range("history", bucket.history, 1, 64);
         self.range("replicas", bucket.replicas, 1, REPLICAS_MAX);
-        if self.declared.topology.streams.contains_key(&Bucket::stream_name(name)) {
-            self.refuse("", format!("streams.KV_{name} is the same thing; declare it as a bucket only"));
-        }
         streams::ages(self, &bucket.as_stream(name));
     }
 
@@ -179,6 +184,18 @@ history = 5
             (
                 "[streams.A]\nsubjects = [\"a\"]\nsubject_delete_marker_ttl = \"5s\"\nallow_msg_ttl = true\ndeny_purge = true",
                 "streams.A.deny_purge: the server takes it away again",
+            ),
+            (
+                "[streams.KV_b]\nsubjects = [\"$KV.b.>\"]\n[buckets.b]\nabsent = true",
+                "buckets.b: streams.KV_b is the same thing",
+            ),
+            ("[streams.A]\nsubjects = [\"$JS.EVENT.>\", \"$JS.API.x\"]", "streams.A.subjects: $JS.API.x takes in what"),
+            ("[streams.A]\nsubjects = [\"$SYS.*.x\"]", "streams.A.subjects: $SYS.*.x takes in what the server says"),
+            ("[users.user]\npassword_env = \"user\"", "users.user.password_env: \"user\" is a key of the block"),
+            ("[accounts.A]\n[users.u]\npassword_env = \"A\"", "users.u.password_env: \"A\" is a key of the block"),
+            (
+                "[server]\nstore_dir = \"/d\"\nsync_interval = \"500us\"",
+                "server.sync_interval: 500us is shorter than 1ms",
             ),
             ("[streams.A]\nsubjects = [\">\"]", "streams.A.subjects: > takes in what the server says to itself"),
             (

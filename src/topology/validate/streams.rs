@@ -24,8 +24,10 @@ pub(super) fn check(check: &mut Check<'_>, name: &str, stream: &Stream) {
 fn subjects(check: &mut Check<'_>, name: &str, stream: &Stream) {
     check.disjoint("subjects", &stream.subjects, "the server takes each subject once");
     for subject in &stream.subjects {
-        let own = ["$JS.>", "$JSC.>", "$NRG.>", "$SYS.>"].iter().find(|own| subject::overlaps(own, subject));
-        if own.is_some() && !stream.no_ack {
+        let is_own = ["$JS.>", "$JSC.>", "$NRG.>", "$SYS.>"].iter().any(|own| subject::overlaps(own, subject));
+        // What the server says of itself to whoever listens may be kept.
+        let is_news = ["$JS.EVENT.>", "$SYS.ACCOUNT.>"].iter().any(|news| subject::covers(news, subject));
+        if is_own && !is_news && !stream.no_ack {
             check.refuse("subjects", format!("{subject} takes in what the server says to itself; narrow it"));
         }
     }

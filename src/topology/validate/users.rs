@@ -1,8 +1,23 @@
 //! What is wrong with accounts and users.
 
 use super::Check;
+use crate::config::Span;
+use crate::topology::acl::ACCOUNT;
 use crate::topology::model::User;
 use crate::topology::rights::{self, Work};
+
+/// What the block that `acl` writes has around a password, in front of it.
+const BLOCK_KEYS: [&str; 9] = [
+    "max_payload",
+    "max_connections",
+    "max_subscriptions",
+    "max_pending",
+    "jetstream",
+    "accounts",
+    "users",
+    "user",
+    "system_account",
+];
 
 pub(super) fn check(check: &mut Check<'_>) {
     let topology = &check.declared.topology;
@@ -44,6 +59,14 @@ fn server(check: &mut Check<'_>) {
                     jetstream block, and without it JetStream would begin empty somewhere else";
         check.refuse("store_dir", text);
     }
+    moment(check, "sync_interval", server.sync_interval);
+}
+
+/// A time that the block writes in milliseconds; none at all would be the server's default.
+fn moment(check: &mut Check<'_>, key: &str, span: Span) {
+    if !span.is_zero() && span < Span::millis(1) {
+        check.refuse(key, format!("{span} is shorter than 1ms, the least that is written"));
+    }
 }
 
 /// Whether who may read all below `outer` reads `inner` too.
@@ -62,6 +85,15 @@ fn one(check: &mut Check<'_>, name: &str, user: &User) {
     if !env.is_empty() && (!env.chars().all(is_word) || env.starts_with(|c: char| c.is_ascii_digit())) {
         check
             .refuse("password_env", format!("{env:?} is no name of an environment variable; a password is never here"));
+    }
+    // The server looks for the name in the blocks around it before it looks into its environment.
+    if BLOCK_KEYS.contains(&env.as_str()) || check.declared.topology.accounts.contains_key(env) || env == ACCOUNT {
+        let text =
+            "is a key of the block that `acl` writes, and the server would take its value; name another variable";
+        check.refuse("password_env", format!("{env:?} {text}"));
+    }
+    if let Some(replies) = &user.allow_responses {
+        moment(check, "allow_responses.expires", replies.expires);
     }
     let is_base32 = |c: char| c.is_ascii_uppercase() || ('2'..='7').contains(&c);
     let is_nkey = user.nkey.starts_with('U') && user.nkey.len() == 56 && user.nkey.chars().all(is_base32);
