@@ -59,6 +59,12 @@ impl Declared {
         self.files.get(place).map_or("", String::as_str)
     }
 
+    /// Whether it was read from files.
+    #[must_use]
+    pub fn has_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
     /// A place as messages name it: `market.toml: streams.TRADES`.
     #[must_use]
     pub fn place(&self, place: &str) -> String {

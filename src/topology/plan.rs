@@ -2,6 +2,7 @@
 //!
 //! It only ever deletes what a declaration calls `absent`. It does no IO.
 
+mod limits;
 mod order;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,8 @@ use super::wire::{self, CONSUMER_KEYS, STREAM_KEYS, Version, leave_out, over};
 
 /// What only lets publishers be faster: they do without on a server that does not know it.
 const FASTER: [&str; 2] = ["allow_batched", "allow_atomic"];
+/// What a stream has from its beginning, or never.
+const FROM_THE_START: [&str; 2] = ["allow_msg_counter", "persist_mode"];
 
 /// What a server has, in its own words.
 #[derive(Clone, Debug, Default)]
@@ -80,7 +83,7 @@ pub struct Step {
 pub struct Plan {
     /// In the order in which it is to be done.
     pub steps: Vec<Step>,
-    /// Subjects that two streams would claim: nothing is applied while there are any.
+    /// Subjects that two streams would claim, or swap: nothing is applied while there are any.
     pub conflicts: Vec<String>,
     /// What is declared and the server is too old for, where it means another behaviour.
     pub lacking: Vec<String>,
@@ -123,7 +126,11 @@ impl Plan {
                 plan.consumer(name, consumer, wanted, stream, found);
             }
         }
-        plan.steps = order::of_steps(plan.steps, found);
+        let (steps, stuck) = order::of_steps(plan.steps, found);
+        plan.steps = steps;
+        if plan.conflicts.is_empty() {
+            plan.conflicts = stuck;
+        }
         plan.undeclared(declared, found);
         plan
     }
@@ -138,6 +145,17 @@ impl Plan {
     #[must_use]
     pub fn is_as_declared(&self) -> bool {
         self.is_done() && self.lacking.is_empty()
+    }
+
+    /// Leaves out changes of what is not decided here.
+    pub fn keep(&mut self, is_decided: impl Fn(&Object, &str) -> bool) {
+        for step in self.steps.iter_mut().filter(|step| step.action == Action::Change) {
+            step.changes.retain(|change| is_decided(&step.object, change.key));
+            step.effect = step.changes.iter().map(|change| change.effect).max().unwrap_or(Effect::Harmless);
+        }
+        let before = self.steps.len();
+        self.steps.retain(|step| step.action != Action::Change || !step.changes.is_empty());
+        self.unchanged += before - self.steps.len();
     }
 
     /// The worst that it costs.
@@ -158,24 +176,42 @@ impl Plan {
             return self.push(Action::Delete, object, Vec::new(), format!("STREAM.DELETE.{name}"), Value::Null, note);
         }
         let mut wanted = wire::stream(name, stream);
-        self.left_out(&object, &mut wanted, found.version);
-        match there.map(config_of) {
-            None => {
-                let changes = change::of_stream(&wanted, &Map::new(), found.version);
-                self.push(
-                    Action::Create,
-                    object,
-                    changes,
-                    format!("STREAM.CREATE.{name}"),
-                    wanted.into(),
-                    String::new(),
-                );
-            }
-            Some(config) => {
-                let changes = change::of_stream(&wanted, &config, found.version);
-                let body = over(&config, &wanted, &STREAM_KEYS);
-                self.push(Action::Change, object, changes, format!("STREAM.UPDATE.{name}"), body.into(), String::new());
-            }
+        let whole = wanted.clone();
+        let left = self.left_out(&object, &mut wanted, found.version);
+        let Some(config) = there.map(config_of) else {
+            let changes = change::of_stream(&wanted, &Map::new(), found.version);
+            let request = format!("STREAM.CREATE.{name}");
+            self.push(Action::Create, object, changes, request, wanted.into(), String::new());
+            return self.never(&left, &whole);
+        };
+        let mut changes = change::of_stream(&wanted, &config, found.version);
+        limits::judge(&mut changes, name, stream, &wanted, found);
+        // New consumers come between the two: what is kept for consumers is not kept for those that are to come.
+        let (last, first): (Vec<_>, Vec<_>) = changes.into_iter().partition(Change::is_for_consumers);
+        let request = || format!("STREAM.UPDATE.{name}");
+        if !first.is_empty() && !last.is_empty() {
+            let mut body = over(&config, &wanted, &STREAM_KEYS);
+            body.extend(config.get("retention").map(|retention| ("retention".to_owned(), retention.clone())));
+            self.push(Action::Change, object.clone(), first, request(), body.into(), String::new());
+            let body = over(&config, &wanted, &STREAM_KEYS);
+            return self.push(Action::Change, object, last, request(), body.into(), String::new());
+        }
+        let body = over(&config, &wanted, &STREAM_KEYS);
+        self.push(Action::Change, object, [first, last].concat(), request(), body.into(), String::new());
+    }
+
+    /// Says of a stream that is to be made what it would be without for ever.
+    fn never(&mut self, left: &[String], whole: &Map<String, Value>) {
+        let Some(step) = self.steps.last_mut() else { return };
+        for key in FROM_THE_START.into_iter().filter(|key| left.iter().any(|left| left == key)) {
+            step.effect = Effect::Impossible;
+            step.changes.push(Change {
+                key,
+                from: change::shown(key, None),
+                to: change::shown(key, whole.get(key)),
+                effect: Effect::Impossible,
+                note: "the server is too old for it, and it is never switched on later".into(),
+            });
         }
     }
 
@@ -194,7 +230,9 @@ impl Plan {
                 self.unchanged += 1;
                 return;
             }
-            let note = "its place in the stream is lost with it".to_owned();
+            let is_interest = order::retention_of(stream_name, found).as_deref() == Some("interest");
+            let more = if is_interest { ", and messages that nobody else is still to read" } else { "" };
+            let note = format!("its place in the stream is lost with it{more}");
             let request = format!("CONSUMER.DELETE.{stream_name}.{name}");
             return self.push(Action::Delete, object, Vec::new(), request, Value::Null, note);
         }
@@ -238,16 +276,18 @@ impl Plan {
         self.steps.push(Step { action, object, changes, effect, note, request, body });
     }
 
-    /// Says what the server is too old for.
-    fn left_out(&mut self, object: &Object, wanted: &mut Map<String, Value>, version: Version) {
-        for key in leave_out(wanted, version) {
-            let (major, minor) = wire::since(&key).unwrap_or_default();
+    /// Takes out what the server is too old for, says so, and names it.
+    fn left_out(&mut self, object: &Object, wanted: &mut Map<String, Value>, version: Version) -> Vec<String> {
+        let left = leave_out(wanted, version);
+        for key in &left {
+            let (major, minor) = wire::since(key).unwrap_or_default();
             let (ours, second, third) = version;
             let list = if FASTER.contains(&key.as_str()) { &mut self.notes } else { &mut self.lacking };
             list.push(format!(
                 "{object}: {key} is left out: it needs nats-server {major}.{minor}, this is {ours}.{second}.{third}"
             ));
         }
+        left
     }
 
     fn convert(&mut self, name: &str, stream: &Stream) {

@@ -1,8 +1,9 @@
 //! Subjects that two streams would claim, and the order in which steps can be done at all.
 
+use futures_util::StreamExt;
 use serde_json::json;
 
-use crate::kit::{NEWEST, Scene, VERSIONS, has, shows};
+use crate::kit::{NEWEST, SECOND, Scene, VERSIONS, has, merged, shows};
 
 #[tokio::test]
 async fn two_files_that_claim_the_same_subjects_are_told_before_the_server_does() {
@@ -143,5 +144,88 @@ async fn shares_of_a_work_queue_can_be_swapped() {
         scene.declare(&text("\"q.a\"", "\"q.b\", \"q.x\""));
         // `a` gets what is still the share of `b`: `b` has to give it away first.
         shows(&scene.declare(&text("\"q.a\", \"q.x\"", "\"q.b\"")), "2 done, 3 things as declared\n");
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_for_consumers_is_kept_for_those_that_are_to_come() {
+    for version in VERSIONS {
+        let scene = Scene::start(version).await;
+        let text = |retention: &str, consumers: &str| {
+            format!("[streams.I]\nsubjects = [\"i\"]\n{retention}\n[streams.I.consumers.a]\nack = \"all\"\n{consumers}")
+        };
+        let found = async |name| scene.until_consumer("I", name, |info| info["num_pending"] == json!(3)).await;
+        scene.declare(&text("", ""));
+        scene.publish("i", 3, 10).await;
+        let brought = scene.client.subscribe("brought").await.unwrap();
+        scene.client.publish_with_reply("$JS.API.CONSUMER.MSG.NEXT.I.a", "brought", "3".into()).await.unwrap();
+        let last = brought.skip(2).next().await.unwrap();
+        scene.client.request(last.reply.unwrap(), "".into()).await.unwrap();
+        // All that there is has been acknowledged by all that there are.
+        let interest = "description = \"x\"\nretention = \"interest\"";
+        let file = scene.file("i.toml", &text(interest, "[streams.I.consumers.b]\n"));
+        let done = scene.apply(&[&file, "--allow-destructive"]);
+        shows(&done, "~ stream I\n+ consumer I/b\n~ stream I\n3 done, 3 things as declared\n");
+        found("b").await;
+        // Another one in the place of all that there are.
+        let gone = "absent = true\n[streams.I.consumers.b]\nabsent = true\n[streams.I.consumers.c]\n";
+        let file = scene.file("i.toml", &text(interest, gone));
+        let note = "its place in the stream is lost with it, and messages that nobody else is still to read)";
+        shows(&scene.topology("plan", &[&file]), &format!("- consumer I/b  (destructive: {note}\n"));
+        scene.apply(&[&file, "--allow-destructive"]);
+        found("c").await;
+    }
+}
+
+#[tokio::test]
+async fn consumers_are_within_new_limits_before_the_stream_has_them() {
+    for version in VERSIONS {
+        let scene = Scene::start(version).await;
+        let text = |limit: u32| {
+            let limits = format!("consumer_limits = {{ max_ack_pending = {limit}, inactive_threshold = \"1h\" }}\n");
+            format!(
+                "[streams.A]\nsubjects = [\"a\"]\n{}[streams.A.consumers.c]\ninactive_threshold = \"{}\"\n",
+                if limit > 0 { limits } else { String::new() },
+                if limit > 0 { "30m" } else { "2h" },
+            )
+        };
+        scene.declare(&text(0));
+        let file = scene.file("a.toml", &text(100));
+        shows(&scene.apply(&[&file, "--allow-destructive"]), "~ consumer A/c\n~ stream A\n2 done, 2 things");
+        has(&scene.consumer("A", "c").await, json!({"max_ack_pending": 100, "inactive_threshold": 1_800 * SECOND}));
+        // One that nobody declares stays what it is.
+        let config = json!({"durable_name": "theirs", "ack_policy": "explicit", "max_ack_pending": 50});
+        let body = json!({"stream_name": "A", "config": config, "action": "create"});
+        Scene::done(&scene.ask("CONSUMER.CREATE.A.theirs", body).await);
+        let file = scene.file("a.toml", &text(20));
+        let done = scene.topology("apply", &[&file, "--allow-destructive"]).expect_code(1);
+        shows(&done, "  (not in place: theirs asks for more: declare it with less, or as absent)\n");
+        let limits = json!({"max_ack_pending": 20, "inactive_threshold": 3_600 * SECOND});
+        let config = merged(scene.stream("A").await, json!({"consumer_limits": limits}));
+        let answer = scene.ask("STREAM.UPDATE.A", config).await;
+        assert!(answer["error"]["description"].as_str().unwrap().contains("violates consumers"), "{answer}");
+        let gone = format!("{}[streams.A.consumers.theirs]\nabsent = true\n", text(20));
+        let file = scene.file("a.toml", &gone);
+        shows(&scene.apply(&[&file, "--allow-destructive"]), "3 done, 3 things as declared\n");
+    }
+}
+
+#[tokio::test]
+async fn subjects_that_are_swapped_are_told_before_anything_is_done() {
+    let scene = Scene::start(NEWEST).await;
+    let text = |a: &str, b: &str| {
+        format!(
+            "[streams.A]\nsubjects = [\"{a}\"]\n[streams.B]\nsubjects = [\"{b}\"]\n[streams.C]\nsubjects = [\"c\"]\n"
+        )
+    };
+    scene.declare(&text("a", "b").replace("[streams.C]\nsubjects = [\"c\"]\n", ""));
+    let file = scene.file("a.toml", &text("b", "a"));
+    let done = scene.topology("apply", &[&file, "--allow-destructive"]).expect_code(1);
+    shows(&done, "! conflict: stream A takes b from stream B, and neither can be first: give stream A another one in ");
+    done.tells("subjects conflict; nothing was done");
+    assert_eq!(scene.everything().await.len(), 2);
+    // As it is said.
+    for (a, b) in [("other", "a"), ("b", "a")] {
+        scene.apply(&[&scene.file("a.toml", &text(a, b)), "--allow-destructive"]);
     }
 }

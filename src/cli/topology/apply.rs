@@ -9,10 +9,11 @@ use crate::topology::remote;
 /// What `topology apply` is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Nothing is done at all while subjects conflict, while a change is one that the server never makes, or while one is \
-destructive and --allow-destructive is not given. Then steps are done one after the other; the first that the server \
-refuses ends it, and applying again goes on from there. What is on the server and not declared is left alone; \
-`absent = true` in a file deletes.
+Nothing is done at all while subjects conflict, while a change is one that the server never makes, while it is too old \
+for what a stream has from its beginning or never, or while a change is destructive and --allow-destructive is not \
+given. Then steps are done one after the other; the first that the server refuses ends it, and applying again goes on \
+from there. Where the server is too old for something else, all but that is done, and the exit code is 1. What is on \
+the server and not declared is left alone; `absent = true` in a file deletes.
 
 Rights: those of the work `admin`.")]
 pub(super) struct Args {
@@ -53,6 +54,11 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
             let text = print::plan(&after);
             return Err(Failure::failed(format!("the server took every step and still differs:\n{text}")));
         }
+        if !after.lacking.is_empty() {
+            let done = plan.steps.len();
+            let text = format!("{done} done; the server is too old for the rest, which the notes above name");
+            return Err(Failure::failed(text));
+        }
         say(&format!("{} done, {} as declared\n", plan.steps.len(), print::things(after.unchanged)))
     })
 }
@@ -67,6 +73,10 @@ fn allowed(plan: &Plan, allow_destructive: bool) -> Result<(), Failure> {
         return refuse("subjects conflict");
     }
     match plan.effect() {
+        Effect::Impossible if print::never(plan) => refuse(
+            "the server is too old for what a stream has from its beginning or never: take a newer nats-server, or leave it \
+             out of the file",
+        ),
         Effect::Impossible => refuse("the server does not make these changes in place"),
         Effect::Destructive if !allow_destructive => {
             refuse("this removes what is stored, or lessens what is kept: --allow-destructive says that it is meant")

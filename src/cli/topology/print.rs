@@ -55,11 +55,17 @@ fn write_step(step: &Step, out: &mut String) {
     let _ = writeln!(out, "{}{note}", title(step));
     for change in &step.changes {
         if step.action == Action::Create {
-            let _ = writeln!(out, "    {}: {}", change.key, change.to);
+            let note = if change.note.is_empty() { String::new() } else { format!("  ({})", change.note) };
+            let _ = writeln!(out, "    {}: {}{note}", change.key, change.to);
         } else {
             let _ = writeln!(out, "    {change}");
         }
     }
+}
+
+/// Whether something would be made without what it could never have later.
+pub(super) fn never(plan: &Plan) -> bool {
+    plan.steps.iter().any(|step| step.action == Action::Create && step.effect == Effect::Impossible)
 }
 
 fn cost(plan: &Plan) -> &'static str {
@@ -68,6 +74,7 @@ fn cost(plan: &Plan) -> &'static str {
         _ if plan.is_done() => "; the server is too old for the rest",
         Effect::Harmless => "",
         Effect::Destructive => "; needs --allow-destructive",
+        Effect::Impossible if never(plan) => "; the server is too old for some of it",
         Effect::Impossible => "; not all of it can be done in place",
     }
 }

@@ -98,6 +98,8 @@ fn what_means_another_behaviour_is_no_note() {
     let old = Found { version: (2, 11, 0), ..Found::default() };
     let plan = Plan::of(&counts, &old);
     assert!(plan.lacking.len() == 1 && plan.notes.is_empty(), "{plan:?}");
+    // Made without it, it could never have it.
+    assert_eq!((plan.effect(), plan.steps[0].changes.last().unwrap().key), (Effect::Impossible, "allow_msg_counter"));
     let again = Plan::of(&counts, &applied(&plan, old));
     assert!(again.is_done() && !again.is_as_declared(), "{again:?}");
 }
@@ -106,4 +108,23 @@ fn what_means_another_behaviour_is_no_note() {
 fn streams_that_copy_from_each_other_are_all_planned() {
     let text = "[streams.A]\nsources = [{ name = \"B\" }]\n[streams.B]\nsources = [{ name = \"A\" }]\n";
     assert_eq!(Plan::of(&declared(text), &Found::default()).steps.len(), 2);
+}
+
+#[test]
+fn a_consumer_of_interest_goes_last_where_there_is_room() {
+    let text = |bound: &str, consumers: &str| {
+        format!(
+            "[streams.I]\nsubjects = [\"i\"]\nretention = \"interest\"\n{bound}\n[streams.I.consumers.a]\n{consumers}"
+        )
+    };
+    let swapped = "absent = true\n[streams.I.consumers.b]\n";
+    for (bound, expected) in [
+        ("", ["Create consumer I/b", "Delete consumer I/a"]),
+        ("max_consumers = 2", ["Create consumer I/b", "Delete consumer I/a"]),
+        ("max_consumers = 1", ["Delete consumer I/a", "Create consumer I/b"]),
+    ] {
+        let new = Found { version: (2, 15, 1), ..Found::default() };
+        let found = applied(&Plan::of(&declared(&text(bound, "")), &new), new);
+        assert_eq!(steps(&Plan::of(&declared(&text(bound, swapped)), &found)), expected, "{bound}");
+    }
 }
