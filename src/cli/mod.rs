@@ -37,6 +37,8 @@ use crate::telemetry::{build, logging};
 const USAGE: u8 = 2;
 /// Wrong configuration, as in sysexits.
 const CONFIG: u8 = 78;
+/// Nothing could be found out, as monitoring plugins have it; in their words wrong usage would be critical.
+const UNKNOWN: u8 = 3;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -47,7 +49,7 @@ Examples:
   data-manager verify --nats                       whether the stream is whole
   data-manager config show                         every setting, and its origin
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration; those of `check` are a monitoring plugin's.
 Settings come from flags, then DATA_MANAGER__SECTION__KEY, then --config files, then defaults.";
 
 /// Every trade of a venue, once, in order, exact, to NATS JetStream and to shared memory.
@@ -123,7 +125,7 @@ impl Failure {
 
     /// Nothing could be found out: exit code 3, as monitoring plugins have it.
     pub(crate) fn unknown(message: impl fmt::Display) -> Self {
-        Self { code: 3, message: message.to_string() }
+        Self { code: UNKNOWN, message: message.to_string() }
     }
 
     /// As [`Self::silent`], with another exit code.
@@ -143,7 +145,10 @@ pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let code = error.exit_code();
+            let code = match error.exit_code() {
+                usage if usage == i32::from(USAGE) && is_plugin() => i32::from(UNKNOWN),
+                code => code,
+            };
             // Help that cannot be printed has nobody to read it.
             let _ = error.print();
             return ExitCode::from(u8::try_from(code).unwrap_or(USAGE));
@@ -156,6 +161,11 @@ pub fn main() -> ExitCode {
             ExitCode::from(failure.code)
         }
     }
+}
+
+/// Whether the command is one whose exit codes are a monitoring plugin's.
+fn is_plugin() -> bool {
+    std::env::args_os().nth(1).is_some_and(|command| command == "check")
 }
 
 fn run(command: Command) -> Result<(), Failure> {

@@ -81,11 +81,20 @@ async fn what_a_server_lacks_or_has_otherwise_is_found() {
 
 #[tokio::test]
 async fn without_files_the_configured_stream_is_what_is_declared() {
-    let scene = Scene::start(NEWEST).await;
+    let scene = Scene::roomy(NEWEST).await;
     let done = scene.check(&[]).expect_code(2);
     for thing in ["stream MARKET_DATA", "bucket venue-status", "bucket instruments"] {
         shows(&done, &format!("CRITICAL declared: {thing}: is declared and not there; "));
     }
+    scene.apply(&[concat!(env!("CARGO_MANIFEST_DIR"), "/config/topology/market.toml")]);
+    // The rest is the operator's: what `serve` says nothing of is no fault here either.
+    scene.tamper("MARKET_DATA", json!({"description": "ours", "max_msgs": 1_000_000, "allow_direct": false})).await;
+    scene.tamper("KV_instruments", json!({"metadata": {"owner": "desk"}, "max_bytes": -1})).await;
+    assert!(!scene.check(&[]).out.contains(" declared: "), "{:?}", scene.check(&[]));
+    scene.tamper("MARKET_DATA", json!({"max_age": 86_400 * SECOND})).await;
+    let done = scene.check(&[]).expect_code(1);
+    shows(&done, "WARNING  declared: stream MARKET_DATA: is not as declared: max_age: ");
+    shows(&done, "; let transport.nats say what the server has; or declare it in a topology file, ");
 }
 
 #[tokio::test]
@@ -137,6 +146,6 @@ async fn what_cannot_be_found_out_is_unknown() {
     // What is critical is worse than what is not known.
     scene.ask("STREAM.DELETE.A", Value::Null).await;
     scene.check(&[&file, "--monitor", "http://127.0.0.1:1"]).expect_code(2);
-    // What is no argument is usage, as everywhere.
-    run(&["check", "--sample", "soon"]).expect_code(2).tells("write a number and a unit");
+    // What is no argument too: 2, as everywhere else, would say that the server is in a bad way.
+    run(&["check", "--sample", "soon"]).expect_code(3).tells("write a number and a unit");
 }

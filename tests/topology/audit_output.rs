@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::audit::SOUND;
 use crate::kit::{NEWEST, Scene, has, parsed, shows};
+use crate::process::{binary, run};
 
 #[tokio::test]
 async fn json_holds_what_the_text_says() {
@@ -74,10 +75,27 @@ async fn a_textfile_is_valid_and_replaced_whole() {
     assert_eq!(names(), before);
     // Where it cannot be written, what was found is said all the same.
     for path in ["/proc/check.prom", "/no/such/place/check.prom"] {
-        let done = scene.check(&[&file, "--textfile", path]).expect_code(3);
+        // What is critical is worse than a file that is not written.
+        let done = scene.check(&[&file, "--textfile", path]).expect_code(2);
         shows(&done, "CRITICAL connection: ");
         done.tells(&format!("cannot write {path}: "));
     }
+}
+
+#[tokio::test]
+async fn what_is_not_found_out_or_not_said_is_unknown() {
+    let scene = Scene::start(NEWEST).await;
+    scene.declare(SOUND);
+    let file = scene.file("a.toml", SOUND);
+    let url = scene.server.url();
+    scene.check(&[&file, "--textfile", "/proc/check.prom"]).expect_code(3).tells("cannot write /proc/check.prom: ");
+    let mut command = binary(&["check", &file, "--sample", "0s", "--nats", &url]);
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let done = command.stdout(full).output().unwrap();
+    assert_eq!(done.status.code(), Some(3), "{done:?}");
+    // `topology check` is no plugin.
+    run(&["topology", "check", "--jsn"]).expect_code(2);
+    run(&["check", "--help"]).expect_code(0);
 }
 
 /// The format of the exposition, and promtool's opinion where there is one.

@@ -17,6 +17,7 @@ use crate::config::{Loaded, Span};
 use crate::telemetry::logging;
 use crate::topology::audit::{self, Finding, Limits, Severity};
 use crate::topology::load::{self, Declared};
+use crate::topology::plan::Plan;
 use crate::topology::validate;
 use crate::transport::nats::declared;
 
@@ -28,9 +29,10 @@ and consumer as declared, do rights and subjects fit together, is what is stored
 that is observed, is there room for it, is a single copy or a rare sync a risk, is the way there encrypted and asked \
 for a password, do consumers keep up, has a stream gone silent. It changes nothing.
 
-Without FILE the configured stream and buckets are what is declared.
+Without FILE the configured stream and buckets are what is declared, in what the configuration decides of them.
 
-Exit codes, as monitoring plugins have them: 0 all is well, 1 warning, 2 critical, 3 it could not be found out.
+Exit codes, as monitoring plugins have them: 0 all is well, 1 warning, 2 critical, 3 it could not be found out, or \
+not be said; wrong usage is 3 too.
 
 Rights: those of the work `monitor` (see `data-manager topology acl --help`).
 
@@ -88,30 +90,36 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (loaded, declared) = load(args).map_err(Failure::unknown)?;
     let limits =
         Limits { lag_warning: args.lag_warning, lag_critical: args.lag_critical, silence: args.silence.duration() };
-    let audit = block_on(async {
+    let audited = block_on(async {
         let nats = &loaded.settings.transport.nats;
         let mut answer = ask::ask(nats, args.monitor.as_deref(), args.sample.duration()).await;
         let mut findings = std::mem::take(&mut answer.findings);
         if let Some((found, observed)) = &answer.seen {
-            let plan = crate::topology::plan::Plan::of(&declared, found);
+            let mut plan = Plan::of(&declared, found);
+            if args.declared.is_empty() {
+                // The rest is the operator's, here as for `serve`.
+                plan.keep(declared::is_decided);
+            }
             findings.extend(audit::of_server(&declared, found, &plan, observed, &limits));
         }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity.rank()));
         Ok(Audit { answer, findings })
-    })?;
-    if args.json {
-        super::json(&print::object(&audit))?
-    } else {
-        super::say(&print::text(&audit))?
-    }
-    // What was found is said even where the file cannot be written.
-    if let Some(path) = &args.textfile {
-        textfile::write(path, &audit)
-            .map_err(|error| Failure::unknown(format!("cannot write {}: {error}", path.display())))?;
-    }
-    match audit.worst() {
-        Severity::Ok => Ok(()),
-        severity => Err(Failure::coded(severity.code())),
+    });
+    let audit = audited.map_err(|failure| Failure::unknown(failure.message))?;
+    let said = if args.json { super::json(&print::object(&audit)) } else { super::say(&print::text(&audit)) };
+    // What was found is said even where the file cannot be written, and written even where it cannot be said.
+    let written = args.textfile.as_ref().map_or(Ok(()), |path| {
+        let failed = |error| Failure::unknown(format!("cannot write {}: {error}", path.display()));
+        textfile::write(path, &audit).map_err(failed)
+    });
+    match (said.and(written), audit.worst()) {
+        (Ok(()), Severity::Ok) => Ok(()),
+        (Ok(()), severity) => Err(Failure::coded(severity.code())),
+        // What is critical stays the worst.
+        (Err(failure), worst) => {
+            let code = if worst.rank() > Severity::Unknown.rank() { worst } else { Severity::Unknown }.code();
+            Err(Failure { code, ..failure })
+        }
     }
 }
 

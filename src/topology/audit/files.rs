@@ -25,7 +25,9 @@ fn rooms(declared: &Declared) -> Vec<Finding> {
     let server = &topology.server;
     let mut findings = Vec::new();
     let mut judge = |place: &str, key: &str, storage: Storage, room: Bytes| {
-        findings.extend(room_for(declared, &format!("{}.{key}", declared.place(place)), storage, room));
+        // The copies of a stream are on several servers, and all of them count for the account.
+        let with_copies = place != "server";
+        findings.extend(room_for(declared, &format!("{}.{key}", declared.place(place)), storage, room, with_copies));
     };
     judge("server", "max_file_store", Storage::File, server.max_file_store);
     judge("server", "max_memory_store", Storage::Memory, server.max_memory_store);
@@ -39,7 +41,7 @@ fn rooms(declared: &Declared) -> Vec<Finding> {
 }
 
 /// Whether what is declared of a kind fits into this room; zero: the room is not known.
-pub(super) fn room_for(declared: &Declared, place: &str, storage: Storage, room: Bytes) -> Vec<Finding> {
+fn room_for(declared: &Declared, place: &str, storage: Storage, room: Bytes, with_copies: bool) -> Vec<Finding> {
     if room.get() == 0 {
         return Vec::new();
     }
@@ -52,11 +54,14 @@ pub(super) fn room_for(declared: &Declared, place: &str, storage: Storage, room:
     let streams = topology.streams.iter().map(|(name, stream)| (format!("stream {name}"), stream.clone()));
     let all: Vec<(String, Stream)> =
         streams.chain(buckets).filter(|(_, one)| !one.absent && one.storage == storage).collect();
-    let sum = all.iter().map(|(_, stream)| stream.max_bytes.get()).fold(0_u64, u64::saturating_add);
+    let copies = |stream: &Stream| if with_copies { u64::from(stream.replicas.max(1)) } else { 1 };
+    let bounds = all.iter().map(|(_, stream)| stream.max_bytes.get().saturating_mul(copies(stream)));
+    let sum = bounds.fold(0_u64, u64::saturating_add);
+    let and = if all.iter().any(|(_, stream)| copies(stream) > 1) { " with their copies" } else { "" };
     let mut findings = Vec::new();
     if sum > room.get() {
         let message = format!(
-            "the streams {word} may take {} together, and there is room for {room}: a full store refuses everybody",
+            "the streams {word} may take {} together{and}, and there is room for {room}: a full store refuses everybody",
             Bytes::from(sum),
         );
         let cure = "lower max_bytes, or make more room";

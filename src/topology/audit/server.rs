@@ -72,7 +72,7 @@ pub fn of_server(
     observed: &Observed,
     limits: &Limits,
 ) -> Vec<Finding> {
-    let mut findings = drift(plan);
+    let mut findings = drift(declared, plan);
     findings.extend(reach(&observed.reach));
     for (name, stream) in declared.topology.streams.iter().filter(|(_, stream)| !stream.absent) {
         let Some(info) = found.streams.get(name) else { continue };
@@ -92,7 +92,13 @@ pub fn of_server(
 }
 
 /// Each stream, bucket and consumer as declared.
-fn drift(plan: &Plan) -> Vec<Finding> {
+fn drift(declared: &Declared, plan: &Plan) -> Vec<Finding> {
+    let cure = if declared.has_files() {
+        "`data-manager topology plan` shows what it would take, `apply` does it"
+    } else {
+        "let transport.nats say what the server has; or declare it in a topology file, which `data-manager topology apply` \
+         makes so"
+    };
     let mut findings = Vec::new();
     for step in &plan.steps {
         let place = step.object.to_string();
@@ -102,7 +108,6 @@ fn drift(plan: &Plan) -> Vec<Finding> {
             Action::Change => (Severity::Warning, format!("is not as declared: {}", changes.join(", "))),
             Action::Delete => (Severity::Warning, "is there, and declared absent".to_owned()),
         };
-        let cure = "`data-manager topology plan` shows what it would take, `apply` does it";
         findings.push(Finding::new(severity, "declared", place, message, cure));
     }
     for lacking in &plan.lacking {

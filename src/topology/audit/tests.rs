@@ -65,6 +65,19 @@ fn what_is_declared_has_to_fit_into_the_store() {
 }
 
 #[test]
+fn copies_count_for_the_account_and_not_for_one_server() {
+    let told = told(
+        "[server]\nmax_file_store = \"10GiB\"\n[accounts.A.limits]\nmax_file = \"10GiB\"\n\
+         [streams.A]\nsubjects = [\"a\"]\nmax_bytes = \"4GiB\"\nreplicas = 3\n",
+    );
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert!(told[0].starts_with(
+        "CRITICAL store: accounts.A.limits.max_file: the streams on disk may take 12GiB together with their copies, and \
+         there is room for 10GiB"
+    ));
+}
+
+#[test]
 fn critical_is_worse_than_unknown() {
     let of = |severity| Finding::new(severity, "x", "y", "z", "");
     assert_eq!(worst(&[]), Severity::Ok);

@@ -18,6 +18,8 @@ use crate::topology::change::{self, Change};
 #[cfg(feature = "daemon")]
 use crate::topology::model::Topology;
 use crate::topology::model::{Discard, Retention, Storage, Stream};
+#[cfg(feature = "daemon")]
+use crate::topology::plan::Object;
 use crate::topology::wire;
 
 /// What a message costs in a file store beside its records: headers of the store, subject, message id.
@@ -142,6 +144,16 @@ pub fn config(name: &str, stream: &Stream) -> Config {
 pub fn differences(name: &str, stream: &Stream, found: &Config) -> Vec<Change> {
     let is_ours = |key: &str| STREAM_KEYS.contains(&key) && (key != "allow_batched" || stream.allow_batched);
     compared(name, stream, found).into_iter().filter(|change| is_ours(change.key)).collect()
+}
+
+/// Whether the settings decide this key of a stream or a bucket.
+#[cfg(feature = "daemon")]
+#[must_use]
+pub fn is_decided(object: &Object, key: &str) -> bool {
+    match object {
+        Object::Bucket(_) => kv::DECIDED.contains(&key),
+        _ => STREAM_KEYS.contains(&key),
+    }
 }
 
 /// Every difference.

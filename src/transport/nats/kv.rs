@@ -293,11 +293,13 @@ fn found(info: &Info, differences: Vec<Change>, created_now: bool) -> Looked {
     Looked::Found(Found { created_now, created_ns, last_seq: info.state.last_sequence, differences })
 }
 
+/// What a role decides of its bucket.
+pub(super) const DECIDED: [&str; 4] = ["storage", "max_age", "max_msgs_per_subject", "num_replicas"];
+
 /// Where a bucket is not what its role asks for; the rest is the operator's.
 fn differences(name: &str, wanted: &Stream, found: &Config) -> Vec<Change> {
-    let keys = ["storage", "max_age", "max_msgs_per_subject", "num_replicas"];
     let all = declared::compared(name, wanted, found);
-    all.into_iter().filter(|change| keys.contains(&change.key)).collect()
+    all.into_iter().filter(|change| DECIDED.contains(&change.key)).collect()
 }
 
 async fn put(context: &Context, settings: &Nats, role: Role, puts: Vec<Put>) -> Result<Vec<(String, Answer)>, KvError> {
