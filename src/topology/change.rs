@@ -97,7 +97,9 @@ pub fn of_consumer(wanted: &Map<String, Value>, found: &Map<String, Value>, rete
         from: "none".to_owned(),
         to: shown("name", wanted.get("name")),
         effect: Effect::Impossible,
-        note: "a consumer of this name is there that lives as long as its reader; wait until it is gone, or choose another".into(),
+        note: "a consumer of this name is there that lives as long as its reader; wait until it is gone, or choose \
+               another"
+            .into(),
     });
     let is_push = |config: &Map<String, Value>| normal("deliver_subject", config).is_some();
     let turned = is_push(wanted) != is_push(found);

@@ -1,5 +1,5 @@
-//! What a stream allows its consumers, held against the consumers that are there: the server refuses a bound that one of
-//! them is beyond.
+//! What a stream allows its consumers, held against the consumers that are there: the server refuses a bound that one
+//! of them is beyond.
 
 use serde_json::{Map, Value};
 

@@ -160,6 +160,14 @@ pub(super) fn over(found: &Map<String, Value>, wanted: &Map<String, Value>, keys
     if let Some(waiting) = found.get("max_waiting") {
         body.insert("max_waiting".to_owned(), waiting.clone());
     }
+    // Newer servers take none for a stream that copies, and what it has would go.
+    let window = found.get("duplicate_window").filter(|_| wanted.contains_key("sources"));
+    let age = wanted.get("max_age").and_then(Value::as_u64).unwrap_or(u64::MAX);
+    if let Some(window) = window.filter(|window| window.as_u64().is_some_and(|window| window <= age))
+        && is_servers_own("duplicate_window", wanted, found)
+    {
+        body.insert("duplicate_window".to_owned(), window.clone());
+    }
     body.extend(wanted.clone());
     body
 }
@@ -296,5 +304,14 @@ mod tests {
             Value::from(body),
             json!({"name": "A", "storage": "file", "first_seq": 7, "of_the_future": {"a": 1}})
         );
+        // A window that nobody declares is kept where the server would take none.
+        let (window, other) = (nanos(DUPLICATES), nanos(DUPLICATES) / 2);
+        let kept = |window, wanted| {
+            let body = over(&map(json!({"duplicate_window": window})), &map(wanted), &STREAM_KEYS);
+            body.get("duplicate_window").cloned()
+        };
+        assert_eq!(kept(window, json!({"sources": [{"name": "O"}]})), Some(json!(window)));
+        assert_eq!(kept(window, json!({"sources": [{"name": "O"}], "max_age": other})), None);
+        assert_eq!((kept(other, json!({"sources": [{"name": "O"}]})), kept(window, json!({}))), (None, None));
     }
 }
