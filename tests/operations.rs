@@ -87,10 +87,18 @@ fn masked(page: &str) -> Vec<String> {
     page.lines().map(|line| without_time(line).split(' ').map(mask).collect::<Vec<_>>().join(" ")).collect()
 }
 
-/// A finding without how long a stream keeps what it is given: that is as long as the machine is fast.
+/// A finding without how long a stream keeps what it is given, and the bounds that would do: that is as long, and they
+/// are as high, as the machine is fast.
 fn without_time(line: &str) -> String {
+    if line.trim_start().starts_with("\"cure\": ") && line.contains(" would keep ") {
+        return "\"cure\": #".to_owned();
+    }
     match line.split_once(" keeps ").and_then(|(head, rest)| Some((head, rest.split_once(" at the ")?.1))) {
-        Some((head, tail)) => format!("{head} keeps # at the {tail}"),
+        Some((head, tail)) => {
+            let what =
+                tail.split_once("; ").filter(|(_, cure)| cure.contains(" would keep ")).map_or(tail, |(what, _)| what);
+            format!("{head} keeps # at the {what}")
+        }
         None => line.to_owned(),
     }
 }
