@@ -6,6 +6,9 @@
 //! right: each publish names the sequence that it must follow, so the server itself refuses a displaced writer; a
 //! late message of it that fits all the same is found when the stream is read, and what it came before is declared.
 
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -15,6 +18,7 @@ use async_nats::jetstream::{self, kv};
 use super::connect::{self, Chain};
 use super::declared;
 use crate::config::settings::{Manage, Nats};
+use crate::market::subject::key_token;
 use crate::telemetry::clock;
 use crate::topology::model::Bucket;
 
@@ -276,83 +280,13 @@ pub(super) fn bucket(settings: &Nats) -> Bucket {
     }
 }
 
-/// One lease a stream.
+/// One lease a stream. A stream's name may have characters that a key may not.
 fn key(settings: &Nats) -> String {
-    format!("leader.{}", settings.jetstream.stream_name)
+    format!("leader.{}", key_token(&settings.jetstream.stream_name))
 }
 
 /// This machine's name, of letters, digits and dashes.
 pub(super) fn host() -> String {
     let name = rustix::system::uname();
     name.nodename().to_string_lossy().chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TERM: Duration = Duration::from_millis(900);
-
-    fn lease() -> (Lease, Instant) {
-        let now = clock::now();
-        (Lease::new("me".to_owned(), TERM, now), now)
-    }
-
-    fn entry(revision: u64, holder: &str) -> Done {
-        Done::Read(Some(Entry { revision, holder: holder.to_owned() }))
-    }
-
-    #[test]
-    fn the_first_one_makes_it_and_renews_it() {
-        let (mut lease, now) = lease();
-        assert_eq!(lease.next(now).0, Op::Read);
-        lease.done(now, now, &Done::Read(None));
-        assert_eq!(lease.next(now), (Op::Create, now));
-        lease.done(now, now, &Done::Ours(1));
-        assert!(lease.leads(now));
-        assert_eq!(lease.next(now), (Op::Update(1), now + TERM / LOOKS));
-        assert!(!lease.leads(now + TERM * 2 / 3), "it stops by itself before another may take over");
-    }
-
-    #[test]
-    fn another_is_left_alone_while_it_renews_and_followed_when_it_does_not() {
-        let (mut lease, mut now) = lease();
-        for revision in 1..50 {
-            lease.done(now, now, &entry(revision, "other"));
-            assert_eq!(lease.next(now).0, Op::Read);
-            now += TERM / LOOKS;
-        }
-        lease.done(now, now, &entry(50, "other"));
-        let since = now;
-        while now < since + TERM {
-            assert_eq!(lease.next(now).0, Op::Read);
-            lease.done(now, now, &entry(50, "other"));
-            now += TERM / LOOKS;
-        }
-        assert_eq!(lease.next(now), (Op::Update(50), now));
-        lease.done(now, now, &Done::Conflict);
-        assert_eq!(lease.next(now).0, Op::Read, "somebody else was faster");
-    }
-
-    #[test]
-    fn what_was_given_up_is_taken_at_once() {
-        let (mut lease, now) = lease();
-        lease.done(now, now, &entry(7, ""));
-        assert_eq!(lease.next(now), (Op::Update(7), now));
-    }
-
-    #[test]
-    fn who_cannot_hear_does_not_take_over_and_does_not_stay() {
-        let (mut lease, now) = lease();
-        lease.done(now, now, &entry(7, "other"));
-        let later = now + TERM * 2;
-        lease.done(later, later, &Done::Failed(String::new()));
-        assert_eq!(lease.next(later).0, Op::Read, "it was deaf: the other may well have renewed");
-        lease.done(later, later, &Done::Ours(8));
-        lease.done(later, later + TERM / 2, &Done::Failed(String::new()));
-        assert!(lease.leads(later + TERM / 2));
-        lease.done(later, later + TERM, &Done::Failed(String::new()));
-        assert!(!lease.leads(later + TERM));
-        assert_eq!(lease.next(later + TERM).0, Op::Read);
-    }
 }
