@@ -260,7 +260,11 @@ impl ShardView {
             let grace = if stuck { ACK_GRACE } else { RECONCILE_GRACE };
             let recently = self.published_at.is_some_and(|at| now.saturating_duration_since(at) < grace);
             if !recently {
-                let why = if nats.last_error.is_empty() { String::new() } else { format!(": {}", nats.last_error) };
+                let why = match nats.last_error.as_str() {
+                    "" if nats.state == NatsState::Standby => ", and nobody is known to publish".to_owned(),
+                    "" => String::new(),
+                    error => format!(": {error}"),
+                };
                 let state = if stuck { "publishing, and nothing is acknowledged" } else { nats.state.as_str() };
                 let stream = if several { format!(" ({})", nats.stream_name) } else { String::new() };
                 list.push(format!("nats{stream} is {state}{why}"));
@@ -294,6 +298,7 @@ mod tests {
         assert_eq!(reasons(NatsState::Connecting, "refused", long), ["nats is connecting: refused"]);
         assert_eq!(reasons(NatsState::Reconciling, "", long), ["nats is reconciling"]);
         assert_eq!(reasons(NatsState::Publishing, "", long), [""; 0]);
+        assert_eq!(reasons(NatsState::Standby, "", long), ["nats is standing by, and nobody is known to publish"]);
         assert_eq!(reasons(NatsState::Connecting, "refused", long / 2), [""; 0], "it may be back at once");
     }
 

@@ -133,6 +133,7 @@ fn nats(status: &NatsStatus) -> Value {
         "stream": status.stream_name,
         "mode": status.mode.map(crate::transport::nats::window::Mode::as_str),
         "server": status.server,
+        "leader": (!status.leader.is_empty()).then_some(&status.leader),
         "last_error": (!status.last_error.is_empty()).then_some(&status.last_error),
         "last_ack_ns": status.last_ack_ns,
         "acked": window.acked,

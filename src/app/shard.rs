@@ -216,8 +216,7 @@ impl Shard {
     fn judge(&mut self, now: Instant, nats: &NatsStatus) {
         let stats = &nats.window;
         let idle = nats.state == NatsState::Publishing && stats.waiting + stats.in_flight_records == 0;
-        let follows = nats.state == NatsState::Standby && nats.last_error.is_empty();
-        if idle || follows || stats.acked > self.told.acked {
+        if idle || nats.follows() || stats.acked > self.told.acked {
             self.published_at = Some(now);
         }
         let losses = [

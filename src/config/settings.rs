@@ -171,7 +171,7 @@ pub struct Pair {
     pub bucket: String,
     /// A holder that has not renewed for this long is displaced, 300ms..=1m.
     pub lease: Span,
-    /// This instance's name in the lease; empty: host, process and chance.
+    /// This instance's name in the lease, of which each one has its own; empty: host, process and chance.
     pub id: String,
 }
 

@@ -120,7 +120,7 @@ impl Registry {
             all.all(|nats| nats.is_some_and(is))
         };
         self.has_streams = self.has_streams || all(|nats| nats.stream.is_some());
-        self.stands_by = all(follows);
+        self.stands_by = all(NatsStatus::follows);
         for (number, shard) in views.iter().enumerate() {
             let Some(shard) = shard else { continue };
             for venue in &shard.venues {
@@ -237,9 +237,4 @@ async fn dial(settings: &Nats) -> Result<Store, KvError> {
 fn publishes(shard: &ShardView) -> bool {
     let state = shard.nats.as_ref().map(|nats| nats.state);
     matches!(state, Some(NatsState::Publishing | NatsState::Reconciling))
-}
-
-/// Whether another instance of a pair publishes. Who stands by and does not get on may have lost the broker himself.
-fn follows(nats: &NatsStatus) -> bool {
-    nats.state == NatsState::Standby && nats.last_error.is_empty()
 }

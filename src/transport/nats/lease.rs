@@ -39,6 +39,12 @@ pub(super) struct Entry {
     pub(super) holder: String,
 }
 
+impl Entry {
+    fn name(&self) -> &str {
+        name_of(&self.holder)
+    }
+}
+
 /// What to do about the lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Op {
@@ -67,19 +73,27 @@ pub(super) enum Done {
 #[derive(Debug)]
 pub(super) struct Lease {
     term: Duration,
+    /// What we write: our name, and what no other instance writes, even if it was given the same name.
     me: String,
     /// The revision of our own last write, and until when it counts.
     ours: Option<(u64, Instant)>,
     /// Another's entry, and since when it has stood unchanged.
     theirs: Option<(Entry, Instant)>,
     missing: bool,
+    /// The last revision that we know of, however long ago.
+    seen: Option<u64>,
+    /// Whether `theirs` was written while we looked: its holder lives.
+    is_renewed: bool,
+    /// Another instance of our name renews it.
+    has_namesake: bool,
     /// When to do something next.
     due: Instant,
 }
 
 impl Lease {
     pub(super) const fn new(me: String, term: Duration, now: Instant) -> Self {
-        Self { term, me, ours: None, theirs: None, missing: false, due: now }
+        let (ours, theirs, seen, is_renewed, has_namesake) = (None, None, None, false, false);
+        Self { term, me, ours, theirs, missing: false, seen, is_renewed, has_namesake, due: now }
     }
 
     /// Whether we publish.
@@ -94,7 +108,17 @@ impl Lease {
 
     /// Who publishes instead of us, as far as we know.
     pub(super) fn holder(&self) -> Option<&str> {
-        self.theirs.as_ref().map(|(entry, _)| entry.holder.as_str()).filter(|holder| !holder.is_empty())
+        self.theirs.as_ref().map(|(entry, _)| entry.name()).filter(|holder| !holder.is_empty())
+    }
+
+    /// Who publishes instead of us, where that is known to live: what the dead have left stays as it is.
+    pub(super) fn leader(&self) -> Option<&str> {
+        self.holder().filter(|_| self.is_renewed)
+    }
+
+    /// Whether another instance was given the same name, and lives.
+    pub(super) const fn has_namesake(&self) -> bool {
+        self.has_namesake
     }
 
     /// What to do next, and when.
@@ -121,6 +145,7 @@ impl Lease {
                 self.ours = Some((*revision, sent + self.term * OWN.0 / OWN.1));
                 self.theirs = None;
                 self.missing = false;
+                self.seen = Some(*revision);
             }
             Done::Conflict => {
                 self.ours = None;
@@ -130,7 +155,12 @@ impl Lease {
             }
             Done::Read(Some(entry)) => {
                 self.missing = false;
-                if self.theirs.as_ref().is_none_or(|(known, _)| known.revision != entry.revision) {
+                let known = self.theirs.as_ref().map(|(known, _)| known.revision);
+                if known != Some(entry.revision) {
+                    self.is_renewed = self.seen.replace(entry.revision).is_some_and(|seen| seen != entry.revision);
+                    // A former life of ours may have left an entry, and does not renew it.
+                    let is_our_name = entry.holder != self.me && entry.name() == name_of(&self.me);
+                    self.has_namesake |= self.is_renewed && is_our_name;
                     self.theirs = Some((entry.clone(), now));
                 }
             }
@@ -165,7 +195,7 @@ impl Keeper {
         let pair = &settings.pair;
         let me = match pair.id.as_str() {
             "" => format!("{}-{}-{:08x}", host(), std::process::id(), fastrand::u32(..)),
-            id => id.to_owned(),
+            id => format!("{id} {:08x}", fastrand::u32(..)),
         };
         let lease = Lease::new(me, pair.lease.duration(), clock::now());
         Self { lease, settings, store: None, step: None }
@@ -278,6 +308,11 @@ pub(super) fn bucket(settings: &Nats) -> Bucket {
         replicas: declared::copies(settings),
         ..Bucket::default()
     }
+}
+
+/// The name of whoever has written this: what stands before its last space, which no name of our own making has.
+fn name_of(holder: &str) -> &str {
+    holder.rsplit_once(' ').map_or(holder, |(name, _)| name)
 }
 
 /// One lease a stream. A stream's name may have characters that a key may not.

@@ -50,6 +50,8 @@ pub struct NatsStatus {
     pub server: String,
     /// Why it is not publishing, or was not last time; empty: it always was.
     pub last_error: String,
+    /// The instance that publishes instead, as its lease says; empty: this one does, or nobody knows.
+    pub leader: String,
     /// When something was acknowledged last, nanoseconds since the Unix epoch; 0: never.
     pub last_ack_ns: u64,
     /// Reconciles that succeeded, the first one apart.
@@ -60,6 +62,15 @@ pub struct NatsStatus {
     pub window: Stats,
     /// Counts of what waits on disk, where anything may.
     pub backlog: Option<BacklogStats>,
+}
+
+impl NatsStatus {
+    /// Whether another instance is known to publish. Who stands by and does not get on may have lost the broker
+    /// himself, and a lease that nobody can have is nobody's.
+    #[must_use]
+    pub fn follows(&self) -> bool {
+        self.state == NatsState::Standby && self.last_error.is_empty() && !self.leader.is_empty()
+    }
 }
 
 impl Mode {
@@ -94,4 +105,21 @@ pub struct DrainReport {
     pub unacked: u64,
     /// Dropped in all; each was inside a declared gap.
     pub dropped: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_follower_knows_whom_it_follows() {
+        let of = |state, last_error: &str, leader: &str| {
+            let (last_error, leader) = (last_error.to_owned(), leader.to_owned());
+            NatsStatus { state, last_error, leader, ..NatsStatus::default() }.follows()
+        };
+        assert!(of(NatsState::Standby, "", "other"));
+        assert!(!of(NatsState::Standby, "", ""), "both of a pair stand by where no lease can be had");
+        assert!(!of(NatsState::Standby, "no connection", "other"));
+        assert!(!of(NatsState::Connecting, "", "other"));
+    }
 }

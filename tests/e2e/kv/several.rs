@@ -89,6 +89,72 @@ async fn a_leader_without_its_broker_does_not_stand_by() {
 }
 
 #[tokio::test]
+async fn a_pair_that_cannot_use_its_lease_is_not_ready_and_says_why() {
+    let config = |deny: &str| {
+        format!(
+            "authorization {{ users: [ {{ user: all, password: p }}, {{ user: few, password: p, permissions: {{ \
+             publish: {{ deny: [{deny}] }} }} }} ] }}\nno_auth_user: all"
+        )
+    };
+    let server = Server::builder().config(&config("\"$JS.API.STREAM.CREATE.KV_DATA_MANAGER\"")).start();
+    let sim = two_venues(500.0, 1_000_000);
+    let client = client(&server.url()).await;
+    let one = || {
+        let spec = Spec::new(&sim).nats(&server.url()).with("TRANSPORT__NATS__PAIR__ENABLED", "true");
+        let spec = spec.with("TRANSPORT__NATS__USER", "few").with("TRANSPORT__NATS__PASSWORD", "p");
+        spec.with("TRANSPORT__NATS__JETSTREAM__STREAM_NAME", "TRADES@EU").start()
+    };
+    let mut pair = [one(), one()];
+    for daemon in &mut pair {
+        let said = |daemon: &mut Daemon| {
+            let (code, text) = daemon.page("/readyz");
+            (code == 503 && text.contains("standing by: bucket DATA_MANAGER of the lease")).then_some(())
+        };
+        daemon.wait(said, "to say why nobody publishes");
+        // The stream can be read all the while, and that makes nobody ready.
+        for _ in 0..30 {
+            assert_eq!(daemon.page("/readyz").0, 503, "{}", daemon.page("/status").1);
+            assert_eq!(kv_of(daemon)[0]["state"], "waiting");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+    server.reload(&config("\"nothing\""));
+    connected(&pair[0], &client, "binance").await;
+    for daemon in &mut pair {
+        daemon.wait(|daemon| (daemon.page("/readyz").0 == 200).then_some(()), "to be ready");
+    }
+    let status = pair.each_ref().map(|daemon| daemon.page("/status").1);
+    let follow = status.iter().filter(|status| status.contains("\"state\":\"standing by\"")).count();
+    assert!(follow > 0, "{status:?}");
+    pair.into_iter().for_each(|daemon| drop(daemon.drain()));
+}
+
+#[tokio::test]
+async fn two_of_one_name_are_told_and_do_not_take_turns() {
+    let server = Server::start();
+    let sim = two_venues(500.0, 1_000_000);
+    let one = || {
+        let spec = Spec::new(&sim).nats(&server.url()).with("TRANSPORT__NATS__PAIR__ENABLED", "true");
+        spec.with("TRANSPORT__NATS__PAIR__ID", "same").with("TRANSPORT__NATS__PAIR__LEASE", "5s").start()
+    };
+    let client = client(&server.url()).await;
+    let mut first = one();
+    connected(&first, &client, "binance").await;
+    let mut second = one();
+    let told = |daemon: &mut Daemon| daemon.log().contains("has the same transport.nats.pair.id").then_some(());
+    second.wait(told, "to tell");
+    let before = first.metric("published_trades_total");
+    first.wait(|daemon| (daemon.metric("published_trades_total") > before + 500).then_some(()), "to go on");
+    let status: Value = serde_json::from_str(&second.page("/status").1).unwrap();
+    assert_eq!(status["shards"][0]["nats"]["leader"], "same", "{status}");
+    assert_eq!(second.metric("published_trades_total"), 0);
+    let log = second.drain();
+    assert!(!log.contains("this instance publishes"), "{log}");
+    let log = first.drain();
+    assert!(!log.contains("the lease was lost"), "{log}");
+}
+
+#[tokio::test]
 async fn two_daemons_on_one_bucket_are_told() {
     let server = Server::start();
     let sim = two_venues(500.0, 1_000_000);

@@ -1,3 +1,5 @@
+//! The lease as one instance sees it, through all that can come of its steps.
+
 use super::*;
 
 const TERM: Duration = Duration::from_millis(900);
@@ -75,4 +77,53 @@ fn the_lease_of_any_stream_has_a_key_that_a_bucket_takes() {
     assert_eq!(of("MARKET_DATA-2"), "leader.MARKET_DATA-2");
     assert_eq!(of("TRADES@EU"), "leader.TRADES=40EU");
     assert_ne!(of("a=40"), of("a@"), "each stream has its own");
+}
+
+#[test]
+fn two_of_one_name_do_not_take_it_from_each_other() {
+    let now = clock::now();
+    let (mut one, mut two) = (Lease::new("pair 1".to_owned(), TERM, now), Lease::new("pair 2".to_owned(), TERM, now));
+    one.done(now, now, &Done::Ours(1));
+    two.done(now, now, &entry(1, "pair 1"));
+    assert_eq!(two.next(now).0, Op::Read);
+    assert_eq!((two.holder(), two.has_namesake()), (Some("pair"), false), "it may be what our last life has left");
+    two.done(now, now, &entry(2, "pair 1"));
+    assert_eq!(two.next(now).0, Op::Read);
+    assert!(two.has_namesake(), "nobody else can have renewed it");
+    one.done(now, now + TERM, &Done::Failed(String::new()));
+    one.done(now + TERM, now + TERM, &entry(2, "pair 1"));
+    assert_eq!(one.next(now + TERM), (Op::Update(2), now + TERM), "our own, whose answer was lost");
+    assert!(!one.has_namesake());
+}
+
+#[test]
+fn others_are_no_namesakes() {
+    let (mut lease, now) = lease();
+    for (revision, holder) in (1..).zip(["other", "other", "", "another 1", "another 2"]) {
+        lease.done(now, now, &entry(revision, holder));
+        assert!(!lease.has_namesake());
+    }
+    assert_eq!(lease.holder(), Some("another"));
+}
+
+#[test]
+fn whoever_renews_it_is_known_to_live_and_nobody_else() {
+    let (mut lease, now) = lease();
+    lease.done(now, now, &entry(1, "other"));
+    assert_eq!((lease.holder(), lease.leader()), (Some("other"), None), "it may have died long ago");
+    lease.done(now, now, &entry(2, "other"));
+    assert_eq!(lease.leader(), Some("other"));
+    lease.done(now, now, &entry(2, "other"));
+    assert_eq!(lease.leader(), Some("other"));
+    lease.done(now, now, &Done::Failed(String::new()));
+    assert_eq!((lease.holder(), lease.leader()), (None, None));
+    lease.done(now, now, &entry(2, "other"));
+    assert_eq!(lease.leader(), None, "it cannot be taken over, and nobody renews it");
+    lease.done(now, now, &Done::Failed(String::new()));
+    lease.done(now, now, &entry(3, "other"));
+    assert_eq!(lease.leader(), Some("other"), "it was renewed while we could not look");
+    lease.done(now, now, &Done::Ours(4));
+    lease.done(now, now, &Done::Conflict);
+    lease.done(now, now, &entry(5, "other"));
+    assert_eq!(lease.leader(), Some("other"), "it took it from us");
 }

@@ -28,12 +28,25 @@ pub(super) struct Pair {
     /// The connection that it is looked at over.
     link: Option<Link>,
     told: Option<String>,
+    told_namesake: bool,
+    /// Why the lease could not be had, until it is ours or its leader is known: a stream that can be read, or a lease
+    /// that can be looked at, says nothing of that.
+    trouble: String,
 }
 
 impl Pair {
     pub(super) fn new(settings: Rc<Nats>) -> Self {
         let now = clock::now();
-        Self { keeper: Keeper::new(settings), stands_by: true, due: Some(now), link: None, told: None }
+        let (told, told_namesake, trouble) = (None, false, String::new());
+        Self {
+            keeper: Keeper::new(settings),
+            stands_by: true,
+            due: Some(now),
+            link: None,
+            told,
+            told_namesake,
+            trouble,
+        }
     }
 
     /// When it must stop to publish, unless the lease is renewed.
@@ -102,7 +115,7 @@ impl Publisher {
         let mut status = self.shared.status.borrow_mut();
         status.server = link.server();
         status.stream = Some(stream);
-        status.last_error.clear();
+        self.pair.as_ref().map_or("", |pair| &pair.trouble).clone_into(&mut status.last_error);
         drop(status);
         let routes = u32::try_from(stored.tails.len()).unwrap_or(u32::MAX);
         if let Some(pair) = &mut self.pair {
@@ -149,7 +162,19 @@ impl Publisher {
             self.complain(why);
         }
         let Some(pair) = &mut self.pair else { return };
-        let holder = pair.keeper.lease.holder().map(str::to_owned);
+        let lease = &pair.keeper.lease;
+        match done {
+            Done::Failed(why) => pair.trouble.clone_from(why),
+            Done::Ours(_) => pair.trouble.clear(),
+            _ if lease.leader().is_some() => pair.trouble.clear(),
+            _ => {}
+        }
+        lease.leader().unwrap_or_default().clone_into(&mut self.shared.status.borrow_mut().leader);
+        let holder = lease.holder().map(str::to_owned);
+        if pair.keeper.lease.has_namesake() && !std::mem::replace(&mut pair.told_namesake, true) {
+            let id = &self.settings.pair.id;
+            tracing::warn!(id, "another instance has the same transport.nats.pair.id: give each one its own, or none");
+        }
         if pair.stands_by && holder.is_some() && holder != pair.told {
             let stream = &self.settings.jetstream.stream_name;
             tracing::info!(%stream, holder = holder.as_deref(), "another instance publishes: standing by");
