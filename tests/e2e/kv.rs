@@ -23,6 +23,14 @@ const STATUS: &str = "venue-status";
 const INSTRUMENTS: &str = "instruments";
 const TROUBLE: &str = "cannot write the KV bucket";
 
+/// Users `all`, whom everybody is, and `few`, who may not publish to these subjects.
+fn denying(subjects: &str) -> String {
+    format!(
+        "authorization {{ users: [ {{ user: all, password: p }}, {{ user: few, password: p, permissions: {{ \
+         publish: {{ deny: [{subjects}] }} }} }} ] }}\nno_auth_user: all"
+    )
+}
+
 /// An entry; `None` where there is none.
 async fn read(client: &Client, bucket: &str, key: &str) -> Option<Value> {
     let store = jetstream::new(client.clone()).get_key_value(bucket).await.ok()?;
@@ -191,14 +199,8 @@ async fn a_bucket_that_somebody_removes_comes_back() {
 
 #[tokio::test]
 async fn rights_that_are_missing_disturb_nothing_and_are_told_once_with_the_cure() {
-    let config = |deny: &str| {
-        format!(
-            "authorization {{ users: [ {{ user: all, password: p }}, {{ user: few, password: p, permissions: {{ \
-             publish: {{ deny: [{deny}] }} }} }} ] }}\nno_auth_user: all"
-        )
-    };
     let deny = "\"$KV.venue-status.>\", \"$JS.API.STREAM.CREATE.KV_instruments\"";
-    let server = Server::builder().config(&config(deny)).start();
+    let server = Server::builder().config(&denying(deny)).start();
     let sim = two_venues(500.0, 1_000_000);
     let spec = Spec::new(&sim).nats(&server.url()).with("TRANSPORT__NATS__USER", "few");
     let mut daemon = spec.with("TRANSPORT__NATS__PASSWORD", "p").start();
@@ -220,11 +222,36 @@ async fn rights_that_are_missing_disturb_nothing_and_are_told_once_with_the_cure
     assert_eq!(daemon.metric("kv_written"), 0);
     assert_eq!(kv_of(&daemon)[0]["state"], "waiting");
     assert!(kv_of(&daemon)[0]["last_error"].as_str().unwrap().contains("venue-status"));
-    server.reload(&config("\"nothing\""));
+    server.reload(&denying("\"nothing\""));
     connected(&daemon, &client, "binance").await;
     assert_instruments(&daemon, &client, &sim, "coinbase").await;
     daemon.wait(|daemon| (daemon.metric("kv_written") == 2).then_some(()), "to say so");
     daemon.drain();
+}
+
+#[tokio::test]
+async fn one_refused_entry_silences_no_other_and_a_short_life_is_nobodys_doing() {
+    let server = Server::builder().config(&denying("\"$KV.venue-status.coinbase\"")).start();
+    let sim = two_venues(500.0, 1_000_000);
+    let client = client(&server.url()).await;
+    let (bucket, max_age) = (STATUS.to_owned(), Duration::from_secs(6));
+    let short = kv::Config { bucket, max_age, history: 1, ..kv::Config::default() };
+    jetstream::new(client.clone()).create_key_value(short).await.unwrap();
+    let spec = Spec::new(&sim).nats(&server.url()).with("TRANSPORT__NATS__USER", "few");
+    let mut daemon = spec.with("TRANSPORT__NATS__PASSWORD", "p").start();
+    connected(&daemon, &client, "binance").await;
+    let failed = |daemon: &mut Daemon| (daemon.metric_of("kv_failures_total", "bucket=\"status\"") >= 3).then_some(());
+    daemon.wait(failed, "to try the other one several times");
+    for _ in 0..80 {
+        assert!(read(&client, STATUS, "binance").await.is_some(), "{}", daemon.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!((daemon.metric("kv_written"), read(&client, STATUS, "coinbase").await), (2, None));
+    assert!(kv_of(&daemon)[0]["last_error"].as_str().unwrap().contains("venue-status.coinbase"));
+    server.reload(&denying("\"nothing\""));
+    connected(&daemon, &client, "coinbase").await;
+    let log = daemon.drain();
+    assert!(log.matches(TROUBLE).count() == 1 && !log.contains("somebody else"), "{log}");
 }
 
 #[tokio::test]
@@ -315,13 +342,7 @@ async fn what_a_venue_does_not_list_or_does_not_tell_is_said() {
 
 #[tokio::test]
 async fn buckets_are_made_after_the_stream() {
-    let config = |deny: &str| {
-        format!(
-            "authorization {{ users: [ {{ user: all, password: p }}, {{ user: few, password: p, permissions: {{ \
-             publish: {{ deny: [{deny}] }} }} }} ] }}\nno_auth_user: all"
-        )
-    };
-    let server = Server::builder().config(&config("\"$JS.API.STREAM.CREATE.MARKET_DATA\"")).start();
+    let server = Server::builder().config(&denying("\"$JS.API.STREAM.CREATE.MARKET_DATA\"")).start();
     let sim = two_venues(500.0, 1_000_000);
     let spec = Spec::new(&sim).nats(&server.url()).with("TRANSPORT__NATS__USER", "few");
     let mut daemon = spec.with("TRANSPORT__NATS__PASSWORD", "p").start();
@@ -333,7 +354,7 @@ async fn buckets_are_made_after_the_stream() {
     };
     daemon.wait(says, "to say what it waits for");
     assert_eq!(streams(&client).await, [""; 0]);
-    server.reload(&config("\"nothing\""));
+    server.reload(&denying("\"nothing\""));
     connected(&daemon, &client, "binance").await;
     assert_instruments(&daemon, &client, &sim, "coinbase").await;
     assert_eq!(streams(&client).await, ["KV_instruments", "KV_venue-status", "MARKET_DATA"]);

@@ -10,7 +10,7 @@ mod puts;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -83,21 +83,28 @@ impl Registry {
 
     /// Tells until `stop`, and then that this daemon has stopped.
     pub(super) async fn run(mut self, stop: CancellationToken) {
+        let too_slow = async {
+            stop.cancelled().await;
+            tokio::time::sleep(END / 2).await;
+        };
         tokio::select! {
-            biased;
-            () = stop.cancelled() => {}
-            () = self.work() => {}
+            () = too_slow => {}
+            // What is under way has to be answered: the last word follows it.
+            () = self.work(&stop) => {}
         }
         // Whoever is not told in time finds the entries expired.
-        let _ = tokio::time::timeout(END, self.say_stopped()).await;
+        let _ = tokio::time::timeout(END / 2, self.say_stopped()).await;
     }
 
-    async fn work(&mut self) {
+    async fn work(&mut self, stop: &CancellationToken) {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
-            self.look_around();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                _ = tick.tick() => self.look_around(),
+            }
             if !self.is_idle() {
                 self.write().await;
             }
@@ -172,28 +179,40 @@ impl Registry {
         if self.buckets.iter().all(|bucket| now < bucket.due) {
             return;
         }
-        let store = match &mut self.store {
-            Some(store) => store,
-            None => match dial(&self.settings).await {
+        if self.store.is_none() {
+            match dial(&self.settings).await {
                 Ok(store) => {
                     self.buckets.iter_mut().for_each(Bucket::begin);
-                    self.store.insert(store)
+                    self.store = Some(store);
                 }
                 Err(error) => {
                     self.buckets.iter_mut().for_each(|bucket| bucket.fail(&error));
                     return;
                 }
-            },
-        };
-        for bucket in self.buckets.iter_mut().filter(|bucket| bucket.due <= now) {
-            if let Err(error) = bucket.write(store, self.settings.pair.enabled, self.has_streams).await {
-                bucket.fail(&error);
-                if matches!(error, KvError::Lost) {
-                    self.store = None;
-                    return;
-                }
             }
         }
+        for at in 0..self.buckets.len() {
+            let Err(error) = self.write_one(at, now).await else { continue };
+            if let Some(bucket) = self.buckets.get_mut(at) {
+                bucket.fail(&error);
+            }
+            if matches!(error, KvError::Lost) {
+                self.store = None;
+                return;
+            }
+        }
+    }
+
+    /// Looks at a bucket that was due at `now`, and puts what is due.
+    async fn write_one(&mut self, at: usize, now: Instant) -> Result<(), KvError> {
+        let may_create = self.has_streams;
+        let bucket = self.buckets.get_mut(at).filter(|bucket| bucket.due <= now);
+        let (Some(store), Some(bucket)) = (&mut self.store, bucket) else { return Ok(()) };
+        let Some(is_found) = bucket.look(store, may_create).await? else { return Ok(()) };
+        // A dial, a look, another bucket's puts: each takes its time, in which another instance may have taken over.
+        self.look_around();
+        let (Some(store), Some(bucket)) = (&mut self.store, self.buckets.get_mut(at)) else { return Ok(()) };
+        bucket.put(store, self.settings.pair.enabled, is_found).await
     }
 
     fn show(&self) {

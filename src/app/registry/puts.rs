@@ -19,10 +19,17 @@ const BATCH: usize = 64;
 /// An entry is put again after this part of its life.
 const REFRESHES: u32 = 3;
 
+/// A put that is refused is tried again after this long, and each time twice that, up to the second one.
+const REFUSED: (Duration, Duration) = (SPACING, Duration::from_secs(10));
+
+/// So often in a row somebody else must have written an entry of ours to be told of: it may be removed by hand.
+const SHARED: u32 = 2;
+
 /// The keys of one bucket.
 #[derive(Debug)]
 pub(super) struct Puts {
-    refresh: Duration,
+    /// How long an entry lives.
+    life: Duration,
     entries: BTreeMap<String, Entry>,
 }
 
@@ -41,18 +48,40 @@ struct Entry {
     is_sure: bool,
     /// Whether the last value, as far as we know, is ours.
     ours: bool,
+    /// How often it was refused since it was taken last.
+    refusals: u32,
+    /// How often somebody else has written or removed what was surely ours, since it last stood until its refresh.
+    lost: u32,
+    /// Whether what was sent follows what stood until its refresh.
+    has_stood: bool,
     not_before: Option<Instant>,
 }
 
 impl Puts {
     /// Of a bucket whose entries live for `ttl`.
-    pub(super) fn new(ttl: Duration) -> Self {
-        Self { refresh: ttl / REFRESHES, entries: BTreeMap::new() }
+    pub(super) const fn new(ttl: Duration) -> Self {
+        Self { life: ttl, entries: BTreeMap::new() }
     }
 
     /// How long what was put is left alone.
-    pub(super) const fn refresh(&self) -> Duration {
-        self.refresh
+    pub(super) fn refresh(&self) -> Duration {
+        self.life / REFRESHES
+    }
+
+    /// Entries of the bucket live this long, which is not for us to say.
+    pub(super) const fn live_for(&mut self, life: Duration) {
+        self.life = life;
+    }
+
+    /// How many entries are known to be there.
+    pub(super) fn stored(&self, now: Instant) -> usize {
+        let lives = |entry: &&Entry| entry.stored.as_ref().is_some_and(|(_, at)| now < *at + self.life);
+        self.entries.values().filter(lives).count()
+    }
+
+    /// Whether any entry was refused when it was put last.
+    pub(super) fn has_refused(&self) -> bool {
+        self.entries.values().any(|entry| entry.refusals > 0)
     }
 
     /// How many keys there are.
@@ -75,19 +104,22 @@ impl Puts {
         (entry.value, entry.is_poor) = (value, true);
     }
 
-    /// What is to be put now, the longest untold first. With `fenced` no put overwrites what another has written since
+    /// What is to be put now, the longest untold first, and behind all others what was refused. With `fenced` no put overwrites what another has written since
     /// our last one; without, that is found out where we know for sure which our last one was.
     pub(super) fn due(&mut self, now: Instant, fenced: bool) -> Vec<Put> {
-        let refresh = self.refresh;
+        let (refresh, life) = (self.refresh(), self.life);
         let mut due: Vec<(&String, &mut Entry)> =
             self.entries.iter_mut().filter(|(_, e)| e.is_due(now, refresh)).collect();
-        due.sort_by_key(|(_, entry)| entry.stored.as_ref().map(|(_, at)| *at));
+        due.sort_by_key(|(_, entry)| (entry.refusals, entry.stored.as_ref().map(|(_, at)| *at)));
         due.truncate(BATCH);
         let send = |(key, entry): (&String, &mut Entry)| {
+            // What has expired is nobody's doing.
+            entry.is_sure &= entry.stored.as_ref().is_some_and(|(_, at)| now < *at + life);
             let expected = match entry.is_poor {
                 true => Some(entry.revision.unwrap_or(0)),
                 false => entry.revision.filter(|_| fenced || entry.is_sure),
             };
+            entry.has_stood = entry.stored.as_ref().is_some_and(|(_, at)| now >= *at + refresh);
             let follows = std::mem::take(&mut entry.is_sure) && !entry.is_poor;
             (entry.ours, entry.stored, entry.sent) = (true, None, Some((entry.value.clone(), follows)));
             entry.not_before = Some(now + SPACING);
@@ -96,12 +128,18 @@ impl Puts {
         due.into_iter().map(send).collect()
     }
 
-    /// The server has answered a put. Says whether somebody else has written or removed what was surely ours.
+    /// The server has answered a put. Says whether somebody else keeps writing or removing what was surely ours.
     pub(super) fn answered(&mut self, key: &str, now: Instant, answer: Answer) -> bool {
         let Some(entry) = self.entries.get_mut(key) else { return false };
         let sent = entry.sent.take();
+        let follows = sent.as_ref().is_some_and(|(_, follows)| *follows);
+        entry.refusals = 0;
         match answer {
             Answer::Stored(revision) => {
+                // Whoever takes turns with another is last now and then.
+                if follows && entry.has_stood {
+                    entry.lost = 0;
+                }
                 (entry.revision, entry.is_sure) = (Some(revision), true);
                 entry.stored = sent.map(|(value, _)| (value, now));
                 false
@@ -110,9 +148,18 @@ impl Puts {
             Answer::Stale => {
                 (entry.ours, entry.revision) = (false, None);
                 entry.not_before = Some(now + if entry.is_poor { OCCUPIED } else { SPACING });
-                sent.is_some_and(|(_, follows)| follows)
+                entry.lost = entry.lost.saturating_add(u32::from(follows));
+                follows && entry.lost >= SHARED
             }
         }
+    }
+
+    /// The server will not have this put, as it is: it waits, and the others do not wait for it.
+    pub(super) fn refused(&mut self, key: &str, now: Instant) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        let wait = REFUSED.0.saturating_mul(1 << entry.refusals.min(16)).min(REFUSED.1);
+        entry.refusals = entry.refusals.saturating_add(1);
+        (entry.sent, entry.not_before) = (None, Some(now + wait));
     }
 
     /// The last puts were not answered: they are due again at once, and whoever sends them waits by his own count.
@@ -255,12 +302,69 @@ mod tests {
         store(&mut puts, now, false);
         let later = now + TTL / 3;
         assert_eq!(puts.due(later, false)[0].expected, Some(7));
-        assert!(puts.answered("k000", later, Answer::Stale));
+        assert!(!puts.answered("k000", later, Answer::Stale), "it may have been removed by hand");
         assert_eq!(store(&mut puts, later + SPACING, false)[0].expected, None, "ours is not lost");
+        let mut later = later + TTL / 2;
+        assert_eq!(store(&mut puts, later, false)[0].expected, Some(7), "it stayed");
+        for is_told in [false, true, true] {
+            later += TTL / 3;
+            assert_eq!(puts.due(later, false)[0].expected, Some(7));
+            assert_eq!(puts.answered("k000", later, Answer::Stale), is_told);
+            later += SPACING;
+            assert_eq!(store(&mut puts, later, false)[0].expected, None);
+        }
         puts.want("k000".to_owned(), "b".into());
         puts.due(later + SPACING * 2, false);
         puts.failed();
         assert_eq!(store(&mut puts, later + SPACING * 2, false)[0].expected, None, "it may have been our own");
+    }
+
+    #[test]
+    fn another_that_takes_turns_is_noticed_though_ours_is_the_last_now_and_then() {
+        let (mut puts, mut now) = puts(1);
+        store(&mut puts, now, false);
+        for (value, is_told) in [("b", false), ("c", true)] {
+            now += SPACING;
+            puts.want("k000".to_owned(), value.into());
+            puts.due(now, false);
+            assert_eq!(puts.answered("k000", now, Answer::Stale), is_told);
+            now += SPACING;
+            assert_eq!(store(&mut puts, now, false)[0].expected, None);
+            now += SPACING;
+            puts.want("k000".to_owned(), "ours".into());
+            assert_eq!(store(&mut puts, now, false)[0].expected, Some(7), "ours was the last");
+        }
+    }
+
+    #[test]
+    fn what_expires_before_it_was_expected_to_is_nobodys_doing() {
+        let (mut puts, now) = puts(1);
+        puts.live_for(TTL / 10);
+        store(&mut puts, now, false);
+        assert_eq!(store(&mut puts, now + TTL / 30, false)[0].expected, Some(7), "it is refreshed within its life");
+        let late = now + TTL / 30 + TTL / 10;
+        assert_eq!(puts.due(late, false)[0].expected, None, "whoever is late follows nothing");
+        assert!(!puts.answered("k000", late, Answer::Stale));
+    }
+
+    #[test]
+    fn what_is_refused_silences_nobody() {
+        let (mut puts, mut now) = puts(150);
+        for _ in 0..40 {
+            for put in puts.due(now, false) {
+                if put.key.as_str() < "k100" {
+                    puts.refused(&put.key, now);
+                } else {
+                    puts.answered(&put.key, now, Answer::Stored(7));
+                }
+            }
+            now += SPACING / 4;
+        }
+        assert_eq!((puts.stored(now), puts.has_refused()), (50, true));
+        assert!(puts.entries["k000"].not_before <= Some(now + REFUSED.1));
+        now += REFUSED.1;
+        while !store(&mut puts, now, false).is_empty() {}
+        assert_eq!((puts.stored(now), puts.has_refused()), (150, false));
     }
 
     #[test]

@@ -11,19 +11,21 @@
 //! and the subscription to its own inboxes (`transport.nats.inbox_prefix`) that every publisher needs.
 
 mod error;
+mod put;
 
 use std::time::Duration;
 
 use async_nats::Event;
-use async_nats::jetstream::context::{CreateStreamErrorKind, PublishError, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::context::CreateStreamErrorKind;
 use async_nats::jetstream::stream::{Config, Info};
-use async_nats::jetstream::{self, Context, ErrorCode};
+use async_nats::jetstream::{self, Context};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
 pub use error::KvError;
-use error::{cure, missing};
+pub(super) use error::cure;
+use error::missing;
+pub use put::Answered;
 
 use super::connect::{self, Chain};
 use super::stream_manager::{self, is_leaders};
@@ -124,6 +126,10 @@ pub struct Found {
     pub created_ns: i128,
     /// Its last revision.
     pub last_seq: u64,
+    /// How many entries it has, with the marks of removed ones.
+    pub messages: u64,
+    /// How long an entry lives; zero: for ever.
+    pub max_age: Duration,
     /// Where it is not what its role asks for.
     pub differences: Vec<Change>,
 }
@@ -184,15 +190,6 @@ impl Store {
         }
         let (context, settings) = (self.context.clone(), self.settings.clone());
         self.unless_denied(role, look(&context, &settings, role, may_create)).await
-    }
-
-    /// Puts all of these, one behind the other without waiting in between, and waits for what the server says.
-    ///
-    /// # Errors
-    /// [`KvError`] when one of them was not answered: then nothing is known of any of them.
-    pub async fn put(&mut self, role: Role, puts: Vec<Put>) -> Result<Vec<(String, Answer)>, KvError> {
-        let (context, settings) = (self.context.clone(), self.settings.clone());
-        self.unless_denied(role, put(&context, &settings, role, puts)).await
     }
 
     /// What comes of `work`, or what the server says meanwhile: what is not permitted gets no other answer.
@@ -289,8 +286,9 @@ async fn look(context: &Context, settings: &Nats, role: Role, may_create: bool) 
 }
 
 fn found(info: &Info, differences: Vec<Change>, created_now: bool) -> Looked {
-    let created_ns = info.created.unix_timestamp_nanos();
-    Looked::Found(Found { created_now, created_ns, last_seq: info.state.last_sequence, differences })
+    let (created_ns, state) = (info.created.unix_timestamp_nanos(), &info.state);
+    let (last_seq, messages, max_age) = (state.last_sequence, state.messages, info.config.max_age);
+    Looked::Found(Found { created_now, created_ns, last_seq, messages, max_age, differences })
 }
 
 /// What a role decides of its bucket.
@@ -302,59 +300,9 @@ fn differences(name: &str, wanted: &Stream, found: &Config) -> Vec<Change> {
     all.into_iter().filter(|change| DECIDED.contains(&change.key)).collect()
 }
 
-async fn put(context: &Context, settings: &Nats, role: Role, puts: Vec<Put>) -> Result<Vec<(String, Answer)>, KvError> {
-    let bucket = role.bucket(&settings.kv);
-    let refused = |error: &PublishError| match error.kind() {
-        PublishErrorKind::WrongLastSequence => Ok(Answer::Stale),
-        PublishErrorKind::Other if code(error) == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT) => {
-            Ok(Answer::Stale)
-        }
-        // Without the right to look, this is how a missing bucket shows itself.
-        PublishErrorKind::StreamNotFound if settings.jetstream.manage != Manage::Create => Err(missing(settings, role)),
-        _ => {
-            let text = Chain(error).to_string();
-            let reason = format!("{text}{}", stream_manager::hint(&text));
-            Err(KvError::Failed { bucket: bucket.to_owned(), what: "it does not take an entry", reason })
-        }
-    };
-    let mut waiting = Vec::with_capacity(puts.len());
-    for put in puts {
-        let mut message = PublishMessage::build().payload(put.value);
-        if let Some(revision) = put.expected {
-            message = message.expected_last_subject_sequence(revision);
-        }
-        let sent = context.send_publish(format!("$KV.{bucket}.{}", put.key), message).await;
-        waiting.push((put.key, sent));
-    }
-    let mut answers = Vec::with_capacity(waiting.len());
-    for (key, sent) in waiting {
-        let answer = match sent {
-            Ok(ack) => ack.await.map(|ack| Answer::Stored(ack.sequence)),
-            Err(error) => Err(error),
-        };
-        answers.push((key, answer.or_else(|error| refused(&error))?));
-    }
-    Ok(answers)
-}
-
-/// The server's own number of a refusal.
-fn code(error: &PublishError) -> Option<ErrorCode> {
-    let source = std::error::Error::source(error)?;
-    source.downcast_ref::<jetstream::Error>().map(jetstream::Error::error_code)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_refusal_is_known_by_its_number() {
-        let words = r#"{"code":400,"err_code":10164,"description":"wrong last sequence"}"#;
-        let refused: jetstream::Error = serde_json::from_str(words).unwrap();
-        let error = PublishError::with_source(PublishErrorKind::Other, refused);
-        assert_eq!(code(&error), Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT));
-        assert_eq!(code(&PublishError::new(PublishErrorKind::TimedOut)), None);
-    }
 
     #[test]
     fn each_key_that_differs_is_told() {

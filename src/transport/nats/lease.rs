@@ -13,10 +13,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
+use async_nats::Event;
 use async_nats::jetstream::{self, kv};
+use tokio::sync::watch;
 
 use super::connect::{self, Chain};
 use super::declared;
+use super::kv::cure;
 use crate::config::settings::{Manage, Nats};
 use crate::market::subject::key_token;
 use crate::telemetry::clock;
@@ -27,6 +30,9 @@ const OWN: (u32, u32) = (2, 3);
 
 /// A connection to the bucket, within that.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One question of that, and its answer.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How often a lease is renewed, or looked at, in a term.
 const LOOKS: u32 = 5;
@@ -186,6 +192,8 @@ pub(super) struct Keeper {
     settings: std::rc::Rc<Nats>,
     store: Option<kv::Store>,
     step: Option<Step>,
+    /// What the server has said last of any connection.
+    said: watch::Sender<String>,
 }
 
 type Step = Pin<Box<dyn Future<Output = (Instant, Option<kv::Store>, Done)>>>;
@@ -198,7 +206,7 @@ impl Keeper {
             id => format!("{id} {:08x}", fastrand::u32(..)),
         };
         let lease = Lease::new(me, pair.lease.duration(), clock::now());
-        Self { lease, settings, store: None, step: None }
+        Self { lease, settings, store: None, step: None, said: watch::Sender::default() }
     }
 
     /// Waits until something was done about the lease, and takes note of it.
@@ -206,7 +214,16 @@ impl Keeper {
         let step = self.step.get_or_insert_with(|| {
             let (op, at) = self.lease.next(clock::now());
             let (settings, me, store) = (std::rc::Rc::clone(&self.settings), self.lease.me.clone(), self.store.take());
-            Box::pin(carry_out(settings, store, me, op, at))
+            let said = self.said.clone();
+            Box::pin(async move {
+                tokio::time::sleep_until(at.into()).await;
+                let heard = said.subscribe();
+                tokio::select! {
+                    biased;
+                    done = carry_out(&settings, store, me, op, said) => done,
+                    why = denied(&settings.pair.bucket, heard) => (clock::now(), None, Done::Failed(why)),
+                }
+            })
         });
         let (sent, store, done) = step.as_mut().await;
         self.step = None;
@@ -230,17 +247,16 @@ impl Keeper {
 }
 
 async fn carry_out(
-    settings: std::rc::Rc<Nats>,
+    settings: &Nats,
     store: Option<kv::Store>,
     me: String,
     op: Op,
-    at: Instant,
+    said: watch::Sender<String>,
 ) -> (Instant, Option<kv::Store>, Done) {
-    tokio::time::sleep_until(at.into()).await;
     // A connection takes its time, which is none of the lease's.
     let store = match store {
         Some(store) => store,
-        None => match tokio::time::timeout(OPEN_TIMEOUT, open(&settings)).await {
+        None => match tokio::time::timeout(OPEN_TIMEOUT, open(settings, said)).await {
             Ok(Ok(store)) => store,
             Ok(Err(why)) => return (clock::now(), None, Done::Failed(why)),
             Err(_) => return (clock::now(), None, Done::Failed("the lease cannot be had: no connection".to_owned())),
@@ -248,11 +264,22 @@ async fn carry_out(
     };
     let sent = clock::now();
     // A connection that does not answer is not worth a second question.
-    match tokio::time::timeout(settings.pair.lease.duration() / 2, ask(&store, &key(&settings), me, op)).await {
+    match tokio::time::timeout(settings.pair.lease.duration() / 2, ask(&store, &key(settings), me, op)).await {
         Ok(Ok(done)) => (sent, Some(store), done),
         Ok(Err(why)) => (sent, None, Done::Failed(why)),
         Err(_) => (sent, None, Done::Failed("the lease cannot be had: no answer".to_owned())),
     }
+}
+
+/// What the server says of rights that are missing: what is not permitted gets no other answer.
+async fn denied(bucket: &str, mut heard: watch::Receiver<String>) -> String {
+    while heard.changed().await.is_ok() {
+        let words = heard.borrow_and_update().clone();
+        if let Some(cure) = cure(bucket, &words) {
+            return format!("bucket {bucket} of the lease: the server says: {words}; {cure}");
+        }
+    }
+    std::future::pending().await
 }
 
 async fn ask(store: &kv::Store, key: &str, me: String, op: Op) -> Result<Done, String> {
@@ -280,9 +307,15 @@ async fn ask(store: &kv::Store, key: &str, me: String, op: Op) -> Result<Done, S
     }
 }
 
-async fn open(settings: &Nats) -> Result<kv::Store, String> {
-    let client = connect::dial(settings).await.map_err(|error| error.to_string())?;
-    let context = jetstream::new(client);
+async fn open(settings: &Nats, said: watch::Sender<String>) -> Result<kv::Store, String> {
+    let tell = move |event| {
+        if let Event::ServerError(error) = event {
+            said.send_replace(error.to_string());
+        }
+    };
+    let client = connect::dial_with(settings, tell).await.map_err(|error| error.to_string())?;
+    let mut context = jetstream::new(client);
+    context.set_timeout(TIMEOUT);
     let bucket = &settings.pair.bucket;
     let store = context.get_key_value(bucket).await;
     match store {

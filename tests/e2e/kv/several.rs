@@ -7,7 +7,7 @@ use futures_util::StreamExt as _;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{STATUS, TROUBLE, assert_instruments, connected, kv_of, read, until};
+use super::{STATUS, TROUBLE, assert_instruments, connected, denying, kv_of, read, until};
 use crate::chain::two_venues;
 use crate::daemon::{DEADLINE, Daemon, Spec};
 use crate::support::{Server, client};
@@ -90,13 +90,7 @@ async fn a_leader_without_its_broker_does_not_stand_by() {
 
 #[tokio::test]
 async fn a_pair_that_cannot_use_its_lease_is_not_ready_and_says_why() {
-    let config = |deny: &str| {
-        format!(
-            "authorization {{ users: [ {{ user: all, password: p }}, {{ user: few, password: p, permissions: {{ \
-             publish: {{ deny: [{deny}] }} }} }} ] }}\nno_auth_user: all"
-        )
-    };
-    let server = Server::builder().config(&config("\"$JS.API.STREAM.CREATE.KV_DATA_MANAGER\"")).start();
+    let server = Server::builder().config(&denying("\"$JS.API.STREAM.CREATE.KV_DATA_MANAGER\"")).start();
     let sim = two_venues(500.0, 1_000_000);
     let client = client(&server.url()).await;
     let one = || {
@@ -108,7 +102,7 @@ async fn a_pair_that_cannot_use_its_lease_is_not_ready_and_says_why() {
     for daemon in &mut pair {
         let said = |daemon: &mut Daemon| {
             let (code, text) = daemon.page("/readyz");
-            (code == 503 && text.contains("standing by: bucket DATA_MANAGER of the lease")).then_some(())
+            (code == 503 && text.contains("$JS.API.STREAM.CREATE.KV_DATA_MANAGER")).then_some(())
         };
         daemon.wait(said, "to say why nobody publishes");
         // The stream can be read all the while, and that makes nobody ready.
@@ -118,7 +112,15 @@ async fn a_pair_that_cannot_use_its_lease_is_not_ready_and_says_why() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
-    server.reload(&config("\"nothing\""));
+    // A lease that may be looked at and not be written is nobody's either.
+    server.reload(&denying("\"$KV.DATA_MANAGER.>\""));
+    for daemon in &mut pair {
+        let right = "let this user publish to $KV.DATA_MANAGER.>";
+        let said = |daemon: &mut Daemon| daemon.page("/readyz").1.contains(right).then_some(());
+        daemon.wait(said, "to say what else is missing");
+        assert_eq!((daemon.page("/readyz").0, daemon.metric("published_trades_total")), (503, 0));
+    }
+    server.reload(&denying("\"nothing\""));
     connected(&pair[0], &client, "binance").await;
     for daemon in &mut pair {
         daemon.wait(|daemon| (daemon.page("/readyz").0 == 200).then_some(()), "to be ready");
