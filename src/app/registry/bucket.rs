@@ -225,7 +225,7 @@ mod tests {
     fn an_entry_that_is_refused_is_told_and_keeps_no_other_one_waiting() {
         let mut bucket = Bucket::new(Role::Status);
         let now = clock::now();
-        ["a", "b"].map(|key| bucket.puts.want(key.to_owned(), "1".into()));
+        ["a", "b"].into_iter().for_each(|key| bucket.puts.want(key.to_owned(), "1".into()));
         let refused = || {
             let (bucket, key) = ("b".to_owned(), "a".to_owned());
             Err(KvError::Refused { bucket, key, reason: "message size exceeds maximum allowed".to_owned() })
