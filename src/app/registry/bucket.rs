@@ -140,15 +140,15 @@ impl Bucket {
         "it does not exist, and is created once every publisher has its stream".clone_into(&mut self.last_error);
     }
 
-    /// Somebody else writes entries that are ours. Of a pair, whoever no longer publishes puts nothing again: it is none
-    /// of the pair.
+    /// Somebody else writes entries that are ours. Of a pair, whoever no longer publishes puts nothing again: it is
+    /// none of the pair.
     fn share(&mut self) {
         if !std::mem::replace(&mut self.told_shared, true) {
             let bucket = self.role.as_str();
             tracing::warn!(
                 bucket,
-                "somebody else writes the same entries of the KV bucket: give each daemon, or pair, with the same exchanges \
-                 buckets of its own (transport.nats.kv.{bucket}_bucket)"
+                "somebody else writes the same entries of the KV bucket: give each daemon, or pair, with the same \
+                 exchanges buckets of its own (transport.nats.kv.{bucket}_bucket)"
             );
         }
     }

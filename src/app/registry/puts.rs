@@ -104,8 +104,8 @@ impl Puts {
         (entry.value, entry.is_poor) = (value, true);
     }
 
-    /// What is to be put now, the longest untold first, and behind all others what was refused. With `fenced` no put overwrites what another has written since
-    /// our last one; without, that is found out where we know for sure which our last one was.
+    /// What is to be put now: the longest untold first, what was refused last. With `fenced` no put overwrites what
+    /// another has written since our last one; without, that is found out where we know which our last one was.
     pub(super) fn due(&mut self, now: Instant, fenced: bool) -> Vec<Put> {
         let (refresh, life) = (self.refresh(), self.life);
         let mut due: Vec<(&String, &mut Entry)> =
