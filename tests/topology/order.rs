@@ -174,6 +174,13 @@ async fn what_is_kept_for_consumers_is_kept_for_those_that_are_to_come() {
         shows(&scene.topology("plan", &[&file]), &format!("- consumer I/b  (destructive: {note}\n"));
         scene.apply(&[&file, "--allow-destructive"]);
         found("c").await;
+        // And where the old one is beyond what the stream is to allow.
+        let limits = format!("{interest}\nconsumer_limits = {{ max_ack_pending = 100 }}");
+        let gone = "absent = true\n[streams.I.consumers.c]\nabsent = true\n[streams.I.consumers.d]\n";
+        let file = scene.file("i.toml", &text(&limits, gone));
+        let done = scene.apply(&[&file, "--allow-destructive"]);
+        shows(&done, "+ consumer I/d\n- consumer I/c\n~ stream I\n");
+        found("d").await;
     }
 }
 

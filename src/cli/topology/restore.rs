@@ -26,7 +26,8 @@ const SLACK_NS: i128 = 10_000_000_000;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 The file's checksum is compared before anything is sent, and what the server reports at the end with what the backup \
-holds. Exit codes: 0 restored as it was, 1 nothing is restored, 3 it is restored, and not as it was or not compared. \
+holds. Exit codes: 0 restored as it was, 1 nothing is restored, 3 it is restored, and not as it was or not compared, or \
+it may be: the server had all of it. \
 A stream has the name that it was saved under: servers take no other. One \
 that exists is left alone: delete it first, or restore into another server or account.
 A backup made by a server of 2.15 or later is for servers of 2.15 or later; older ones go both ways. \

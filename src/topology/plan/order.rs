@@ -79,6 +79,8 @@ struct Phases<'a> {
     limits: BTreeMap<String, Value>,
     /// Streams that keep messages for their consumers, and have room for new ones beside the old.
     kept: BTreeSet<String>,
+    /// Those of them whose coming limits a consumer is beyond that they have: their own step is the last.
+    late: BTreeSet<String>,
 }
 
 impl<'a> Phases<'a> {
@@ -95,8 +97,12 @@ impl<'a> Phases<'a> {
             .streams
             .keys()
             .filter(|name| retention_of(name, found).as_deref() == Some("interest") && has_room(name, steps, found));
-        let kept = kept.cloned().collect();
-        Self { found, limits, kept }
+        let kept: BTreeSet<String> = kept.cloned().collect();
+        let beyond = found.consumers.iter().filter(|((stream, _), info)| {
+            kept.contains(stream) && limits::is_beyond(&config_of(info), limits.get(stream))
+        });
+        let late = beyond.map(|((stream, _), _)| stream.clone()).collect();
+        Self { found, limits, kept, late }
     }
 
     fn of_step(&self, step: &Step) -> u8 {
@@ -105,12 +111,13 @@ impl<'a> Phases<'a> {
                 Action::Delete => 2,
                 // The last of what makes: consumers that come behind it would find nothing.
                 Action::Change if step.changes.iter().all(Change::is_for_consumers) => 8,
+                Action::Change if matches!(&step.object, Object::Stream(name) if self.late.contains(name)) => 10,
                 Action::Change if step.effect != Effect::Harmless => 3,
                 _ => 4,
             };
         };
         let config = self.found.consumers.get(&(stream.clone(), name.clone())).map(config_of).unwrap_or_default();
-        let is_beyond = limits::is_beyond(&config, self.limits.get(stream));
+        let is_beyond = !self.late.contains(stream) && limits::is_beyond(&config, self.limits.get(stream));
         match step.action {
             // What no consumer is to read any more is removed at once: the old ones go when the new ones are there.
             Action::Delete if self.kept.contains(stream) && !is_beyond => 9,

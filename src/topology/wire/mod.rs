@@ -162,10 +162,9 @@ pub(super) fn over(found: &Map<String, Value>, wanted: &Map<String, Value>, keys
     }
     // Newer servers take none for a stream that copies, and what it has would go.
     let window = found.get("duplicate_window").filter(|_| wanted.contains_key("sources"));
-    let age = wanted.get("max_age").and_then(Value::as_u64).unwrap_or(u64::MAX);
-    if let Some(window) = window.filter(|window| window.as_u64().is_some_and(|window| window <= age))
-        && is_servers_own("duplicate_window", wanted, found)
-    {
+    // One that came from the age that it had is no more its own then.
+    let own = wanted.get("max_age").and_then(Value::as_u64).unwrap_or(u64::MAX).min(nanos(DUPLICATES));
+    if let Some(window) = window.filter(|window| window.as_u64() == Some(own)) {
         body.insert("duplicate_window".to_owned(), window.clone());
     }
     body.extend(wanted.clone());

@@ -111,15 +111,20 @@ impl Work<'_> {
         let (Some(mut session), Some(load)) = (self.session, self.load) else {
             return failure.unwrap_or_else(|| Failure::failed("stopped; nothing was restored"));
         };
-        let failed = failure.is_some();
+        let (failed, all_sent) = (failure.is_some(), load.is_all_sent());
         let message = failure.map_or_else(|| "stopped".to_owned(), |failure| failure.message);
         let left = tokio::select! {
             biased;
-            () = stop.again() => Left::Part(format!(
-                "stopped before it was taken back: part of stream {stream}, or its name, may be left, and where all of \
-                 it had been sent the server may still put it together: look at it, and restore it again with \
-                 --discard-unfinished"
-            )),
+            () = stop.again() => match all_sent {
+                true => Left::There(format!(
+                    "stopped before it was taken back: the server has all of stream {stream}, and may have put it \
+                     together, or still do so: look at it before you restore it again"
+                )),
+                false => Left::Part(format!(
+                    "stopped before it was taken back: part of stream {stream}, or its name, may be left: restore it \
+                     again with --discard-unfinished"
+                )),
+            },
             left = waiting("taking back what there is of it", load.abandon(&mut session, failed)) => left,
         };
         let (code, left) = match left {

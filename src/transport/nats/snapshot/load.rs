@@ -65,6 +65,8 @@ enum Stage {
     Begun(String),
     /// It has all of them, and has not said what it made of them. Nothing stops it any more.
     Finishing,
+    /// It has all of them, and has made nothing of them.
+    Refused,
     /// It has said that it has made the stream.
     Made,
 }
@@ -120,6 +122,12 @@ impl Load {
         Ok(())
     }
 
+    /// Whether the server has all pieces: it may have made the stream, or may still do so.
+    #[must_use]
+    pub const fn is_all_sent(&self) -> bool {
+        matches!(self.stage, Stage::Finishing | Stage::Made)
+    }
+
     /// How many bytes a piece should have, at most.
     #[must_use]
     pub const fn chunk(&self) -> usize {
@@ -162,11 +170,11 @@ impl Load {
         let unpacks = matches!(minor(&session.version()), Some((2, ..12)));
         let message = self.answer(session, if unpacks { UNPACK_TIMEOUT } else { FINISH_TIMEOUT }).await?;
         if message.status.is_some() {
-            self.stage = Stage::Asked;
+            self.stage = Stage::Refused;
             return Err(self.given_up(session).await);
         }
         let told = answer("", &message).map_err(|error| {
-            self.stage = Stage::Asked;
+            self.stage = Stage::Refused;
             of_stream(&self.stream, error)
         })?;
         self.stage = Stage::Made;

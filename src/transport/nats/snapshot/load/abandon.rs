@@ -22,7 +22,7 @@ impl Load {
         session.forget_events();
         match &self.stage {
             Stage::Idle => return Left::Nothing,
-            Stage::Asked => {}
+            Stage::Asked | Stage::Refused => {}
             Stage::Begun(subject) => {
                 // Servers end a restore at a piece that they cannot answer. Otherwise they wait for more, and what they
                 // do when the time is over may hit who restores it again.
@@ -49,10 +49,14 @@ impl Load {
             Ok(Some(about)) => Left::There(self.there(&about)),
             // The name is ours since the server has agreed, and nobody may answer for it.
             Ok(None) | Err(SnapshotError::Silent { .. })
-                if session.is_clustered() && matches!(stage, Stage::Begun(_)) =>
+                if session.is_clustered() && matches!(stage, Stage::Begun(_) | Stage::Refused) =>
             {
                 self.discarded(session).await
             }
+            Ok(None) if session.is_clustered() && matches!(stage, Stage::Made) => self.discarded(session).await,
+            Err(error) if matches!(stage, Stage::Made) => Left::There(format!(
+                "stream {stream} was put together, and is not seen now ({error}): look at it before you restore it again"
+            )),
             Ok(None) if session.is_clustered() => Left::Part(format!(
                 "the server has not said whether it begins: if stream {stream} cannot be restored then, give \
                  --discard-unfinished"
