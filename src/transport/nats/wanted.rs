@@ -125,3 +125,18 @@ impl Since {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_twice_is_asked_for_once() {
+        let filter = Filter {
+            exchanges: vec!["okx".to_owned(), "okx".to_owned()],
+            symbols: vec!["BTCUSD".to_owned(); 3],
+            kind: Some(SubjectKind::Trades),
+        };
+        assert_eq!(filter.subjects("market"), ["market.okx.BTCUSD.trades"]);
+    }
+}

@@ -70,9 +70,11 @@ impl Closing {
         let mut records = self.remains;
         // What the disk gave up was the oldest there.
         records.extend(unheard.lost.iter().map(|gap| *gap.as_bytes()));
-        let end = spool.end().number();
-        let count = records.len() as u64 + spool.records().min(end.saturating_sub(self.read_to.number()));
-        let remains = Remains { records: &records, at: self.read_to, torn: self.torn || unheard.torn };
+        let (end, read_to) = (spool.end().number(), self.read_to.number());
+        let count = records.len() as u64 + spool.records().min(end.saturating_sub(read_to));
+        // What was read and not heard of may have made room for the last ones: it shows as missing.
+        let overrun = read_to > 0 && end - spool.records() > read_to;
+        let remains = Remains { records: &records, at: self.read_to, torn: self.torn || unheard.torn || overrun };
         let (given_up, error) = match spool.leave(clock::wall_ns(), &remains) {
             Ok(LeftBehind { dropped, error }) => (dropped.records, error),
             Err(error) => (records.len() as u64, Some(error)),

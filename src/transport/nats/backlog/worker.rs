@@ -269,3 +269,33 @@ fn tell_broken(places: &[Broken]) -> u64 {
     }
     places.len() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::{Record, TradeMsg};
+    use crate::transport::nats::spool::{BLOCK_RECORDS_MAX, Limits};
+
+    fn trade(trade_id: u64) -> Bytes48 {
+        let trade = TradeMsg { trade_id, instrument_id: 1, kind: 1, ..bytemuck::Zeroable::zeroed() };
+        *Record::Trade(trade).as_bytes()
+    }
+
+    #[test]
+    fn what_the_disk_refuses_is_not_taken_for_an_earlier_runs() {
+        let root = tempfile::tempdir().unwrap();
+        let open = || Spool::open(root.path(), Limits::default(), "TRADES").unwrap().0;
+        let _ = open().append(1, &[trade(1)]).unwrap();
+        let mut spool = open();
+        for (known, origin) in [(false, Origin::Waited), (true, Origin::Own)] {
+            let borders = Borders { inherited: spool.end(), waited: spool.end(), known };
+            assert!(borders.inherits(&spool), "that of an earlier run is the next to be read");
+            let refused: Vec<Bytes48> = (2..BLOCK_RECORDS_MAX as u64 + 3).map(trade).collect();
+            let Told::Appended { lost, dropped, unread, .. } = append(&mut spool, borders, &refused) else {
+                panic!("something else was told");
+            };
+            assert_eq!((dropped, unread), (refused.len() as u64, 1));
+            assert_eq!(lost.iter().map(|(origin, gap)| (*origin, gap.first_id)).collect::<Vec<_>>(), [(origin, 2)]);
+        }
+    }
+}

@@ -2,8 +2,8 @@
 //! it what it was given from here and does not know to be stored.
 //!
 //! They go into one segment before all others, and its numbers end where what has not been read goes on. It has its
-//! name only when it is whole. From then on what stands before that place in the files behind it is passed over, so that
-//! a kill at any moment neither loses nor doubles a record.
+//! name only when it is whole. From then on what stands before that place in the files behind it is passed over, so
+//! that a kill at any moment neither loses nor doubles a record.
 
 use std::fs::File;
 use std::io;
