@@ -21,8 +21,8 @@ pub(super) struct Follow {
     told: String,
 }
 
-/// Opens the streams; names are in the daemon's spelling. One that cannot be read ends nothing while another one can: it
-/// is told, and tried again.
+/// Opens the streams; names are in the daemon's spelling. One that cannot be read ends nothing while another one can:
+/// it is told, and tried again.
 pub(super) async fn all(streams: Vec<Nats>, venues: &VenueArgs, since: Since) -> Result<Vec<Follow>, Failure> {
     let begun = clock::wall_ns();
     let mut follows = Vec::with_capacity(streams.len());
