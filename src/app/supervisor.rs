@@ -31,6 +31,10 @@ const CLOCK_STEP: Duration = Duration::from_millis(500);
 /// What shards get to end beyond their own drain.
 const JOIN_GRACE: Duration = Duration::from_secs(4);
 
+/// What they get for what they leave on disk: to look at what an earlier run left there, and for each MiB of memory.
+const DISK_GRACE: Duration = Duration::from_secs(30);
+const DISK_GRACE_PER_MIB: Duration = Duration::from_millis(50);
+
 /// Why the daemon does not start, or ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -90,10 +94,21 @@ pub async fn serve(settings: Settings, plan: Plan) -> Result<Ended, ServeError> 
         "started"
     );
     let telling = Telling::start(&settings, venues, &board, &stop);
-    let ended = watch(shards, signals, &board, &stop, settings.shutdown_timeout.duration()).await;
+    let ended = watch(shards, signals, &board, &stop, time_to_end(&settings, shard_count)).await;
     telling.end(&ended).await;
     http_stop.cancel();
     ended
+}
+
+/// The time that shards have to end in: a disk that hangs must not hold the end up for ever.
+fn time_to_end(settings: &Settings, shards: usize) -> Duration {
+    let (drain, nats) = (settings.shutdown_timeout.duration() + JOIN_GRACE, &settings.transport.nats);
+    if !nats.enabled || nats.outbox_disk.get() == 0 {
+        return drain;
+    }
+    let memory = (nats.outbox_memory.get() >> 20).saturating_mul(shards as u64);
+    let disk = DISK_GRACE_PER_MIB.saturating_mul(u32::try_from(memory).unwrap_or(u32::MAX));
+    drain.saturating_add(DISK_GRACE).saturating_add(disk)
 }
 
 /// What is asked and told of venues and instruments, beside the trades.
@@ -177,13 +192,13 @@ async fn watch(
     mut signals: Signals,
     board: &Board,
     stop: &CancellationToken,
-    drain: Duration,
+    within: Duration,
 ) -> Result<Ended, ServeError> {
     let failed = run_until_asked(&mut shards, &mut signals, board).await;
     // First of all /readyz says no: whoever routes by it has the whole drain to notice.
     board.drain();
     stop.cancel();
-    let ended = drain_all(&mut shards, &mut signals, drain).await;
+    let ended = drain_all(&mut shards, &mut signals, within).await;
     match failed {
         Some(why) => Err(ServeError::Failed(why)),
         None => ended,
@@ -217,8 +232,8 @@ async fn run_until_asked(shards: &mut Shards, signals: &mut Signals, board: &Boa
     }
 }
 
-async fn drain_all(shards: &mut Shards, signals: &mut Signals, drain: Duration) -> Result<Ended, ServeError> {
-    let deadline = clock::now() + drain + JOIN_GRACE;
+async fn drain_all(shards: &mut Shards, signals: &mut Signals, within: Duration) -> Result<Ended, ServeError> {
+    let deadline = clock::now() + within;
     let mut total = DrainReport::default();
     let mut failed = None;
     while shards.left > 0 {

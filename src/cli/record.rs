@@ -151,9 +151,7 @@ impl Wanted {
         if until == Some(Since::Start) {
             return Err(Failure::usage("--until start: nothing lies before the start"));
         }
-        let mut exchanges = args.venues.exchanges.clone();
-        let mut symbols: Vec<String> =
-            args.venues.symbols.iter().map(|symbol| symbol.trim().to_ascii_uppercase()).collect();
+        let VenueArgs { mut exchanges, mut symbols } = args.venues.spelled();
         exchanges.sort();
         symbols.sort();
         Ok(Self { exchanges, symbols, since, until, follow: args.follow })

@@ -187,8 +187,8 @@ struct Wanted {
 
 impl Wanted {
     fn new(venues: &VenueArgs) -> Self {
-        let symbols = venues.symbols.iter().map(|symbol| symbol.trim().to_ascii_uppercase()).collect();
-        Self { exchanges: venues.exchanges.clone(), symbols }
+        let VenueArgs { exchanges, symbols } = venues.spelled();
+        Self { exchanges, symbols }
     }
 
     fn takes(&self, row: &Row) -> bool {

@@ -21,10 +21,12 @@ pub(crate) struct ConfigArgs {
 /// Which exchanges and symbols.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct VenueArgs {
-    /// An exchange, such as `binance`; may be given several times. Default: the configured ones.
+    /// An exchange, such as `binance`; may be given several times. Default: the configured ones, or all that are there
+    /// where records are read back.
     #[arg(long = "exchange", value_name = "NAME")]
     pub(crate) exchanges: Vec<String>,
-    /// Canonical symbols, such as `BTCUSDT,ETHUSDT`. Default: the configured ones.
+    /// Canonical symbols, such as `BTCUSDT,ETHUSDT`. Default: the configured ones, or all that are there where records
+    /// are read back.
     #[arg(long, value_name = "A,B,..", value_delimiter = ',')]
     pub(crate) symbols: Vec<String>,
 }
@@ -39,14 +41,40 @@ impl ConfigArgs {
 }
 
 impl VenueArgs {
+    /// As the daemon spells them, each once.
+    pub(crate) fn spelled(&self) -> Self {
+        let each_once = |names: &mut dyn Iterator<Item = String>| {
+            let mut seen: Vec<String> = Vec::new();
+            for name in names {
+                if !seen.contains(&name) {
+                    seen.push(name);
+                }
+            }
+            seen
+        };
+        Self {
+            exchanges: each_once(&mut self.exchanges.iter().map(|name| name.trim().to_ascii_lowercase())),
+            symbols: each_once(&mut self.symbols.iter().map(|name| name.trim().to_ascii_uppercase())),
+        }
+    }
+
+    /// Refuses an exchange that is none.
+    ///
+    /// # Errors
+    /// The name, and those that there are.
+    pub(crate) fn known(&self) -> Result<(), Failure> {
+        match self.exchanges.iter().find(|name| exchange::by_name(name).is_none()) {
+            Some(unknown) => Err(Failure::usage(format!("--exchange: {}", unknown_exchange(unknown)))),
+            None => Ok(()),
+        }
+    }
+
     /// Lets `--exchange` choose among the configured exchanges, or add one, and `--symbols` replace their symbols.
     ///
     /// # Errors
     /// An exchange that is none.
     pub(crate) fn apply(&self, loaded: &mut Loaded) -> Result<(), Failure> {
-        if let Some(unknown) = self.exchanges.iter().find(|name| exchange::by_name(name).is_none()) {
-            return Err(Failure::usage(format!("--exchange: {}", unknown_exchange(unknown))));
-        }
+        self.known()?;
         let exchanges = &mut loaded.settings.exchanges;
         if !self.exchanges.is_empty() {
             exchanges.retain(|name, _| self.exchanges.contains(name));
@@ -174,6 +202,17 @@ pub(crate) fn start_logging(loaded: &Loaded) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_are_spelled_as_the_daemon_spells_them_and_taken_once() {
+        let of = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let args = VenueArgs { exchanges: of(&["Binance", " binance", "okx"]), symbols: of(&["btcusdt", "BTCUSDT "]) };
+        let spelled = args.spelled();
+        assert_eq!((spelled.exchanges, spelled.symbols), (of(&["binance", "okx"]), of(&["BTCUSDT"])));
+        assert!(args.spelled().known().is_ok());
+        let typo = VenueArgs { exchanges: of(&["binanse"]), symbols: Vec::new() };
+        assert!(typo.known().unwrap_err().message.contains("did you mean binance?"));
+    }
 
     #[test]
     fn what_is_read_is_the_stream_of_all_or_that_of_each_exchange() {

@@ -78,22 +78,29 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     if args.nats.is_some() {
         settings::check_secrets(&loaded.settings.transport.nats)?;
     }
+    let venues = args.venues.spelled();
+    if args.nats.is_some() {
+        // Another program may publish it; a mistake would wait for ever, without a word.
+        if let Err(unknown) = venues.known() {
+            eprintln!("{}; it is waited for all the same", unknown.message);
+        }
+    }
     let mut out = Printer::new(args)?;
     let done = if args.nats.is_some() {
-        block_on(stream(&loaded.settings, args, since, &mut out))
+        block_on(stream(&loaded.settings, &venues, since, &mut out))
     } else {
-        rings(&loaded.settings, args, since, &mut out)
+        rings(&loaded.settings, &venues, since, &mut out)
     };
     done.and_then(|()| out.finish())
 }
 
-async fn stream(settings: &Settings, args: &Args, since: Since, out: &mut Printer) -> Result<(), Failure> {
+async fn stream(settings: &Settings, venues: &VenueArgs, since: Since, out: &mut Printer) -> Result<(), Failure> {
     let streams = match since {
         // A sequence is a place in one stream.
-        Since::Sequence(_) => vec![settings::stream(settings, &args.venues.exchanges, "tail --since #..")?],
-        _ => settings::streams(settings, &args.venues.exchanges)?,
+        Since::Sequence(_) => vec![settings::stream(settings, &venues.exchanges, "tail --since #..")?],
+        _ => settings::streams(settings, &venues.exchanges)?,
     };
-    let tails = follow::all(streams, &args.venues, since).await?;
+    let tails = follow::all(streams, venues, since).await?;
     let tails = tails.into_iter().map(|follow| {
         Box::pin(futures_util::stream::unfold(follow, async |mut follow| Some((follow.next().await, follow))))
     });
@@ -123,14 +130,14 @@ struct Ring {
     told: String,
 }
 
-fn rings(settings: &Settings, args: &Args, since: Since, out: &mut Printer) -> Result<(), Failure> {
+fn rings(settings: &Settings, venues: &VenueArgs, since: Since, out: &mut Printer) -> Result<(), Failure> {
     if let Since::Sequence(_) | Since::Last = since {
         let text = "--since with a sequence, or `last`, is for --nats; a ring has `now`, `start` and times";
         return Err(Failure::usage(text));
     }
     let prefix = &settings.transport.ipc.shm_path_prefix;
     let directory = Path::new(DIRECTORY);
-    let mut names = args.venues.exchanges.clone();
+    let mut names = venues.exchanges.clone();
     if names.is_empty() {
         names = segments(directory, prefix).map_err(Failure::failed)?;
     }
@@ -151,7 +158,7 @@ fn rings(settings: &Settings, args: &Args, since: Since, out: &mut Printer) -> R
         }
         let mut any = false;
         for ring in &mut rings {
-            any |= ring.read(&args.venues.symbols, since, out)?;
+            any |= ring.read(&venues.symbols, since, out)?;
         }
         if !any {
             out.flush()?;
@@ -225,8 +232,7 @@ impl Ring {
                 Next::Record(record, _) => {
                     let symbol = reader.symbol(record.instrument_id()).map(ToString::to_string);
                     let symbol = symbol.unwrap_or_else(|| format!("#{}", record.instrument_id()));
-                    let wanted =
-                        symbols.is_empty() || symbols.iter().any(|name| name.trim().eq_ignore_ascii_case(&symbol));
+                    let wanted = symbols.is_empty() || symbols.iter().any(|name| name.eq_ignore_ascii_case(&symbol));
                     if wanted && !is_older(&record, since) {
                         out.print(&self.exchange, &symbol, &record)?;
                     }

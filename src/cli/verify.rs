@@ -5,19 +5,18 @@ mod print;
 mod recording;
 mod sources;
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use self::book::Wanted;
 use self::print::Style;
-use self::sources::{Audited, instead};
+use self::sources::{Audited, Names, instead};
 use super::settings::{self, ConfigArgs, VenueArgs};
 use super::tail::moment;
 use super::{Failure, block_on};
-use crate::app::plan::unknown_exchange;
 use crate::config::Settings;
-use crate::exchange;
 use crate::telemetry::{clock, logging};
 use crate::transport::nats::consumer::Since;
 
@@ -71,17 +70,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     logging::start("warn,data_manager::cli=info", logging::Format::Auto).map_err(Failure::config)?;
     let is_stream = !args.ipc && args.file.is_none();
     let bounds = Bounds::read(args, is_stream)?;
-    if let Some(unknown) = args.venues.exchanges.iter().find(|name| exchange::by_name(name).is_none()) {
-        return Err(Failure::usage(format!("--exchange: {}", unknown_exchange(unknown))));
-    }
+    let VenueArgs { exchanges, symbols } = named(args)?;
     let loaded = args.config.load(&settings::servers(args.nats.as_deref()))?;
     settings::check(&loaded)?;
-    let wanted = Wanted {
-        exchanges: args.venues.exchanges.clone(),
-        symbols: args.venues.symbols.iter().map(|symbol| symbol.trim().to_ascii_uppercase()).collect(),
-        from_ns: bounds.from_ns,
-        until_ns: bounds.until_ns,
-    };
+    let wanted = Wanted { exchanges, symbols, from_ns: bounds.from_ns, until_ns: bounds.until_ns };
     if is_stream {
         settings::check_secrets(&loaded.settings.transport.nats)?;
         return streams(&loaded.settings, &wanted, &bounds, args);
@@ -96,6 +88,12 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     tell(&audited, &wanted, &name, args, Style { stream: None, place, allow_declared: args.allow_declared })
 }
 
+/// What is named, in the daemon's spelling.
+fn named(args: &Args) -> Result<VenueArgs, Failure> {
+    let venues = args.venues.spelled();
+    venues.known().map(|()| venues)
+}
+
 /// Audits the stream, or that of each exchange, one after the other: what is wrong with one does not end it.
 fn streams(settings: &Settings, wanted: &Wanted, bounds: &Bounds, args: &Args) -> Result<(), Failure> {
     let streams = if bounds.is_sequence {
@@ -105,6 +103,7 @@ fn streams(settings: &Settings, wanted: &Wanted, bounds: &Bounds, args: &Args) -
         settings::streams(settings, &wanted.exchanges)?
     };
     let (several, mut failed) = (streams.len() > 1, None);
+    let mut seen = Seen::default();
     for (at, nats) in streams.iter().enumerate() {
         let name = format!("stream {}", nats.jetstream.stream_name);
         if several && !args.json {
@@ -117,15 +116,51 @@ fn streams(settings: &Settings, wanted: &Wanted, bounds: &Bounds, args: &Args) -
         let audited = block_on(sources::stream(nats, &wanted, bounds.since, bounds.until_sequence));
         let stream = Some(nats.jetstream.stream_name.as_str());
         let style = Style { stream, place: "sequence", allow_declared: args.allow_declared };
-        let told = audited.and_then(|audited| tell(&audited, &wanted, &name, args, style));
-        if let Err(failure) = told {
-            // The last one is told by whoever called.
-            if let Some(before) = failed.replace(failure) {
-                before.tell();
+        let told = audited.and_then(|audited| {
+            let asked = !wanted.symbols.is_empty();
+            if several && asked {
+                seen.take(&audited);
+                // A symbol may be in another one.
+                wanted.symbols.clear();
+                if audited.findings.is_empty() {
+                    return Ok(());
+                }
             }
-        }
+            tell(&audited, &wanted, &name, args, style)
+        });
+        note(&mut failed, told);
+    }
+    if several {
+        note(&mut failed, seen.judge(&wanted.symbols, args));
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// Keeps what went wrong last: whoever called tells it.
+fn note(failed: &mut Option<Failure>, told: Result<(), Failure>) {
+    if let Some(before) = told.err().and_then(|failure| failed.replace(failure)) {
+        before.tell();
+    }
+}
+
+/// What was found in any of several streams.
+#[derive(Default)]
+struct Seen {
+    symbols: BTreeSet<String>,
+    names: Names,
+}
+
+impl Seen {
+    fn take(&mut self, audited: &Audited) {
+        self.symbols.extend(audited.findings.entries.iter().map(|entry| entry.symbol.clone()));
+        self.names.extend(audited.names.iter().cloned());
+    }
+
+    /// An error for symbols that none of them holds.
+    fn judge(&self, wanted: &[String], args: &Args) -> Result<(), Failure> {
+        let missing: Vec<String> = wanted.iter().filter(|symbol| !self.symbols.contains(*symbol)).cloned().collect();
+        if missing.is_empty() { Ok(()) } else { Err(absent("none of the streams holds", &missing, &self.names, args)) }
+    }
 }
 
 /// Names the stream that is audited next.
@@ -141,14 +176,8 @@ fn headed(name: &str, at: usize) -> Result<(), Failure> {
 fn tell(audited: &Audited, wanted: &Wanted, name: &str, args: &Args, style: Style<'_>) -> Result<(), Failure> {
     let Audited { findings, names } = audited;
     let missing = findings.missing(wanted);
-    let absent = || {
-        let asked = missing.first().map(String::as_str).unwrap_or_default();
-        let of = if missing.is_empty() { String::new() } else { format!(" of {}", missing.join(", ")) };
-        let bounded = args.until.is_some() || args.since != "start";
-        let within = if bounded { " between --since and --until" } else { "" };
-        Failure::failed(format!("{name} holds no trades{of}{within}: nothing was audited{}", instead(names, asked)))
-    };
-    if findings.entries.is_empty() && findings.stray_count == 0 {
+    let absent = || absent(&format!("{name} holds no"), &missing, names, args);
+    if findings.is_empty() {
         return Err(absent());
     }
     let mut out = io::BufWriter::new(io::stdout().lock());
@@ -163,6 +192,15 @@ fn tell(audited: &Audited, wanted: &Wanted, name: &str, args: &Args, style: Styl
         return Err(absent());
     }
     if findings.is_whole(style.allow_declared) { Ok(()) } else { Err(Failure::silent()) }
+}
+
+/// There is nothing of what was asked for.
+fn absent(place: &str, missing: &[String], names: &Names, args: &Args) -> Failure {
+    let asked = missing.first().map(String::as_str).unwrap_or_default();
+    let of = if missing.is_empty() { String::new() } else { format!(" of {}", missing.join(", ")) };
+    let bounded = args.until.is_some() || args.since != "start";
+    let within = if bounded { " between --since and --until" } else { "" };
+    Failure::failed(format!("{place} trades{of}{within}: nothing was audited{}", instead(names, asked)))
 }
 
 /// Where to begin and to end.

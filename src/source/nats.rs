@@ -109,8 +109,9 @@ impl NatsSource {
         check(config)?;
         let runtime = Own::new()?;
         let settings = config.settings();
+        let lower = config.exchanges.iter().map(|name| name.trim().to_ascii_lowercase());
         let upper = config.symbols.iter().map(|symbol| symbol.trim().to_ascii_uppercase());
-        let filter = Filter { exchanges: config.exchanges.clone(), symbols: upper.collect(), kind: None };
+        let filter = Filter { exchanges: lower.collect(), symbols: upper.collect(), kind: None };
         let since = Since::parse(&config.start, clock::wall_ns())
             .map_err(|error| SourceError::Config { message: format!("data_source.nats.start: {error}") })?;
         let since = config.after.map_or(since, |after| Since::Sequence(after + 1));
@@ -202,6 +203,12 @@ impl NatsSource {
             // It is asked again; until then the stream is read on.
             _ => Vec::new(),
         }
+    }
+
+    /// Whether nothing comes because the connection is lost.
+    #[cfg(feature = "daemon")]
+    pub(crate) fn is_cut_off(&self) -> bool {
+        self.trouble.is_cut_off()
     }
 
     /// Whether everything that was stored when the last message came has been handed out.

@@ -126,6 +126,28 @@ fn handed_over(daemon: &Daemon, server: &Server, issued: &Trades) {
     }
 }
 
+/// A symbol need not be in each stream; one that is in none is told.
+fn by_symbol(server: &Server, issued: &Trades) {
+    let is_in = |exchange: &str, symbol: &str| issued.contains_key(&(exchange.to_owned(), symbol.to_owned()));
+    let mut symbols = issued.keys().map(|(_, symbol)| symbol.as_str());
+    let only = symbols.find(|symbol| is_in("binance", symbol) && !is_in("coinbase", symbol)).unwrap();
+    let done = command(server, &["verify", "--symbols", only]);
+    let (out, err) = (text(&done.stdout), text(&done.stderr));
+    assert!(done.status.success() && out.contains(only), "{out}\n{err}");
+    let done = command(server, &["verify", "--symbols", &format!("{only},NOSUCHUSD")]);
+    let err = text(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{err}");
+    assert!(err.contains("none of the streams holds trades of NOSUCHUSD"), "{err}");
+    // Spelled otherwise, and twice.
+    let twice =
+        ["tail", "--nats", "--since", "start", "--count", "1", "--exchange", "Binance", "--exchange", "binance"];
+    let done = command(server, &twice);
+    assert!(done.status.success() && text(&done.stdout).lines().count() >= 1, "{}", text(&done.stderr));
+    let mistaken = ["tail", "--nats", "--since", "start", "--count", "1", "--exchange", "okx", "--exchange", "binanse"];
+    let done = command(server, &[mistaken.as_slice(), &["--exchange", "binance"]].concat());
+    assert!(text(&done.stderr).contains("did you mean binance?"), "{}", text(&done.stderr));
+}
+
 fn read_by_commands(server: &Server, issued: &Trades) {
     let done = command(server, &["verify"]);
     let (out, err) = (text(&done.stdout), text(&done.stderr));
@@ -147,6 +169,7 @@ fn read_by_commands(server: &Server, issued: &Trades) {
     assert_eq!(done.status.code(), Some(1), "{out}\n{err}");
     assert!(out.contains("coinbase") && err.contains("MARKET_DATA_OKX"), "{out}\n{err}");
 
+    by_symbol(server, issued);
     let all: usize = issued.values().map(Vec::len).sum();
     let tail = ["tail", "--nats", "--since", "start", "--format", "csv", "--count"];
     let done = command(server, &[tail.as_slice(), &[&all.to_string()]].concat());

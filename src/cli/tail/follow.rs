@@ -21,9 +21,9 @@ pub(super) struct Follow {
     told: String,
 }
 
-/// Opens the streams. One that cannot be read ends nothing while another one can: it is told, and tried again.
+/// Opens the streams; names are in the daemon's spelling. One that cannot be read ends nothing while another one can:
+/// it is told, and tried again.
 pub(super) async fn all(streams: Vec<Nats>, venues: &VenueArgs, since: Since) -> Result<Vec<Follow>, Failure> {
-    let symbols: Vec<String> = venues.symbols.iter().map(|symbol| symbol.trim().to_ascii_uppercase()).collect();
     let begun = clock::wall_ns();
     let mut follows = Vec::with_capacity(streams.len());
     let mut failed = Vec::new();
@@ -31,7 +31,7 @@ pub(super) async fn all(streams: Vec<Nats>, venues: &VenueArgs, since: Since) ->
         // Of a stream of its own only what is in it can be asked for.
         let own = nats.jetstream.exchange().map(|exchange| vec![exchange.to_owned()]);
         let exchanges = own.unwrap_or_else(|| venues.exchanges.clone());
-        let filter = Filter { exchanges, symbols: symbols.clone(), kind: None };
+        let filter = Filter { exchanges, symbols: venues.symbols.clone(), kind: None };
         let mut follow = Follow { nats, filter, since, tail: None, told: String::new() };
         match follow.open().await {
             Ok(()) => {}

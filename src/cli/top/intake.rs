@@ -26,6 +26,8 @@ const BURST: u32 = 65_536;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Between two tries to open a stream that cannot be read.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
+/// The same while one that was open cannot be read: a server that does not answer would hold keys up more often.
+const RETRY_IN_TROUBLE: Duration = Duration::from_secs(15);
 
 /// Where records come from.
 pub(super) enum Intake {
@@ -161,8 +163,9 @@ impl Streams {
     /// Tries those again that cannot be read, and tells why nothing comes of any.
     fn look(&mut self) -> Option<String> {
         let trouble = self.open.iter().find_map(TradeSource::trouble);
-        // Opening waits for the server: where it does not answer the others, keys must not wait for it.
-        if trouble.is_some() || self.missing.is_empty() {
+        // Opening waits for the server: where the connection is lost, keys must not wait for it. A stream that was
+        // deleted, say, is no reason not to try the others.
+        if self.missing.is_empty() || self.open.iter().any(NatsSource::is_cut_off) {
             return trouble;
         }
         let now = clock::now();
@@ -178,8 +181,12 @@ impl Streams {
                     true
                 }
             });
-            self.look_at = clock::now() + RETRY_EVERY;
+            self.look_at = clock::now() + if trouble.is_some() { RETRY_IN_TROUBLE } else { RETRY_EVERY };
         }
+        trouble.or_else(|| self.told_missing())
+    }
+
+    fn told_missing(&self) -> Option<String> {
         self.missing.first().map(|(_, why)| format!("{why}; the others are read"))
     }
 }

@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         super::log_warnings()?;
     }
     // While it connects, a signal ends the process at once; heard from there on, it would wait.
-    let venues = spelled(&args.venues);
+    let venues = args.venues.spelled();
     let mut intake = Intake::open(&loaded.settings, args.nats.is_some(), &venues)?;
     // Time counts from where reading begins.
     let mut model = Model::new(clock::now());
@@ -114,14 +114,6 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let choice = Choice { sort: args.sort, filter: args.filter.clone(), ..Choice::default() };
     let out = if live { Out::Terminal(Box::new(Live::start(choice)?)) } else { Out::Lines(choice) };
     Top { out, model, outside, intake, venues, args }.run()
-}
-
-/// As the daemon spells them.
-fn spelled(venues: &VenueArgs) -> VenueArgs {
-    VenueArgs {
-        exchanges: venues.exchanges.iter().map(|name| name.trim().to_ascii_lowercase()).collect(),
-        symbols: venues.symbols.iter().map(|name| name.trim().to_ascii_uppercase()).collect(),
-    }
 }
 
 /// Where the daemon answers, or why it is not asked.

@@ -169,6 +169,11 @@ impl Findings {
         self.entries.iter().map(|entry| entry.report.count(class)).fold(0, u64::saturating_add)
     }
 
+    /// Whether nothing was read.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.stray_count == 0
+    }
+
     /// Names that were asked for and of which there is nothing.
     pub(super) fn missing(&self, wanted: &Wanted) -> Vec<String> {
         let exchanges = wanted.exchanges.iter().filter(|name| !self.entries.iter().any(|e| e.exchange == **name));

@@ -207,7 +207,7 @@ impl Tail {
                 }
                 Some(Err(error)) => {
                     tracing::warn!(err = %Chain(&error), "reading the stream was interrupted, trying again");
-                    self.trouble.set(Some(format!("interrupted: {}", Chain(&error))));
+                    self.trouble.interrupted(&Chain(&error).to_string());
                     self.messages = None;
                 }
                 None => self.messages = None,
@@ -297,11 +297,11 @@ impl Tail {
         match self.begin(false).await {
             Ok(()) => {
                 self.retry = RETRY_MIN;
-                self.trouble.set(None);
+                self.trouble.over();
             }
             Err(error) => {
                 tracing::warn!(err = %error, retry_in = ?self.retry, "cannot read the stream");
-                self.trouble.set(Some(error.to_string()));
+                self.trouble.refused(&error);
                 tokio::time::sleep(self.retry).await;
                 self.retry = (self.retry * 2).min(RETRY_MAX);
             }

@@ -33,6 +33,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One question of that, and its answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// What it may take to give a lease up: a server that hangs must not hold the end up.
+const GIVE_UP: Duration = Duration::from_secs(1);
 
 /// How often a lease is renewed, or looked at, in a term.
 const LOOKS: u32 = 5;
@@ -234,15 +236,18 @@ impl Keeper {
 
     /// Gives the lease up, if it is ours, so that another need not wait for its end.
     pub(super) async fn give_up(mut self) {
-        // What is under way changes the revision that we have to name.
-        if self.step.is_some() {
-            let _ = tokio::time::timeout(self.lease.term, self.next()).await;
-        }
-        if let (Some(store), Some((revision, _))) = (self.store, self.lease.ours) {
-            let free = store.update(key(&self.settings), bytes::Bytes::new(), revision);
-            // Whoever stands by finds out by itself, only later.
-            let _ = tokio::time::timeout(self.lease.term, free).await;
-        }
+        let within = self.lease.term.min(GIVE_UP);
+        let given_up = async {
+            // What is under way changes the revision that we have to name.
+            if self.step.is_some() {
+                self.next().await;
+            }
+            if let (Some(store), Some((revision, _))) = (self.store, self.lease.ours) {
+                let _ = store.update(key(&self.settings), bytes::Bytes::new(), revision).await;
+            }
+        };
+        // Whoever stands by finds out by itself, only later.
+        let _ = tokio::time::timeout(within, given_up).await;
     }
 }
 

@@ -162,7 +162,7 @@ impl Publisher {
     /// to be run on a thread of its own. Each shard has its own place there; `elsewhere` are the instruments of other
     /// shards, whose records it keeps and does not send.
     pub fn spooling(&self, shard: usize, elsewhere: BTreeSet<u32>) -> Option<Worker> {
-        let (backlog, worker) = backlog::new(&self.settings, shard, self.routes.len(), elsewhere)?;
+        let (backlog, worker) = backlog::new(&self.settings, shard, self.routes.keys().copied().collect(), elsewhere)?;
         *self.shared.backlog.borrow_mut() = Some(backlog);
         self.shared.window.borrow_mut().widen(REFILL_BYTES);
         Some(worker)
@@ -204,7 +204,7 @@ impl Publisher {
         // What waits in an instance that stands by is another's to publish.
         let waiting = stats.waiting + stats.in_flight_records + self.shared.spooled();
         let unacked = if self.stands_by() { 0 } else { waiting };
-        self.shared.leave_behind();
+        self.leave_behind().await;
         if let Some(pair) = self.pair {
             pair.keeper.give_up().await;
         }

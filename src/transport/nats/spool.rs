@@ -9,6 +9,7 @@
 //! | `recover` | what a directory holds when it is opened |
 //! | `reader` | where reading stands |
 //! | `lost` | what was given up, instrument by instrument |
+//! | `leave` | the end, with what the caller still has in memory in front |
 //!
 //! A synchronous library type: every call may wait for the disk, so it is driven by a thread that may wait. It reads no
 //! clock and knows no broker.
@@ -32,6 +33,7 @@
 mod error;
 mod files;
 mod layout;
+mod leave;
 mod limits;
 mod lost;
 mod reader;
@@ -48,6 +50,7 @@ use std::path::{Path, PathBuf};
 pub use error::{Broken, Damage, SpoolError};
 pub use files::left_in;
 pub use layout::BLOCK_RECORDS_MAX;
+pub use leave::{LeftBehind, Remains};
 pub use limits::{Limits, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use lost::{Dropped, Lost};
 pub use reader::Reading;
@@ -118,7 +121,7 @@ pub struct Spool {
 }
 
 impl Position {
-    /// How many records stand before it, counted from the first one that the directory ever held.
+    /// The number of the record behind it, as the directory counts them.
     #[must_use]
     pub const fn number(self) -> u64 {
         self.0
@@ -307,7 +310,7 @@ impl Spool {
     fn begin(&mut self, created_ns: u64) -> Result<(), SpoolError> {
         let number = self.next_segment;
         let header = SegmentHeader::new(&self.owner, created_ns, number, self.end, self.life);
-        let (file, path) = files::begin_segment(&self.directory, &header)?;
+        let (file, path) = files::begin_segment(&self.directory, &header, |_| Ok(()))?;
         self.active = Some(file);
         self.next_segment += 1;
         self.segments.push_back(Segment {
@@ -318,6 +321,7 @@ impl Spool {
             len: HEADER_BYTES as u64,
             holes: Vec::new(),
             torn: false,
+            life: Some(self.life),
         });
         Ok(())
     }

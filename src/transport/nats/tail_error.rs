@@ -83,16 +83,41 @@ fn removed(instrument: Option<&(Arc<str>, Arc<str>)>, first: u64, last: u64) -> 
 
 /// Why a reader gets nothing at present, for whoever waits for it.
 #[derive(Clone, Debug, Default)]
-pub struct Trouble(Arc<Mutex<Option<String>>>);
+pub struct Trouble(Arc<Mutex<Option<Why>>>);
+
+#[derive(Clone, Debug)]
+struct Why {
+    text: String,
+    /// The connection is lost, so that the server would not answer other questions either.
+    cut_off: bool,
+}
 
 impl Trouble {
     /// What is wrong now, if anything is.
     #[must_use]
     pub fn now(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|why| why.text.clone())
     }
 
-    pub(super) fn set(&self, reason: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    /// Whether the connection is lost.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|why| why.cut_off)
+    }
+
+    pub(super) fn interrupted(&self, reason: &str) {
+        self.set(Some(Why { text: format!("interrupted: {reason}"), cut_off: true }));
+    }
+
+    pub(super) fn refused(&self, error: &TailError) {
+        self.set(Some(Why { text: error.to_string(), cut_off: matches!(error, TailError::Connect(_)) }));
+    }
+
+    pub(super) fn over(&self) {
+        self.set(None);
+    }
+
+    fn set(&self, why: Option<Why>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 }

@@ -58,7 +58,17 @@ impl Filter {
     /// The subjects of what is asked for.
     pub(super) fn subjects(&self, prefix: &str) -> Vec<String> {
         let any = |names: &[String]| {
-            if names.is_empty() { vec!["*".to_owned()] } else { names.iter().map(|n| subject::token(n)).collect() }
+            if names.is_empty() {
+                return vec!["*".to_owned()];
+            }
+            // A server refuses subjects that overlap: what is named twice is asked for once.
+            let mut tokens: Vec<String> = Vec::new();
+            for token in names.iter().map(|name| subject::token(name)) {
+                if !tokens.contains(&token) {
+                    tokens.push(token);
+                }
+            }
+            tokens
         };
         let mut subjects = Vec::new();
         for exchange in any(&self.exchanges) {
@@ -113,5 +123,20 @@ impl Since {
                 Err(_) => DeliverPolicy::All,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_named_twice_is_asked_for_once() {
+        let filter = Filter {
+            exchanges: vec!["okx".to_owned(), "okx".to_owned()],
+            symbols: vec!["BTCUSD".to_owned(); 3],
+            kind: Some(SubjectKind::Trades),
+        };
+        assert_eq!(filter.subjects("market"), ["market.okx.BTCUSD.trades"]);
     }
 }

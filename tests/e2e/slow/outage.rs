@@ -1,11 +1,12 @@
 //! A broker that is away for longer than memory lasts: records wait on disk, and come back in order.
 
+use data_manager::sim::Sim;
 use rustix::process::Signal;
 
 use crate::daemon::{Daemon, Spec};
 use crate::repair::{assert_stream_whole, venues, wait_for_repairs, wait_for_repairs_of_late_life};
 use crate::support::Server;
-use crate::truth::{by_id, issued, stored};
+use crate::truth::{Trades, by_id, issued, stored};
 
 /// Memory for less than half a second of trades.
 const MEMORY: &str = "64KiB";
@@ -93,6 +94,58 @@ async fn a_drain_while_the_broker_is_away_leaves_everything_to_the_next_run() {
     for (key, trades) in &left {
         let whole = trades.iter().zip(&found[key]).take_while(|(a, b)| a == b).count();
         assert!(whole + 50 > trades.len(), "{key:?}: {whole} of {}", trades.len());
+    }
+}
+
+/// A run with a broker that dies and does not come back before the drain's time is over: memory is full, and newer
+/// records wait on disk. What had been issued by then.
+fn drained_without_a_broker(mut daemon: Daemon, server: &mut Server, sim: &Sim) -> Trades {
+    server.kill9();
+    spooled(&mut daemon, 3_000);
+    let left = issued(sim);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended().code(), Some(1), "{}", daemon.log());
+    assert!(daemon.log().contains("left in the spool for the next run"), "{}", daemon.log());
+    server.restart();
+    left
+}
+
+#[tokio::test]
+async fn a_drain_with_memory_full_and_records_on_disk_leaves_all_of_them_once_and_in_order() {
+    for message_ids in ["true", "false"] {
+        let mut server = Server::start();
+        let sim = venues(4_000.0, 40_000);
+        let directory = tempfile::tempdir().unwrap();
+        let spec = || {
+            let path = directory.path().to_str().unwrap().to_owned();
+            let spec = Spec::new(&sim).nats(&server.url()).with("TRANSPORT__NATS__OUTBOX_DIR", &path);
+            let spec = spec.with("TRANSPORT__NATS__OUTBOX_MEMORY", MEMORY);
+            let spec = spec.with("TRANSPORT__NATS__MESSAGE_IDS", message_ids);
+            // Nothing may come from the venue's history.
+            spec.with("SHUTDOWN_TIMEOUT", "1s").with("FEED__REPAIR", "false")
+        };
+        let (first, second, third) = (spec(), spec(), spec());
+        let mut daemon = first.start();
+        daemon.wait(|daemon| (daemon.metric("published_trades_total") > 2_000).then_some(()), "to publish");
+        let left = drained_without_a_broker(daemon, &mut server, &sim);
+        // The second one has a part of it in memory again when the broker dies once more.
+        let mut daemon = second.start();
+        daemon.wait(|daemon| (daemon.metric("published_trades_total") > 1_000).then_some(()), "to send some of it");
+        drained_without_a_broker(daemon, &mut server, &sim);
+        let mut daemon = third.start();
+        daemon.wait(|daemon| (daemon.metric("spool_recovered_records_total") > 3_000).then_some(()), "to find it");
+        daemon.wait(|daemon| (daemon.metric("spool_waiting_records") == 0).then_some(()), "to send it");
+        daemon.drain();
+        let found = stored(&server.url()).await;
+        for (key, trades) in &found.trades {
+            let in_order = trades.windows(2).all(|pair| pair[0].id < pair[1].id);
+            assert!(in_order, "{key:?}: a trade stands twice, or out of order");
+        }
+        let found = by_id(found, &left);
+        for (key, trades) in &left {
+            let whole = trades.iter().zip(&found[key]).take_while(|(a, b)| a == b).count();
+            assert!(whole + 100 > trades.len(), "{key:?}: {whole} of {}", trades.len());
+        }
     }
 }
 

@@ -13,6 +13,8 @@ pub(super) struct Place {
     pub(super) limits: Limits,
     /// Whose records these are.
     pub(super) owner: String,
+    /// Ids of the instruments that this shard publishes.
+    pub(super) ours: BTreeSet<u32>,
     /// Ids of the instruments that other shards of this run publish.
     pub(super) elsewhere: BTreeSet<u32>,
 }
@@ -22,7 +24,8 @@ impl Place {
     /// in, where there is one, so that no instance's records wait for another one of its number.
     ///
     /// What another shard of this run publishes cannot be sent from here: two publishers of one symbol would break its
-    /// order. Such a directory is kept as it is, and told, as is one more with records, and one that cannot be read.
+    /// order. Such a directory is kept as it is, and told, as is one with nothing of this shard's, one more with
+    /// records, and one that cannot be read.
     pub(super) fn open(&self) -> Result<(Spool, Recovered), SpoolError> {
         let all = (0..=INSTANCES).map(|number| self.directory.join(number.to_string()));
         let (holding, free): (Vec<PathBuf>, Vec<PathBuf>) = all.partition(|path| holds_records(path));
@@ -34,13 +37,36 @@ impl Place {
                 Ok((_, recovered)) if !recovered.instruments.is_disjoint(&self.elsewhere) => {
                     tell_kept(path, &recovered)
                 }
+                Ok((_, recovered)) if self.is_strange(&recovered) => tell_strange(path, &recovered),
                 opened => {
                     holding.iter().skip(at + 1).filter(|path| holds_records(path)).for_each(|path| tell_further(path));
-                    return opened;
+                    return opened.map(|(spool, recovered)| (spool.with_room(), recovered));
                 }
             }
         }
-        Err(busy.unwrap_or_else(|| SpoolError::Busy { path: self.directory.clone(), pid: None }))
+        Err(busy.unwrap_or_else(|| self.all_taken()))
+    }
+
+    /// Opens a directory that nobody uses and that holds nothing.
+    pub(super) fn open_free(&self) -> Result<Spool, SpoolError> {
+        let all = (0..=INSTANCES).map(|number| self.directory.join(number.to_string()));
+        for path in all.filter(|path| !holds_records(path)) {
+            match Spool::open(&path, self.limits, &self.owner) {
+                Ok((spool, recovered)) if recovered.records == 0 => return Ok(spool.with_room()),
+                Ok(_) | Err(SpoolError::Busy { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(self.all_taken())
+    }
+
+    /// Whether all symbols of an earlier run are gone from the configuration.
+    fn is_strange(&self, recovered: &Recovered) -> bool {
+        !recovered.instruments.is_empty() && recovered.instruments.is_disjoint(&self.ours)
+    }
+
+    fn all_taken(&self) -> SpoolError {
+        SpoolError::Busy { path: self.directory.clone(), pid: None }
     }
 }
 
@@ -55,6 +81,16 @@ fn tell_kept(path: &Path, recovered: &Recovered) {
         directory = %path.display(),
         "an earlier run left records of symbols that another shard publishes now, since shards, exchanges or symbols \
          have changed: none of them are sent, and all are kept: {LEFT_CURE}"
+    );
+}
+
+fn tell_strange(path: &Path, recovered: &Recovered) {
+    tracing::error!(
+        records = recovered.records,
+        symbols = recovered.instruments.len(),
+        directory = %path.display(),
+        "an earlier run left records of symbols that are not configured now: none of them are sent, and all are kept: \
+         {LEFT_CURE}"
     );
 }
 
@@ -81,6 +117,7 @@ mod tests {
             directory: root.to_owned(),
             limits: Limits::default(),
             owner: "TRADES".to_owned(),
+            ours: (1..=9).filter(|id| !elsewhere.contains(id)).collect(),
             elsewhere: elsewhere.iter().copied().collect(),
         }
     }
@@ -126,6 +163,17 @@ mod tests {
         leave(root.path(), 1, &[1]);
         assert_eq!(taken(&place(root.path(), &[2])), ("1".to_owned(), 1));
         assert_eq!(taken(&place(root.path(), &[7])), ("0".to_owned(), 2), "as it was before");
+    }
+
+    #[test]
+    fn what_is_not_configured_any_more_is_kept() {
+        let root = tempfile::tempdir().unwrap();
+        leave(root.path(), 0, &[11, 12]);
+        assert_eq!(taken(&place(root.path(), &[])), ("1".to_owned(), 0));
+        leave(root.path(), 1, &[12, 1]);
+        assert_eq!(taken(&place(root.path(), &[])), ("1".to_owned(), 2), "some of it can be sent");
+        let place = Place { ours: [11].into(), ..place(root.path(), &[]) };
+        assert_eq!(taken(&place), ("0".to_owned(), 2), "configured again");
     }
 
     #[test]

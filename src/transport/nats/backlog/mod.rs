@@ -4,7 +4,9 @@
 //! While anything waits here, every new record joins behind it; when the window has room again, records come back
 //! oldest first. They are released, and their files removed, once the broker has acknowledged them.
 
+mod aside;
 mod choose;
+mod end;
 mod place;
 mod trail;
 mod worker;
@@ -21,6 +23,7 @@ use super::spool::{Limits, Position};
 use crate::config::settings::Nats;
 use crate::market::trade::RECORD_BYTES;
 use crate::market::{GapMsg, GapReason, Record, TradeMsg};
+use end::Closing;
 pub use place::{LEFT_CURE, Left, left};
 pub(super) use trail::{Trails, without};
 pub use worker::Worker;
@@ -40,6 +43,8 @@ const COMMANDS: usize = 256;
 pub(super) struct Backlog {
     commands: channel::SyncSender<Command>,
     told: mpsc::Receiver<Told>,
+    /// Where the thread finds, once it has done what it was told, what is to be left to the next run.
+    closing: channel::SyncSender<Closing>,
     /// Not handed to the thread yet: what comes before the disk has been looked at, or faster than it takes it.
     batch: VecDeque<Bytes48>,
     /// Most records of `batch`.
@@ -51,6 +56,8 @@ pub(super) struct Backlog {
     reading: bool,
     /// What has been read back, and how many records the window had been given then.
     given: VecDeque<(Position, u64)>,
+    /// The place behind all that has been read back.
+    read_to: Position,
     /// What a disk too slow cost, by instrument: declared as soon as there is room.
     lost: BTreeMap<u32, GapMsg>,
     stats: BacklogStats,
@@ -107,29 +114,37 @@ pub(super) struct Back {
     pub(super) records: Vec<Bytes48>,
     /// Where they, or what is lost, come from.
     pub(super) origin: Origin,
-    /// Records that are given up: to be declared before all that is still to come.
-    pub(super) lost: Vec<GapMsg>,
+    /// Records that are given up, and who put them there: to be declared before all that is still to come.
+    pub(super) lost: Vec<(Origin, GapMsg)>,
     /// The place behind the records, if they were on disk.
     pub(super) position: Option<Position>,
 }
 
-/// A shard's backlog of so many routes in the directory that the settings name, and the body of its thread; `None`
+/// A shard's backlog of its instruments in the directory that the settings name, and the body of its thread; `None`
 /// where there is to be none. `elsewhere` are the instruments of the other shards of this run.
 #[must_use]
-pub(super) fn new(settings: &Nats, shard: usize, routes: usize, elsewhere: BTreeSet<u32>) -> Option<(Backlog, Worker)> {
+pub(super) fn new(
+    settings: &Nats,
+    shard: usize,
+    ours: BTreeSet<u32>,
+    elsewhere: BTreeSet<u32>,
+) -> Option<(Backlog, Worker)> {
     if settings.outbox_disk.get() == 0 {
         return None;
     }
     let (commands, orders) = channel::sync_channel(COMMANDS);
     let (tell, told) = mpsc::channel(COMMANDS);
+    let (closing, closed) = channel::sync_channel(1);
+    let routes = ours.len();
     let limits = Limits::new(settings.outbox_disk.get());
     let place =
-        Place { directory: place::directory(settings, shard), limits, owner: place::owner(settings), elsewhere };
-    let worker = Worker::new(place, orders, tell);
+        Place { directory: place::directory(settings, shard), limits, owner: place::owner(settings), ours, elsewhere };
+    let worker = Worker::new(place, orders, tell, closed);
     let memory = usize::try_from(settings.outbox_memory.get()).unwrap_or(usize::MAX);
     let backlog = Backlog {
         commands,
         told,
+        closing,
         batch: VecDeque::new(),
         batch_max: (memory / RECORD_BYTES).max(BATCH),
         handed: 0,
@@ -137,6 +152,7 @@ pub(super) fn new(settings: &Nats, shard: usize, routes: usize, elsewhere: BTree
         unread: 0,
         reading: false,
         given: VecDeque::new(),
+        read_to: Position::default(),
         lost: BTreeMap::new(),
         stats: BacklogStats::default(),
         left_behind: BTreeMap::new(),
@@ -163,6 +179,12 @@ impl Backlog {
     /// Whether nothing waits here, so that a new record need not join behind it.
     pub(super) fn is_empty(&self) -> bool {
         self.opened && self.waiting() == 0 && self.lost.is_empty()
+    }
+
+    /// Whether records are on their way back.
+    #[cfg(test)]
+    pub(super) const fn is_reading(&self) -> bool {
+        self.reading
     }
 
     /// Records that wait here.
@@ -272,6 +294,7 @@ impl Backlog {
     /// The window has been given what came back; `taken` counts what it was ever given.
     pub(super) fn given(&mut self, position: Position, taken: u64) {
         self.given.push_back((position, taken));
+        self.read_to = position;
     }
 
     /// Whether something that came back is not known to be stored yet.
@@ -310,7 +333,7 @@ impl Backlog {
         (self.unread, self.dealt_with, self.inherits) = (0, self.handed, false);
         // The stream goes on behind what is on disk, so that the next run will find it passed.
         self.trails.tear();
-        let lost = std::mem::take(&mut self.lost).into_values().collect();
+        let lost = std::mem::take(&mut self.lost).into_values().map(|gap| (Origin::Own, gap)).collect();
         Back { records: self.batch.drain(..).collect(), lost, ..Back::default() }
     }
 
@@ -336,11 +359,10 @@ impl Backlog {
                 self.stats.available = false;
                 self.stats.error = why;
                 back.records = self.batch.drain(..).collect();
-                back.lost = std::mem::take(&mut self.lost).into_values().collect();
+                back.lost = std::mem::take(&mut self.lost).into_values().map(|gap| (Origin::Own, gap)).collect();
             }
-            Told::Appended { count, unread, dropped, lost, origin, inherits, broken, torn, bytes, why } => {
+            Told::Appended { count, unread, dropped, lost, inherits, broken, torn, bytes, why } => {
                 self.inherits &= inherits;
-                back.origin = origin;
                 self.dealt_with += count;
                 self.unread = unread;
                 self.stats.bytes = bytes;
@@ -370,12 +392,5 @@ impl Backlog {
         if torn {
             self.trails.tear();
         }
-    }
-
-    /// Ends the thread, once it has done what it was told.
-    pub(super) fn close(&mut self) {
-        self.flush();
-        // Where the queue is full, the thread ends when nobody is left to tell it anything.
-        let _ = self.commands.try_send(Command::Close);
     }
 }

@@ -87,6 +87,11 @@ impl Trails {
         self.0.iter_mut().for_each(|trail| trail.torn = true);
     }
 
+    /// Whether something may be missing before the next record of any route.
+    pub(in crate::transport::nats) fn any_torn(&self) -> bool {
+        self.0.iter().any(|trail| trail.torn)
+    }
+
     /// Whether something may be missing before the next record of a route.
     pub(in crate::transport::nats) fn is_torn(&self, route: u32) -> bool {
         self.0.get(route as usize).is_some_and(|trail| trail.torn)

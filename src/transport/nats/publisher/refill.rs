@@ -1,5 +1,6 @@
 //! Between the window and the backlog behind it: records go to disk when memory is full, and come back when it is not.
 
+use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -65,22 +66,26 @@ impl Shared {
         self.backlog.borrow_mut().as_mut().map_or(Poll::Pending, |backlog| backlog.poll_next(cx))
     }
 
-    /// The end: what is still in memory goes to disk, where the next run finds it.
-    pub(super) fn leave_behind(&self) {
-        let Some(mut backlog) = self.backlog.borrow_mut().take() else { return };
-        let remains = self.window.borrow().remains();
-        if !remains.is_empty() && backlog.is_available() && backlog.is_empty() {
-            tracing::info!(
-                records = remains.len(),
-                "what the broker did not take is left in the spool for the next run"
-            );
-            remains.iter().filter_map(|bytes| Record::from_bytes(bytes).ok()).for_each(|record| backlog.push(&record));
-        }
-        backlog.close();
+    /// What has come back already, at the end.
+    fn poll_rest(&self, cx: &mut Context<'_>) -> Poll<Option<Back>> {
+        self.backlog.borrow_mut().as_mut().map_or(Poll::Ready(None), |backlog| backlog.poll_rest(cx))
     }
 }
 
 impl Publisher {
+    /// The end: what is still in memory goes to disk in front of what waits there, where the next run finds it.
+    pub(super) async fn leave_behind(&mut self) {
+        let shared = Rc::clone(&self.shared);
+        while let Some(back) = poll_fn(|cx| shared.poll_rest(cx)).await {
+            self.came_back(&back);
+        }
+        let Some(backlog) = shared.backlog.borrow_mut().take() else { return };
+        let mut remains = shared.window.borrow().remains();
+        // What the disk gave up, and could not be held against the stream, is the next run's to declare.
+        remains.extend(self.ends.known().iter().map(|gap| *gap.as_bytes()));
+        backlog.leave(remains);
+    }
+
     /// Asks for what waits on disk, while memory has room for it; and lets go of what is stored.
     pub(super) fn refill(&self) {
         let mut backlog = self.shared.backlog.borrow_mut();
@@ -98,20 +103,17 @@ impl Publisher {
 
     /// Records came back from disk.
     pub(super) fn came_back(&mut self, back: &Back) {
-        for gap in &back.lost {
-            if let Some(gap) = self.ends.too_early(back.origin, gap) {
-                self.given_up(back.origin, &gap);
+        for (origin, gap) in &back.lost {
+            if let Some(gap) = self.ends.too_early(*origin, gap) {
+                self.given_up(*origin, &gap);
             }
         }
         let shared = Rc::clone(&self.shared);
         let mut backlog = shared.backlog.borrow_mut();
         let Some(backlog) = backlog.as_mut() else { return };
-        let mut strangers = 0_u64;
         for record in back.records.iter().filter_map(|bytes| Record::from_bytes(bytes).ok()) {
-            let Some(route) = self.route(record.instrument_id()) else {
-                strangers += 1;
-                continue;
-            };
+            // The thread keeps what is not configured any more.
+            let Some(route) = self.route(record.instrument_id()) else { continue };
             match self.ends.judge(route, &record, back.origin, &backlog.trails) {
                 Verdict::Passed => continue,
                 Verdict::Behind(gaps) => shared.declare(route, gaps),
@@ -121,12 +123,6 @@ impl Publisher {
                 shared.hand_over(&mut backlog.trails, route, &record);
             }
         }
-        if strangers > 0 {
-            tracing::error!(
-                records = strangers,
-                "the spool holds records of symbols that are not configured any more: they are left out"
-            );
-        }
         if let Some(position) = back.position {
             backlog.given(position, shared.window.borrow().taken());
         }
@@ -134,7 +130,10 @@ impl Publisher {
 
     /// Declares what the disk has given up, as far as the stream does not hold it.
     pub(super) fn given_up(&mut self, origin: Origin, gap: &GapMsg) {
-        let Some(route) = self.route(gap.instrument_id) else { return };
+        let Some(route) = self.route(gap.instrument_id) else {
+            let instrument = gap.instrument_id;
+            return tracing::error!(instrument, "the disk has given up records of a symbol that is not configured now");
+        };
         let shared = Rc::clone(&self.shared);
         let mut backlog = shared.backlog.borrow_mut();
         let Some(backlog) = backlog.as_mut() else { return };

@@ -66,8 +66,13 @@ pub(super) fn open_segment(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Begins a segment: under another name until its header stands, so that a kill leaves no file without one.
-pub(super) fn begin_segment(directory: &Path, header: &SegmentHeader) -> Result<(File, PathBuf), SpoolError> {
+/// Begins a segment: under another name until its header stands, and what `fill` puts behind it, so that a kill leaves
+/// no file without them.
+pub(super) fn begin_segment(
+    directory: &Path,
+    header: &SegmentHeader,
+    fill: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<(File, PathBuf), SpoolError> {
     let filling = directory.join(filling_name(header.number));
     let path = directory.join(segment_name(header.number));
     if header.number > NUMBER_MAX {
@@ -87,6 +92,7 @@ pub(super) fn begin_segment(directory: &Path, header: &SegmentHeader) -> Result<
         open_options().read(true).write(true).create_new(true).mode(0o600).open(&filling).map_err(failed("create"))?;
     let begun = file
         .write_all_at(&header.encode(), 0)
+        .and_then(|()| fill(&file))
         .map_err(failed("write"))
         .and_then(|()| fs::rename(&filling, &path).map_err(failed("rename")));
     match begun {

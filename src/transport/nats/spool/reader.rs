@@ -172,6 +172,28 @@ impl Reader {
         }
     }
 
+    /// What is left of the block in which a place is that stands inside of a segment: its records from there on.
+    pub(super) fn block_rest(
+        segment: &Segment,
+        seed: u64,
+        position: u64,
+    ) -> Result<Vec<[u8; RECORD_BYTES]>, SpoolError> {
+        if position <= segment.first {
+            return Ok(Vec::new());
+        }
+        let mut current = Current::open(segment, seed, position)?;
+        loop {
+            match current.next(segment) {
+                Found::End => return Ok(Vec::new()),
+                Found::Block if current.block.end <= position => {}
+                Found::Block if current.block.start <= position => return Ok(current.rest(position).to_vec()),
+                // What is missing there shows when it is read.
+                Found::Block => return Ok(Vec::new()),
+                Found::Broken(_) | Found::Known(_) => {}
+            }
+        }
+    }
+
     /// The segment in which the next record stands.
     fn segment<'a>(&self, segments: &'a VecDeque<Segment>) -> Option<&'a Segment> {
         let index = segments.partition_point(|segment| segment.end <= self.position);

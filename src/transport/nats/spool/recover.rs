@@ -53,6 +53,8 @@ pub(super) struct Segment {
     /// What was appended right before its first record may not be here: it was lost, or was never appended, since
     /// another life of the daemon began there.
     pub(super) torn: bool,
+    /// Which life of the daemon wrote it, where its header tells.
+    pub(super) life: Option<u64>,
 }
 
 /// A segment's file before its blocks are looked at.
@@ -68,7 +70,7 @@ struct Candidate {
 /// Everything in a directory, oldest first. Refuses before it changes anything.
 pub(super) fn recover(directory: &Path, owner: &str) -> Result<(VecDeque<Segment>, Recovered), SpoolError> {
     let mut recovered = Recovered::default();
-    let names = list(directory, &mut recovered.foreign)?;
+    let names = list(directory, owner, &mut recovered.foreign)?;
     let mut candidates = Vec::with_capacity(names.len());
     for (number, path) in names {
         candidates.push(look(number, path, owner)?);
@@ -81,7 +83,7 @@ pub(super) fn recover(directory: &Path, owner: &str) -> Result<(VecDeque<Segment
         let scanned = scan(&candidate, owner_hash(owner), expected, &mut recovered)?;
         torn |= scanned.is_none();
         if let Some(mut segment) = scanned {
-            let of = candidate.header.as_ref().map(|header| header.life);
+            let of = segment.life;
             // What another life took first need not follow on what this one took last.
             let ended = |last: &Segment| last.end < segment.first || of.is_none() || of != life;
             segment.torn = torn || segments.back().is_some_and(ended);
@@ -100,7 +102,7 @@ pub(super) fn recover(directory: &Path, owner: &str) -> Result<(VecDeque<Segment
 }
 
 /// The segments' numbers and paths in order; what has another name goes to `foreign`.
-fn list(directory: &Path, foreign: &mut Vec<PathBuf>) -> Result<Vec<(u64, PathBuf)>, SpoolError> {
+fn list(directory: &Path, owner: &str, foreign: &mut Vec<PathBuf>) -> Result<Vec<(u64, PathBuf)>, SpoolError> {
     let failed = |source| SpoolError::of("read", directory.to_owned(), source);
     let mut found = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
@@ -109,8 +111,8 @@ fn list(directory: &Path, foreign: &mut Vec<PathBuf>) -> Result<Vec<(u64, PathBu
         let name = name.to_str().unwrap_or_default();
         if let Some(number) = segment_number(name) {
             found.push((number, path));
-        } else if filling_number(name).is_some() && is_unfilled(&path) {
-            // A kill came before its header stood: it never held a record.
+        } else if filling_number(name).is_some() && is_unfilled(&path, owner) {
+            // A kill came before all of it stood: no other file was touched for it.
             remove(&path)?;
         } else if name != LOCK_NAME {
             foreign.push(path);
@@ -121,8 +123,10 @@ fn list(directory: &Path, foreign: &mut Vec<PathBuf>) -> Result<Vec<(u64, PathBu
     Ok(found)
 }
 
-fn is_unfilled(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= HEADER_BYTES as u64)
+fn is_unfilled(path: &Path, owner: &str) -> bool {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return false };
+    let is_ours = |file: File| SegmentHeader::decode(&start(&file)).is_ok_and(|it| it.owner_hash == owner_hash(owner));
+    metadata.is_file() && (metadata.len() <= HEADER_BYTES as u64 || open_segment(path).is_ok_and(is_ours))
 }
 
 /// Reads a segment's header; another owner's or another version's is an error.
@@ -184,15 +188,19 @@ fn scan(
     loop {
         match walk.step(len) {
             Step::End => break,
-            Step::Hole(hole) => holes.push(hole),
+            Step::Hole(hole) => add(&mut holes, hole),
             Step::Block { first: number, .. } => {
                 first.get_or_insert(number);
                 take(walk.payload(), &recovered.last, &mut found);
             }
         }
     }
+    // What a segment in front holds too was given back to it, and is no damage.
+    let given_back = declared < expected && declared.is_some();
+    let is_damage = |hole: &&Hole| !(given_back && hole.from == HEADER_BYTES as u64 && hole.damage == Damage::Repeated);
     // A kill leaves a segment with nothing but a cut block; whatever else is wrong with all of it is for people to see.
-    if found.records == 0 && (header.is_none() || holes.iter().any(|hole| hole.damage != Damage::Cut)) {
+    let is_cut = |hole: &Hole| hole.damage == Damage::Cut;
+    if found.records == 0 && (header.is_none() || !holes.iter().filter(is_damage).all(is_cut)) {
         return aside(candidate, recovered);
     }
     if let (Some(declared), Some(expected)) = (declared, expected) {
@@ -201,13 +209,28 @@ fn scan(
     if header.is_none() {
         recovered.broken.push(Broken { path: path.clone(), offset: 0, records: Some(0), damage: Damage::Header });
     }
-    recovered.broken.extend(holes.iter().map(|hole| broken(path, hole)));
+    recovered.broken.extend(holes.iter().filter(is_damage).map(|hole| broken(path, hole)));
     recovered.records += found.records;
     recovered.last.extend(found.last);
     recovered.instruments.extend(found.instruments);
     let first = first.unwrap_or(0);
     let end = walk.expected.unwrap_or(first);
-    Ok(Some(Segment { number: *number, path: path.clone(), first, end, len, holes, torn: false }))
+    let life = header.as_ref().map(|header| header.life);
+    Ok(Some(Segment { number: *number, path: path.clone(), first, end, len, holes, torn: false, life }))
+}
+
+/// Adds a hole; those at the front that only repeat what stands before are one, however many blocks they are.
+fn add(holes: &mut Vec<Hole>, hole: Hole) {
+    match holes.last_mut() {
+        Some(last)
+            if last.from == HEADER_BYTES as u64
+                && last.to == hole.from
+                && [&last.damage, &hole.damage].iter().all(|damage| **damage == Damage::Repeated) =>
+        {
+            last.to = hole.to;
+        }
+        _ => holes.push(hole),
+    }
 }
 
 /// Counts the records of a block and notes the last trade of each instrument; `before` are those of other segments.

@@ -1,6 +1,7 @@
 //! The spool over a directory of its own: round trips, limits, refusals. What is damaged stands in `tests/damage.rs`.
 
 mod damage;
+mod leave;
 mod model;
 mod torn;
 

@@ -43,14 +43,18 @@ impl Life {
 
     /// It does not know the stream yet.
     fn open(directory: &Path, disk: u64) -> Self {
-        let mut settings =
-            Nats { outbox_dir: directory.to_owned(), outbox_memory: (1 << 30).into(), ..Nats::default() };
+        let mut this = Self::start(directory, (1 << 30, disk));
+        this.hear();
+        this
+    }
+
+    /// Its thread has not looked at the disk yet, as far as it knows.
+    fn start(directory: &Path, (memory, disk): (u64, u64)) -> Self {
+        let mut settings = Nats { outbox_dir: directory.to_owned(), outbox_memory: memory.into(), ..Nats::default() };
         settings.outbox_disk = disk.into();
         let (transport, publisher) = publisher::new(settings, &universe(), true, Box::new(|_, _| None));
         let worker = publisher.spooling(0, BTreeSet::new()).unwrap();
-        let mut this = Self { publisher, transport, thread: std::thread::spawn(move || worker.run()) };
-        this.hear();
-        this
+        Self { publisher, transport, thread: std::thread::spawn(move || worker.run()) }
     }
 
     /// The stream is read.
@@ -130,7 +134,7 @@ fn left_on(disk: u64, directory: &Path, records: &[Record]) {
 
 /// Turns a bit in a block.
 fn damage(directory: &Path, block: usize) {
-    let path = directory.join("0").join("00000000000000000001.spool");
+    let path = directory.join("0").join("00000000000001000000.spool");
     let mut bytes = fs::read(&path).unwrap();
     bytes[128 + block * (32 + BLOCK * 48) + 100] ^= 1;
     fs::write(path, bytes).unwrap();
@@ -346,3 +350,4 @@ fn what_another_instance_has_stored_of_an_inherited_spool_is_left_out() {
 }
 
 mod ahead;
+mod leave;
