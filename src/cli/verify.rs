@@ -114,6 +114,7 @@ fn streams(settings: &Settings, wanted: &Wanted, bounds: &Bounds, args: &Args) -
             wanted.exchanges.retain(|name| name == exchange);
         }
         let audited = block_on(sources::stream(nats, &wanted, bounds.since, bounds.until_sequence));
+        seen.is_partial |= audited.is_err();
         let stream = Some(nats.jetstream.stream_name.as_str());
         let style = Style { stream, place: "sequence", allow_declared: args.allow_declared };
         let told = audited.and_then(|audited| {
@@ -130,7 +131,8 @@ fn streams(settings: &Settings, wanted: &Wanted, bounds: &Bounds, args: &Args) -
         });
         note(&mut failed, told);
     }
-    if several {
+    // One that could not be read may have what the others have not.
+    if several && !seen.is_partial {
         note(&mut failed, seen.judge(&wanted.symbols, args));
     }
     failed.map_or(Ok(()), Err)
@@ -148,6 +150,8 @@ fn note(failed: &mut Option<Failure>, told: Result<(), Failure>) {
 struct Seen {
     symbols: BTreeSet<String>,
     names: Names,
+    /// Not all of them could be read.
+    is_partial: bool,
 }
 
 impl Seen {

@@ -206,7 +206,7 @@ impl NatsSource {
     }
 
     /// Whether nothing comes because the connection is lost.
-    #[cfg(feature = "daemon")]
+    #[cfg(feature = "tui")]
     pub(crate) fn is_cut_off(&self) -> bool {
         self.trouble.is_cut_off()
     }

@@ -33,6 +33,9 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One question of that, and its answer.
 const TIMEOUT: Duration = Duration::from_secs(3);
+/// A server that refuses the bucket is asked again after so long.
+const PAUSE_MIN: Duration = Duration::from_secs(1);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// What it may take to give a lease up: a server that hangs must not hold the end up.
 const GIVE_UP: Duration = Duration::from_secs(1);
 
@@ -196,9 +199,26 @@ pub(super) struct Keeper {
     step: Option<Step>,
     /// What the server has said last of any connection.
     said: watch::Sender<String>,
+    /// How long a server that refuses is left alone.
+    pause: Duration,
 }
 
-type Step = Pin<Box<dyn Future<Output = (Instant, Option<kv::Store>, Done)>>>;
+type Step = Pin<Box<dyn Future<Output = Stepped>>>;
+
+/// What came of a step.
+struct Stepped {
+    sent: Instant,
+    store: Option<kv::Store>,
+    done: Done,
+    /// The server is there and does not let us have the bucket: asking again soon changes nothing.
+    refused: bool,
+}
+
+impl Stepped {
+    fn failed(why: impl Into<String>, refused: bool) -> Self {
+        Self { sent: clock::now(), store: None, done: Done::Failed(why.into()), refused }
+    }
+}
 
 impl Keeper {
     pub(super) fn new(settings: std::rc::Rc<Nats>) -> Self {
@@ -208,13 +228,16 @@ impl Keeper {
             id => format!("{id} {:08x}", fastrand::u32(..)),
         };
         let lease = Lease::new(me, pair.lease.duration(), clock::now());
-        Self { lease, settings, store: None, step: None, said: watch::Sender::default() }
+        Self { lease, settings, store: None, step: None, said: watch::Sender::default(), pause: Duration::ZERO }
     }
 
     /// Waits until something was done about the lease, and takes note of it.
     pub(super) async fn next(&mut self) -> Done {
         let step = self.step.get_or_insert_with(|| {
-            let (op, at) = self.lease.next(clock::now());
+            let now = clock::now();
+            let (op, at) = self.lease.next(now);
+            // What is ours is fought for.
+            let at = if self.lease.leads(now) { at } else { at.max(now + self.pause) };
             let (settings, me, store) = (std::rc::Rc::clone(&self.settings), self.lease.me.clone(), self.store.take());
             let said = self.said.clone();
             Box::pin(async move {
@@ -223,13 +246,14 @@ impl Keeper {
                 tokio::select! {
                     biased;
                     done = carry_out(&settings, store, me, op, said) => done,
-                    why = denied(&settings.pair.bucket, heard) => (clock::now(), None, Done::Failed(why)),
+                    why = denied(&settings.pair.bucket, heard) => Stepped::failed(why, true),
                 }
             })
         });
-        let (sent, store, done) = step.as_mut().await;
+        let Stepped { sent, store, done, refused } = step.as_mut().await;
         self.step = None;
         self.store = store;
+        self.pause = if refused { (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX) } else { Duration::ZERO };
         self.lease.done(sent, clock::now(), &done);
         done
     }
@@ -257,22 +281,22 @@ async fn carry_out(
     me: String,
     op: Op,
     said: watch::Sender<String>,
-) -> (Instant, Option<kv::Store>, Done) {
+) -> Stepped {
     // A connection takes its time, which is none of the lease's.
     let store = match store {
         Some(store) => store,
         None => match tokio::time::timeout(OPEN_TIMEOUT, open(settings, said)).await {
             Ok(Ok(store)) => store,
-            Ok(Err(why)) => return (clock::now(), None, Done::Failed(why)),
-            Err(_) => return (clock::now(), None, Done::Failed("the lease cannot be had: no connection".to_owned())),
+            Ok(Err((why, refused))) => return Stepped::failed(why, refused),
+            Err(_) => return Stepped::failed("the lease cannot be had: no connection", false),
         },
     };
     let sent = clock::now();
     // A connection that does not answer is not worth a second question.
     match tokio::time::timeout(settings.pair.lease.duration() / 2, ask(&store, &key(settings), me, op)).await {
-        Ok(Ok(done)) => (sent, Some(store), done),
-        Ok(Err(why)) => (sent, None, Done::Failed(why)),
-        Err(_) => (sent, None, Done::Failed("the lease cannot be had: no answer".to_owned())),
+        Ok(Ok(done)) => Stepped { sent, store: Some(store), done, refused: false },
+        Ok(Err(why)) => Stepped { sent, ..Stepped::failed(why, false) },
+        Err(_) => Stepped { sent, ..Stepped::failed("the lease cannot be had: no answer", false) },
     }
 }
 
@@ -312,13 +336,14 @@ async fn ask(store: &kv::Store, key: &str, me: String, op: Op) -> Result<Done, S
     }
 }
 
-async fn open(settings: &Nats, said: watch::Sender<String>) -> Result<kv::Store, String> {
+/// The bucket; else why not, and whether it was the server that refused.
+async fn open(settings: &Nats, said: watch::Sender<String>) -> Result<kv::Store, (String, bool)> {
     let tell = move |event| {
         if let Event::ServerError(error) = event {
             said.send_replace(error.to_string());
         }
     };
-    let client = connect::dial_with(settings, tell).await.map_err(|error| error.to_string())?;
+    let client = connect::dial_with(settings, tell).await.map_err(|error| (error.to_string(), false))?;
     let mut context = jetstream::new(client);
     context.set_timeout(TIMEOUT);
     let bucket = &settings.pair.bucket;
@@ -326,14 +351,15 @@ async fn open(settings: &Nats, said: watch::Sender<String>) -> Result<kv::Store,
     match store {
         Ok(store) => Ok(store),
         Err(error) if settings.jetstream.manage != Manage::Create => {
-            Err(format!("bucket {bucket} of the lease: {}", Chain(&error)))
+            Err((format!("bucket {bucket} of the lease: {}", Chain(&error)), true))
         }
         Err(_) => {
             let wanted = self::bucket(settings).as_stream(bucket);
             let made = context.create_stream(declared::config(&Bucket::stream_name(bucket), &wanted)).await;
-            made.map_err(|error| format!("bucket {bucket} of the lease cannot be made: {}", Chain(&error)))?;
+            let cannot = |error| (format!("bucket {bucket} of the lease cannot be made: {error}"), true);
+            made.map_err(|error| cannot(Chain(&error).to_string()))?;
             let store = context.get_key_value(bucket).await;
-            store.map_err(|error| format!("bucket {bucket} of the lease: {}", Chain(&error)))
+            store.map_err(|error| (format!("bucket {bucket} of the lease: {}", Chain(&error)), true))
         }
     }
 }

@@ -36,9 +36,10 @@ impl Backlog {
     }
 
     /// Ends the thread, once it has done what it was told and has put what remains in front of what waits.
-    pub(in crate::transport::nats) fn leave(mut self, remains: Vec<Bytes48>) {
+    /// `own` are gaps of this run that nobody has declared.
+    pub(in crate::transport::nats) fn leave(mut self, remains: Vec<Bytes48>, own: Vec<GapMsg>) {
         self.flush();
-        let lost = std::mem::take(&mut self.lost).into_values().map(|gap| *gap.as_bytes());
+        let lost = own.into_iter().chain(std::mem::take(&mut self.lost).into_values()).map(|gap| *gap.as_bytes());
         let batch = lost.chain(self.batch.drain(..)).collect();
         let closing = Closing { remains, read_to: self.read_to, torn: self.trails.any_torn(), batch };
         if let Err(error) = self.closing.try_send(closing) {

@@ -294,7 +294,8 @@ impl Backlog {
     /// The window has been given what came back; `taken` counts what it was ever given.
     pub(super) fn given(&mut self, position: Position, taken: u64) {
         self.given.push_back((position, taken));
-        self.read_to = position;
+        // A read that failed tells no place.
+        self.read_to = self.read_to.max(position);
     }
 
     /// Whether something that came back is not known to be stored yet.

@@ -14,8 +14,8 @@ pub(super) struct Ends {
     routes: Vec<End>,
     /// It has been read.
     known: bool,
-    /// What the disk gave up before: one gap for each instrument.
-    early: BTreeMap<u32, GapMsg>,
+    /// What the disk gave up before: one gap for each run and instrument.
+    early: BTreeMap<(Origin, u32), GapMsg>,
 }
 
 /// Where the stream ended of an instrument.
@@ -80,12 +80,19 @@ impl Ends {
         std::mem::take(&mut self.early).into_values().collect()
     }
 
+    /// At the end, what the disk gave up and nobody has judged: of earlier runs, and of this one.
+    pub(super) fn unjudged(&mut self) -> (Vec<GapMsg>, Vec<GapMsg>) {
+        let inherited = self.early.extract_if(.., |(origin, _), _| *origin == Origin::Inherited);
+        let inherited = inherited.map(|(_, gap)| gap).collect();
+        (inherited, std::mem::take(&mut self.early).into_values().collect())
+    }
+
     /// Takes a gap that cannot be judged before the stream has been read; one that can comes back.
     pub(super) fn too_early(&mut self, origin: Origin, gap: &GapMsg) -> Option<GapMsg> {
         if self.known || origin == Origin::Own {
             return Some(*gap);
         }
-        self.early.entry(gap.instrument_id).and_modify(|early| early.join(gap)).or_insert(*gap);
+        self.early.entry((origin, gap.instrument_id)).and_modify(|early| early.join(gap)).or_insert(*gap);
         None
     }
 

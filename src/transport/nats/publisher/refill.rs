@@ -81,9 +81,11 @@ impl Publisher {
         }
         let Some(backlog) = shared.backlog.borrow_mut().take() else { return };
         let mut remains = shared.window.borrow().remains();
-        // What the disk gave up, and could not be held against the stream, is the next run's to declare.
-        remains.extend(self.ends.known().iter().map(|gap| *gap.as_bytes()));
-        backlog.leave(remains);
+        // What the disk gave up, and could not be held against the stream, is the next run's to declare: what this run
+        // has lost behind what earlier ones have left.
+        let (inherited, own) = self.ends.unjudged();
+        remains.extend(inherited.iter().map(|gap| *gap.as_bytes()));
+        backlog.leave(remains, own);
     }
 
     /// Asks for what waits on disk, while memory has room for it; and lets go of what is stored.

@@ -67,12 +67,12 @@ impl Spool {
     /// Ends it, as [`Self::close`] does, so that whoever opens the directory next reads what remains in the caller's
     /// memory first, then all that the caller was not given.
     ///
-    /// Where that is more than the limit allows, or the disk has no room, the oldest of what remains are given up, and
-    /// gaps that declare them stand in their place.
+    /// Where that is more than the limit allows, less what the next run needs to begin with, or the disk has no room,
+    /// the oldest of what remains are given up, and gaps that declare them stand in their place.
     ///
     /// # Errors
-    /// [`SpoolError`] where not even those gaps could be written, or the system cannot say that it has stored
-    /// everything.
+    /// [`SpoolError`] where no more than what was given from here could be written: then all that the directory holds
+    /// stays, and what was given is read again. Or where the system cannot say that it has stored everything.
     pub fn leave(mut self, created_ns: u64, remains: &Remains<'_>) -> Result<LeftBehind, SpoolError> {
         let at = remains.at.0.clamp(self.released, self.end);
         let place = self.place(at, remains.torn);
@@ -83,20 +83,11 @@ impl Spool {
         let (dropped, kept) = self.fit(&place, remains.records);
         let declared = gaps(&dropped);
         let mut left = LeftBehind { dropped, error: None };
-        let mut put = self.put(created_ns, &place, [&declared, kept, &place.rest]);
-        if let Err(SpoolError::Full { .. }) = put {
-            // What was given is among the remains, or done with: its files are room.
-            self.release(Position(at))?;
-            put = self.put(created_ns, &place, [&declared, kept, &place.rest]);
-        }
-        if let Err(error) = put {
-            let dropped = Dropped::of(remains.records);
-            if self.put(created_ns, &place, [&gaps(&dropped), &[], &place.rest]).is_err() {
-                // So the hole shows in front of what is still there.
-                let _ = self.release(Position(at));
-                return Err(error);
-            }
-            left = LeftBehind { dropped, error: Some(error) };
+        if let Err(error) = self.put(created_ns, &place, [&declared, kept, &place.rest]) {
+            // What was given and is not known to be stored is still on disk, and the youngest of what remains: rather
+            // than to give that up, its files are left, and it is read twice.
+            let given = usize::try_from(at - self.released).unwrap_or(usize::MAX);
+            left = self.put_less(created_ns, &place, remains.records, kept.len(), given, error)?;
         }
         files::sync_directory(&self.directory)?;
         // A file that stays is passed over.
@@ -106,6 +97,28 @@ impl Spool {
         }
         self.segments.retain(|segment| !is_passed(segment));
         self.close().map(|()| left)
+    }
+
+    /// Puts what finds room, half as much each time: the disk does not say how much it still takes.
+    fn put_less(
+        &mut self,
+        created_ns: u64,
+        place: &Place,
+        records: &[Bytes],
+        tried: usize,
+        least: usize,
+        error: SpoolError,
+    ) -> Result<LeftBehind, SpoolError> {
+        let mut most = tried;
+        while most > least {
+            most = if most / 2 > least { most / 2 } else { least };
+            let (gone, kept) = records.split_at(records.len() - most.min(records.len()));
+            let dropped = Dropped::of(gone);
+            if self.put(created_ns, place, [&gaps(&dropped), kept, &place.rest]).is_ok() {
+                return Ok(LeftBehind { dropped, error: Some(error) });
+            }
+        }
+        Err(error)
     }
 
     fn place(&self, at: u64, torn: bool) -> Place {
@@ -127,7 +140,10 @@ impl Spool {
     fn fit<'a>(&self, place: &Place, records: &'a [Bytes]) -> (Dropped, &'a [Bytes]) {
         let behind: u64 =
             self.segments.iter().filter(|segment| segment.end > place.end).map(|segment| segment.len).sum();
-        let bytes = self.limits.bytes.saturating_sub(behind + (HEADER_BYTES + 3 * BLOCK_HEADER_BYTES) as u64);
+        // The next run needs room for its own first records: to make some it would give up all of the new segment.
+        let reserve = (2 * self.limits.segment_bytes).min(self.limits.bytes / 4);
+        let own = (HEADER_BYTES + 3 * BLOCK_HEADER_BYTES) as u64 + reserve;
+        let bytes = self.limits.bytes.saturating_sub(behind + own);
         let block = (BLOCK_HEADER_BYTES + BLOCK_RECORDS_MAX * RECORD_BYTES) as u64;
         let blocks = bytes / block * BLOCK_RECORDS_MAX as u64;
         let mut most = blocks + (bytes % block).saturating_sub(BLOCK_HEADER_BYTES as u64) / RECORD_BYTES as u64;
