@@ -25,8 +25,8 @@ async fn create(client: &async_nats::Client, replicas: usize) -> jetstream::Cont
         ..stream::Config::default()
     };
     let start = clock::now();
-    // A leader of the cluster elected just now takes its peers for offline until it has heard of them; one that is being
-    // elected answers nobody.
+    // A leader of the cluster elected just now takes its peers for offline until it has heard of them; one that is
+    // being elected answers nobody.
     while let Err(error) = context.create_stream(&config).await {
         let passes = ["no suitable peers", "timed out"].iter().any(|words| error.to_string().contains(words));
         assert!(start.elapsed() < DEADLINE && passes, "{error}");
