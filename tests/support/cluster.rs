@@ -12,6 +12,9 @@ use super::server::{Builder, DEADLINE, PAUSE, Server};
 /// How long a leader that was asked to step down may keep its place before it is asked again.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Servers that have found each other are one cluster within a second or two.
+const FIND: Duration = Duration::from_secs(20);
+
 /// Nodes named `n0`, `n1`, ... with routes between them.
 pub struct Cluster {
     nodes: Vec<Server>,
@@ -43,6 +46,17 @@ impl Cluster {
         let mut cluster = Self { nodes, _routes: routes };
         for node in &mut cluster.nodes {
             node.wait_ready();
+        }
+        // Servers that dial each other at the same moment may each close the other's route as a double, and stay so.
+        let start = Instant::now();
+        while !cluster.is_healthy() && start.elapsed() < FIND {
+            std::thread::sleep(PAUSE);
+        }
+        if !cluster.is_healthy() {
+            for node in &mut cluster.nodes {
+                node.kill9();
+                node.restart();
+            }
         }
         cluster.wait_healthy();
         cluster
