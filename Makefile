@@ -22,13 +22,10 @@ PYTHON_STAMP = $(PYTHON_ENV)/requirements-test.stamp
 PYTHON_NEEDS = clients/python/requirements-test.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help release run test test-slow test-python chaos chaos-quick bench bench-quick fuzz fuzz-quick fuzz-build loom miri tsan lint fmt deny advisories cargo-deny tools clean-tools
+.PHONY: help run test test-slow test-python chaos chaos-quick bench bench-quick fuzz fuzz-quick fuzz-build loom miri tsan lint fmt deny advisories cargo-deny tools clean-tools
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-
-release: ## the binary that is shipped
-	$(CARGO) build $(LOCKED) --release
 
 run: ## simulated venues -> data-manager -> a nats-server of its own and shared memory; Ctrl-C stops all of it
 	@python3 scripts/run $(RUN_ARGS)

@@ -54,7 +54,6 @@ impl Cluster {
         }
         if !cluster.is_healthy() {
             for node in &mut cluster.nodes {
-                node.kill9();
                 node.restart();
             }
         }
