@@ -31,6 +31,9 @@ const INSTRUMENTS: usize = 20;
 /// What a server that hangs may cost; nothing is measured by it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A leg that takes longer hangs.
+const LEG_MAX: Duration = Duration::from_secs(300);
+
 /// A way to publish: connects to the URL, publishes so many records, and says how long that took.
 struct Leg {
     name: &'static str,
@@ -108,7 +111,8 @@ async fn fresh_stream(context: &jetstream::Context) {
     let _ = context.delete_stream(STREAM).await;
     let config = stream::Config {
         name: STREAM.to_owned(),
-        subjects: vec!["market.*.*.trades".to_owned()],
+        // The daemon publishes to no stream that would not take its gaps.
+        subjects: vec!["market.*.*.trades".to_owned(), "market.*.*.gaps".to_owned()],
         storage: stream::StorageType::File,
         allow_batch_publish: true,
         ..stream::Config::default()
@@ -148,7 +152,8 @@ fn main() {
 /// Records a second.
 fn measure(leg: &Leg, server: &Server, records: u64) -> f64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let took = runtime.block_on((leg.run)(server.url(), records));
+    let run = async { tokio::time::timeout(LEG_MAX, (leg.run)(server.url(), records)).await };
+    let took = runtime.block_on(run).unwrap_or_else(|_| panic!("{}: no end within {LEG_MAX:?}", leg.name));
     let stored = runtime.block_on(stored(&server.url()));
     let fewest = records.div_ceil(leg.pack);
     assert!((fewest..=records).contains(&stored), "{}: the stream does not hold what was published", leg.name);
